@@ -1,0 +1,102 @@
+"""Operands: how an instruction names the bytes it reads or writes.
+
+A `TileAccess` is what engines and DMA use for on-chip memory: a contiguous range of partitions and,
+the same in each of them, a byte offset and up to four free dimensions of (stride, size) counted in
+elements, outermost first. A `HbmAccess` names device memory: an absolute byte address and up to
+five (stride, size) dimensions counted in elements, outermost first.
+
+Source: NKI access patterns (hardware.md 3.0): up to 4 free dims, int16 strides in elements, uint16
+sizes, one pattern for all partitions. An operand's byte offset may be increased at run time by a
+sequencer register (`register`), which is how rolled loops and outlined blocks address their data.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from dataclasses import dataclass
+
+from axonc.backends.numerics.dtypes import DType
+
+
+class Memory(enum.Enum):
+    """The three memories of a NeuronCore."""
+
+    SBUF = "sbuf"
+    PSUM = "psum"
+    HBM = "hbm"
+
+
+Dims = tuple[tuple[int, int], ...]
+
+NO_REGISTER = -1
+"""Value of `register` when an operand's address is static."""
+
+
+def element_count(dims: Dims) -> int:
+    """Number of elements a pattern visits (1 for no dims)."""
+    return math.prod(size for _, size in dims)
+
+
+def span_elements(dims: Dims) -> tuple[int, int]:
+    """(lowest, highest) element offset that the pattern visits, relative to its start."""
+    low = sum(min(0, stride * (size - 1)) for stride, size in dims)
+    high = sum(max(0, stride * (size - 1)) for stride, size in dims)
+    return low, high
+
+
+@dataclass(frozen=True, slots=True)
+class TileAccess:
+    """partitions [start_partition, start_partition + num_partitions) x free dims, in SBUF or PSUM.
+
+    byte_offset: within each partition. dims: ((stride, size), ...) in elements, outermost first.
+    """
+
+    memory: Memory
+    dtype: DType
+    start_partition: int
+    num_partitions: int
+    byte_offset: int
+    dims: Dims
+    register: int = NO_REGISTER
+
+    @property
+    def elements_per_partition(self) -> int:
+        return element_count(self.dims)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.num_partitions, *(size for _, size in self.dims))
+
+    def byte_range(self) -> tuple[int, int]:
+        """[first, past-the-last) byte touched within each partition."""
+        low, high = span_elements(self.dims)
+        size = self.dtype.size_bytes
+        return self.byte_offset + low * size, self.byte_offset + (high + 1) * size
+
+
+@dataclass(frozen=True, slots=True)
+class HbmAccess:
+    """Device memory: absolute byte address and ((stride, size), ...) in elements, outermost first."""
+
+    dtype: DType
+    address: int
+    dims: Dims
+    register: int = NO_REGISTER
+
+    @property
+    def memory(self) -> Memory:
+        return Memory.HBM
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(size for _, size in self.dims)
+
+    def byte_range(self) -> tuple[int, int]:
+        """[first, past-the-last) byte address touched."""
+        low, high = span_elements(self.dims)
+        size = self.dtype.size_bytes
+        return self.address + low * size, self.address + (high + 1) * size
+
+
+Access = TileAccess | HbmAccess

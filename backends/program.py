@@ -1,0 +1,111 @@
+"""A compiled program in memory: packed streams, device-memory map, and where every instruction came from.
+
+`compiler/package.py` writes it to a file and reads it back; the executor runs it.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from axonc.backends.numerics.dtypes import DType
+from axonc.backends.targets.target import Engine
+from axonc.diagnostics import SourceLocation
+
+
+class TensorKind(enum.Enum):
+    """What a device-memory tensor is for."""
+
+    INPUT = "input"  # written by the host before each run
+    OUTPUT = "output"  # read by the host after each run
+    WEIGHT = "weight"  # written once, when the program is loaded
+    CONSTANT = "constant"  # like a weight; its bytes are part of the program
+    SCRATCH = "scratch"
+
+
+@dataclass(frozen=True)
+class Packing:
+    """How a weight lies in device memory, so that every DMA row is long (docs/design/0003).
+
+    The source array is transposed by `permutation`, flattened to [rows, columns] with
+    `rows` = the axes that go to partitions, cast to the tensor's dtype, and stored as
+    [column block, partition, row tile, column within block]; rows and columns are padded with zeros.
+    """
+
+    permutation: tuple[int, ...]
+    rows: int
+    columns: int
+    partition_tile: int
+    column_block: int
+
+    @property
+    def row_tiles(self) -> int:
+        return -(-self.rows // self.partition_tile)
+
+    @property
+    def column_blocks(self) -> int:
+        return -(-self.columns // self.column_block)
+
+    @property
+    def packed_shape(self) -> tuple[int, int, int, int]:
+        return (self.column_blocks, self.partition_tile, self.row_tiles, self.column_block)
+
+    def apply(self, source: np.ndarray, dtype: DType) -> np.ndarray:
+        """The packed array (shape `packed_shape`) of `source`."""
+        matrix = source.transpose(self.permutation).reshape(self.rows, self.columns)
+        matrix = matrix.astype(dtype.numpy)
+        padded = np.zeros(
+            (self.row_tiles * self.partition_tile, self.column_blocks * self.column_block),
+            dtype.numpy,
+        )
+        padded[: self.rows, : self.columns] = matrix
+        blocks = padded.reshape(
+            self.row_tiles, self.partition_tile, self.column_blocks, self.column_block
+        )
+        return np.ascontiguousarray(blocks.transpose(2, 1, 0, 3))
+
+
+@dataclass(frozen=True)
+class HbmTensor:
+    """A tensor in device memory: row-major at `address`, or packed when `packing` is set.
+
+    name: of the argument, result or weight. host_dtype: the program's element type as MLIR spells it
+    (`i1` and `i64` differ from what the machine stores). data: bytes of a CONSTANT.
+    """
+
+    name: str
+    kind: TensorKind
+    address: int
+    shape: tuple[int, ...]
+    dtype: DType
+    host_dtype: str
+    packing: Packing | None = None
+    data: bytes | None = None
+
+    @property
+    def stored_shape(self) -> tuple[int, ...]:
+        return self.packing.packed_shape if self.packing else self.shape
+
+    @property
+    def size_bytes(self) -> int:
+        return int(np.prod(self.stored_shape, dtype=np.int64)) * self.dtype.size_bytes
+
+
+@dataclass
+class Program:
+    """streams: encoded instructions per engine. instruction_locations[engine][i]: index into
+    `locations` of the i-th instruction of that stream; `locations[0]` is the unknown one.
+    sbuf_peak_bytes: per partition."""
+
+    target: str
+    streams: dict[Engine, bytes]
+    tensors: tuple[HbmTensor, ...]
+    locations: tuple[SourceLocation, ...] = (SourceLocation(),)
+    instruction_locations: dict[Engine, np.ndarray] = field(default_factory=dict)
+    sbuf_peak_bytes: int = 0
+    notes: tuple[str, ...] = ()
+
+    def tensor(self, name: str) -> HbmTensor:
+        return next(t for t in self.tensors if t.name == name)

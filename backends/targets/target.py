@@ -1,0 +1,94 @@
+"""What the compiler and the executor know about a machine: sizes, clocks, bandwidths, costs.
+
+One frozen description per target; every number has its unit in its name and its source in the
+target's file. Nothing else in axonc holds a hardware number.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+
+class Engine(enum.Enum):
+    """The five instruction streams of a NeuronCore. The sync engine triggers DMA transfers."""
+
+    TENSOR = "tensor"
+    VECTOR = "vector"
+    SCALAR = "scalar"
+    GPSIMD = "gpsimd"
+    SYNC = "sync"
+
+    def __repr__(self) -> str:
+        return self.value
+
+
+@dataclass(frozen=True)
+class EngineTiming:
+    """clock_ghz: cycles per nanosecond. min_interval_cycles: least initiation interval (MIN_II).
+
+    latency_ns: from the start of an instruction to its writes being visible, over and above its
+    initiation interval. dispatch_ns: time the sequencer needs for an instruction without data
+    (semaphore, branch, register).
+    """
+
+    clock_ghz: float
+    min_interval_cycles: int
+    latency_ns: float
+    dispatch_ns: float
+
+
+@dataclass(frozen=True)
+class DmaTiming:
+    """descriptor_time_ns: (bytes, ns) points of the time one engine needs for one contiguous
+    descriptor; linear between points, and beyond the last at its bytes-per-ns."""
+
+    engines: int
+    queues: int
+    trigger_ns: float
+    fixed_latency_ns: float
+    completion_ns: float
+    semaphore_increment: int
+    descriptor_time_ns: tuple[tuple[int, float], ...]
+    hbm_bytes_per_ns: float
+
+
+@dataclass(frozen=True)
+class Target:
+    """One NeuronCore and its surroundings. Sizes in bytes unless the name says otherwise."""
+
+    name: str
+    core_version: int
+    partitions: int
+    partition_quadrant: int
+    sbuf_partition_bytes: int
+    psum_partition_bytes: int
+    psum_banks: int
+    hbm_bytes: int
+    pe_rows: int
+    pe_columns: int
+    max_moving_columns: int
+    max_free_dims: int
+    max_free_elements_sbuf: int
+    max_free_elements_psum: int
+    bn_stats_max_elements: int
+    fast_stride_bytes: int
+    registers: int
+    semaphores: int
+    semaphore_max: int
+    max_attached_waits: int
+    engines: dict[Engine, EngineTiming]
+    dma: DmaTiming
+    fp32_matmul_passes: int
+    load_stationary_speedup: int
+    act_table_load_ns: float
+    activation_accumulate_cycles: int
+    dependent_cycles: int
+    dynamic_interval_cycles: int
+    gpsimd_start_cycles: int
+    program_start_ns: float
+    program_end_ns: float
+
+    @property
+    def psum_bank_bytes(self) -> int:
+        return self.psum_partition_bytes // self.psum_banks

@@ -1,0 +1,100 @@
+"""Errors a user can meet: where, what was found, what was expected, what to do.
+
+Every error is an exception with fields; the command line renders it without a traceback
+(`--traceback` shows one). `str(error)` is the whole message.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class SourceLocation:
+    """Where an operation came from: the op's path in the framework and the user's file and line."""
+
+    name: str = ""
+    file: str = ""
+    line: int = 0
+    column: int = 0
+
+    def __str__(self) -> str:
+        where = f"{self.file}:{self.line}:{self.column}" if self.file else ""
+        return where or self.name or "<unknown location>"
+
+
+class AxoncError(Exception):
+    """Base of everything axonc raises on purpose.
+
+    message: what was found and what was expected. location: where. op, pass_name: what was being
+    worked on. hint: what the user can do.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        location: SourceLocation | None = None,
+        op: str = "",
+        pass_name: str = "",
+        hint: str = "",
+    ) -> None:
+        self.message = message
+        self.location = location
+        self.op = op
+        self.pass_name = pass_name
+        self.hint = hint
+        super().__init__(self.render())
+
+    def render(self) -> str:
+        """The message as the command line prints it: `where: error: op: message`, `from`, `hint`."""
+        where = f"{self.location}: " if self.location and str(self.location) else ""
+        subject = f"{self.op}: " if self.op else ""
+        lines = [f"{where}error: {subject}{self.message}"]
+        if self.location and self.location.name and self.location.file:
+            lines.append(f"  from {self.location.name}")
+        if self.pass_name:
+            lines.append(f"  in pass {self.pass_name}")
+        if self.hint:
+            lines.append(f"  hint: {self.hint}")
+        return "\n".join(lines)
+
+
+class CompileError(AxoncError):
+    """The program is wrong, or does not fit the machine."""
+
+
+class UnsupportedOpError(CompileError):
+    """The program is right, but the compiler cannot do this op, dtype or attribute yet."""
+
+
+class CapacityError(CompileError):
+    """A memory is too small; the message holds the memory map at the peak."""
+
+
+class VerifyError(CompileError):
+    """An instruction or IR op breaks a numbered rule of its description."""
+
+
+class ProgramFormatError(AxoncError):
+    """A compiled program cannot be read: damaged, or made by another version."""
+
+
+class ExecutionError(AxoncError):
+    """A compiled program was run wrongly, or did something the machine does not allow."""
+
+
+class UsageError(AxoncError):
+    """A bad option, file name, or argument."""
+
+
+class InternalError(AxoncError):
+    """A bug of axonc. The message asks for the dumped IR."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`did you mean 'x'?` for the known name closest to `name`, or an empty string."""
+    found = difflib.get_close_matches(name, list(known), n=1)
+    return f"did you mean '{found[0]}'?" if found else ""
