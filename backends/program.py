@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from axonc.backends.isa.access_pattern import Dims, element_count
 from axonc.backends.numerics.dtypes import DType
 from axonc.backends.targets.target import Engine
 from axonc.diagnostics import SourceLocation
@@ -29,16 +30,25 @@ class TensorKind(enum.Enum):
 class Packing:
     """How a weight lies in device memory, so that every DMA row is long (docs/design/0003).
 
-    The source array is transposed by `permutation`, flattened to [rows, columns] with
-    `rows` = the axes that go to partitions, cast to the tensor's dtype, and stored as
-    [column block, partition, row tile, column within block]; rows and columns are padded with zeros.
+    The source array, row-major, is read through a strided pattern as a matrix: `row_dims` (the axes
+    that go to partitions) and `column_dims`, each ((stride, size), ...) in elements. It is cast to the
+    tensor's dtype and stored as [column block, partition, row tile, column within block]; rows and
+    columns are padded with zeros.
     """
 
-    permutation: tuple[int, ...]
-    rows: int
-    columns: int
+    row_dims: Dims
+    column_dims: Dims
+    offset: int
     partition_tile: int
     column_block: int
+
+    @property
+    def rows(self) -> int:
+        return element_count(self.row_dims)
+
+    @property
+    def columns(self) -> int:
+        return element_count(self.column_dims)
 
     @property
     def row_tiles(self) -> int:
@@ -54,13 +64,15 @@ class Packing:
 
     def apply(self, source: np.ndarray, dtype: DType) -> np.ndarray:
         """The packed array (shape `packed_shape`) of `source`."""
-        matrix = source.transpose(self.permutation).reshape(self.rows, self.columns)
-        matrix = matrix.astype(dtype.numpy)
+        flat = np.ascontiguousarray(source).reshape(-1)[self.offset :]
+        dims = self.row_dims + self.column_dims
+        strides = tuple(stride * source.itemsize for stride, _ in dims)
+        matrix = np.lib.stride_tricks.as_strided(flat, tuple(size for _, size in dims), strides)
         padded = np.zeros(
             (self.row_tiles * self.partition_tile, self.column_blocks * self.column_block),
             dtype.numpy,
         )
-        padded[: self.rows, : self.columns] = matrix
+        padded[: self.rows, : self.columns] = matrix.reshape(self.rows, self.columns)
         blocks = padded.reshape(
             self.row_tiles, self.partition_tile, self.column_blocks, self.column_block
         )
@@ -72,7 +84,8 @@ class HbmTensor:
     """A tensor in device memory: row-major at `address`, or packed when `packing` is set.
 
     name: of the argument, result or weight. host_dtype: the program's element type as MLIR spells it
-    (`i1` and `i64` differ from what the machine stores). data: bytes of a CONSTANT.
+    (`i1` and `i64` differ from what the machine stores). data: bytes of a CONSTANT. source: name of
+    the argument a WEIGHT is made from (several tensors may pack the same one).
     """
 
     name: str
@@ -83,6 +96,7 @@ class HbmTensor:
     host_dtype: str
     packing: Packing | None = None
     data: bytes | None = None
+    source: str = ""
 
     @property
     def stored_shape(self) -> tuple[int, ...]:

@@ -1,0 +1,220 @@
+"""Builds a tile program op by op: what the compiler's tiling emits through, and what a person uses to
+write a kernel by hand (`axonc.kernel`).
+
+    k = KernelBuilder(INF2)
+    x = k.input("x", (128, 512), F32)
+    tile = k.sbuf((128, 512), F32)
+    k.dma(tile, x)
+    k.emit("activation", dst=tile, src=tile, bias=k.zero_bias(), func="exp")
+    k.dma(k.output("y", (128, 512), F32), tile)
+
+Buffers, engines, addresses and semaphores are the business of the passes that follow.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+from axonc.backends.isa import INSTRUCTIONS
+from axonc.backends.isa.access_pattern import Dims, Memory
+from axonc.backends.isa.spec import InstructionSpec
+from axonc.backends.numerics.dtypes import DType
+from axonc.backends.program import HbmTensor, Packing, TensorKind
+from axonc.backends.targets.target import Engine, Target
+from axonc.diagnostics import SourceLocation, VerifyError, nearest
+from axonc.passes.tile_program import Buffer, Form, Pool, Step, TileOp, TileProgram, View
+
+MLIR_NAME = {"u32": "ui32", "u16": "ui16", "u8": "ui8"}
+
+
+def row_major(sizes: tuple[int, ...]) -> Dims:
+    """((stride, size), ...) of a contiguous block; at least one dimension."""
+    dims, stride = [], 1
+    for size in reversed(sizes):
+        dims.append((stride, size))
+        stride *= size
+    return tuple(reversed(dims)) or ((1, 1),)
+
+
+def step(mnemonic: str, **arguments: object) -> Step:
+    """One instruction from keyword arguments, matched by name to the operands and fields of its entry."""
+    if mnemonic not in INSTRUCTIONS:
+        known = [spec.mnemonic for spec in INSTRUCTIONS]
+        raise VerifyError(f"no instruction '{mnemonic}'", hint=nearest(mnemonic, known))
+    spec = INSTRUCTIONS[mnemonic]
+    unknown = arguments.keys() - spec.operand_index.keys() - spec.field_index.keys()
+    if unknown:
+        known = [*spec.operand_index, *spec.field_index]
+        raise VerifyError(
+            f"{mnemonic} has no operand or field '{min(unknown)}'",
+            op=mnemonic,
+            hint=nearest(min(unknown), known) or f"it has {', '.join(known)}",
+        )
+    return Step(spec, _operands(spec, arguments), _fields(spec, arguments))
+
+
+def _operands(spec: InstructionSpec, arguments: dict[str, object]) -> tuple[View | None, ...]:
+    views: list[View | None] = []
+    for operand in spec.operands:
+        view = arguments.get(operand.name)
+        if view is None and not operand.optional:
+            raise VerifyError(f"operand '{operand.name}' is missing", op=spec.mnemonic)
+        assert view is None or isinstance(view, View)
+        views.append(view)
+    return tuple(views)
+
+
+def _fields(spec: InstructionSpec, arguments: dict[str, object]) -> tuple[object, ...]:
+    return tuple(arguments.get(field.name, field.default) for field in spec.fields)
+
+
+class KernelBuilder:
+    """Appends buffers and tile operations to `self.program`."""
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self.program = TileProgram(target)
+        self._location = 0
+        self._names: dict[str, int] = {}
+        self._constants: dict[tuple[object, ...], View] = {}
+
+    # ---- memory -------------------------------------------------------------------------------
+
+    def sbuf(
+        self, shape: tuple[int, ...], dtype: DType, name: str = "tile", pool: Pool = Pool.WORK
+    ) -> View:
+        """A new SBUF buffer: shape[0] partitions x row-major free dims."""
+        return self._on_chip(Memory.SBUF, shape, dtype, name, pool)
+
+    def psum(self, shape: tuple[int, ...], dtype: DType, name: str = "psum") -> View:
+        """A new PSUM buffer of whole banks."""
+        return self._on_chip(Memory.PSUM, shape, dtype, name, Pool.WORK)
+
+    def _on_chip(
+        self, memory: Memory, shape: tuple[int, ...], dtype: DType, name: str, pool: Pool
+    ) -> View:
+        if not 1 <= shape[0] <= self.target.partitions:
+            raise VerifyError(f"{shape[0]} partitions; a tile has 1 to {self.target.partitions}")
+        size = math.prod(shape[1:]) * dtype.size_bytes
+        buffer = Buffer(self._unique(name), memory, shape[0], size, pool)
+        self.program.buffers.append(buffer)
+        return View(buffer, dtype, 0, shape[0], 0, row_major(shape[1:]))
+
+    def hbm(
+        self,
+        name: str,
+        shape: tuple[int, ...],
+        dtype: DType,
+        kind: TensorKind,
+        *,
+        host_dtype: str = "",
+        packing: Packing | None = None,
+        data: bytes | None = None,
+        source: str = "",
+    ) -> View:
+        """A new device-memory tensor. Its view is row-major, of the stored shape if packed."""
+        host = host_dtype or MLIR_NAME.get(dtype.name, dtype.name)
+        unique = name if kind in (TensorKind.INPUT, TensorKind.OUTPUT) else self._unique(name)
+        tensor = HbmTensor(unique, kind, -1, shape, dtype, host, packing, data, source or name)
+        buffer = Buffer(unique, Memory.HBM, 0, tensor.size_bytes, tensor=tensor)
+        self.program.buffers.append(buffer)
+        return View(buffer, dtype, 0, 0, 0, row_major(tensor.stored_shape))
+
+    def input(self, name: str, shape: tuple[int, ...], dtype: DType) -> View:
+        """A program input in device memory."""
+        return self.hbm(name, shape, dtype, TensorKind.INPUT)
+
+    def output(self, name: str, shape: tuple[int, ...], dtype: DType) -> View:
+        """A program output in device memory."""
+        return self.hbm(name, shape, dtype, TensorKind.OUTPUT)
+
+    def constant(self, array: np.ndarray, dtype: DType, name: str = "constant") -> View:
+        """A small tensor whose bytes are part of the program, loaded to SBUF once.
+
+        array: [partitions, ...]. Returns the SBUF view.
+        """
+        data = np.ascontiguousarray(array.astype(dtype.numpy)).tobytes()
+        key = (array.shape, dtype.name, data)
+        if key not in self._constants:
+            hbm = self.hbm(name, array.shape, dtype, TensorKind.CONSTANT, data=data)
+            tile = self.sbuf(array.shape, dtype, name, Pool.RESIDENT)
+            self.dma(tile, hbm)
+            self._constants[key] = tile
+        return self._constants[key]
+
+    def fill(self, value: float, dtype: DType) -> View:
+        """[partitions, 1] tile holding `value` in every partition; made once per program."""
+        key = ("fill", float(value).hex(), dtype.name)
+        if key not in self._constants:
+            tile = self.sbuf((self.target.partitions, 1), dtype, "fill", Pool.RESIDENT)
+            self.memset(tile, value)
+            self._constants[key] = tile
+        return self._constants[key]
+
+    def identity(self, dtype: DType) -> View:
+        """The unit matrix on all partitions, for PE transposes."""
+        return self.constant(np.eye(self.target.partitions), dtype, "identity")
+
+    def _unique(self, name: str) -> str:
+        count = self._names[name] = self._names.get(name, -1) + 1
+        return f"{name}.{count}" if count else name
+
+    # ---- operations ---------------------------------------------------------------------------
+
+    @contextmanager
+    def at(self, source: SourceLocation) -> Iterator[None]:
+        """Operations emitted inside come from `source`."""
+        saved, self._location = self._location, self.program.location(source)
+        yield
+        self._location = saved
+
+    def append(self, *forms: Form) -> None:
+        """One operation with one or more equivalent forms, the preferred one first."""
+        self.program.ops.append(TileOp(forms, self._location))
+
+    def emit(self, mnemonic: str, engine: Engine | None = None, **arguments: object) -> None:
+        """One instruction; `engine` defaults to the first of the entry's engines."""
+        made = step(mnemonic, **arguments)
+        self.append(Form(engine or made.spec.engines[0], (made,)))
+
+    def dma(self, dst: View, src: View, **fields: object) -> None:
+        """A DMA transfer; it casts when the element types differ."""
+        self.emit("dma_copy", Engine.SYNC, dst=dst, src=src, **fields)
+
+    def memset(self, dst: View, value: float) -> None:
+        """Fills dst with `value` (rounded to its dtype)."""
+        pattern = np.array(value).astype(dst.dtype.numpy).tobytes()
+        bits = int.from_bytes(pattern, "little")
+        made = step("memset", dst=dst, value_bits=bits)
+        self.append(Form(Engine.GPSIMD, (made,)), Form(Engine.VECTOR, (made,)))
+
+    def matmul(
+        self, dst: View, stationary: View, moving: View, *, accumulate: bool, transpose: bool = False
+    ) -> None:
+        """dst (PSUM, [M, N]) = or += stationary[K, M].T @ moving[K, N]."""
+        load = step("load_stationary", stationary=stationary)
+        multiply = step(
+            "multiply_moving",
+            dst=dst,
+            moving=moving,
+            accumulate=accumulate,
+            is_transpose=transpose,
+        )
+        self.append(Form(Engine.TENSOR, (load, multiply)))
+
+    def copy(self, dst: View, src: View) -> None:
+        """Copy or cast, on ScalarE or VectorE, whichever has less to do. 32-bit integers do not
+        survive ScalarE's float32 path, so they stay on VectorE (hardware.md 2.3)."""
+        vector = Form(Engine.VECTOR, (step("tensor_copy", dst=dst, src=src),))
+        if src.dtype.is_float and dst.dtype.is_float:
+            self.append(Form(Engine.SCALAR, (self._activation_copy(dst, src),)), vector)
+        else:
+            self.append(vector)
+
+    @staticmethod
+    def _activation_copy(dst: View, src: View) -> Step:
+        return step("activation", dst=dst, src=src, func="copy", scale=1.0)

@@ -1,0 +1,210 @@
+"""The tile level: buffers without addresses, views of them, and tile operations.
+
+A tile operation is one instruction (or a pair that must stay together, such as LoadStationary and
+MultiplyMoving) whose operands are views of buffers. It may have several *forms*, one per engine that can
+do the work; `assign-engines` keeps one. Its order in the program is a legal sequential order;
+`schedule` derives the per-engine order from the data dependences.
+
+Printed and parsed as the `ntile` dialect (dialects/ntile.py).
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field, replace
+
+from axonc.backends.isa.access_pattern import (
+    Access,
+    Dims,
+    HbmAccess,
+    Memory,
+    TileAccess,
+    element_count,
+    span_elements,
+)
+from axonc.backends.isa.instruction import Instruction
+from axonc.backends.isa.spec import InstructionSpec, Role
+from axonc.backends.numerics.dtypes import DType
+from axonc.backends.program import HbmTensor
+from axonc.backends.targets.target import Engine, Target
+from axonc.diagnostics import SourceLocation
+
+
+class Pool(enum.Enum):
+    """Which part of SBUF a buffer is placed in: streamed weights rotate through their own part, so
+    that prefetch never evicts an activation."""
+
+    WORK = "work"
+    STREAM = "stream"
+    RESIDENT = "resident"  # constants that live through the whole program
+
+
+@dataclass(eq=False, slots=True)
+class Buffer:
+    """A block of memory: `partitions` x `partition_bytes` in SBUF or PSUM, or a device tensor.
+
+    address: byte offset within each partition (SBUF, PSUM), set by `allocate`.
+    tensor: the device-memory tensor behind an HBM buffer (its address is set by `allocate`).
+    """
+
+    name: str
+    memory: Memory
+    partitions: int
+    partition_bytes: int
+    pool: Pool = Pool.WORK
+    address: int = -1
+    tensor: HbmTensor | None = None
+
+    def __repr__(self) -> str:
+        return f"Buffer({self.name})"
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Elements of one buffer, in the terms of an access pattern (`TileAccess`, `HbmAccess`).
+
+    byte_offset is relative to the buffer. For HBM the partition fields are zero and `dims` holds every
+    dimension.
+    """
+
+    buffer: Buffer
+    dtype: DType
+    start_partition: int
+    num_partitions: int
+    byte_offset: int
+    dims: Dims
+
+    @property
+    def memory(self) -> Memory:
+        return self.buffer.memory
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        sizes = tuple(size for _, size in self.dims)
+        return sizes if self.memory is Memory.HBM else (self.num_partitions, *sizes)
+
+    @property
+    def elements_per_partition(self) -> int:
+        return element_count(self.dims)
+
+    def __getitem__(self, index: object) -> View:
+        """numpy-like basic indexing; for SBUF and PSUM the first index is the partition axis."""
+        items = list(index) if isinstance(index, tuple) else [index]
+        view = self
+        if self.memory is not Memory.HBM:
+            view = view._on_partitions(items.pop(0))
+        return view._on_free(items)
+
+    def _on_partitions(self, item: object) -> View:
+        start, count = _range(item, self.num_partitions)
+        return replace(self, start_partition=self.start_partition + start, num_partitions=count)
+
+    def _on_free(self, items: list[object]) -> View:
+        offset, dims = 0, []
+        for axis, (stride, size) in enumerate(self.dims):
+            item = items[axis] if axis < len(items) else slice(None)
+            start, count = _range(item, size)
+            offset += start * stride
+            if not isinstance(item, int):
+                dims.append((stride, count))
+        byte_offset = self.byte_offset + offset * self.dtype.size_bytes
+        return replace(self, byte_offset=byte_offset, dims=tuple(dims) or ((1, 1),))
+
+    def region(self) -> tuple[int, int, int, int]:
+        """(first partition, past-last partition, first byte, past-last byte) within the buffer."""
+        low, high = span_elements(self.dims)
+        size = self.dtype.size_bytes
+        return (
+            self.start_partition,
+            self.start_partition + max(1, self.num_partitions),
+            self.byte_offset + low * size,
+            self.byte_offset + (high + 1) * size,
+        )
+
+    def resolve(self) -> Access:
+        """The instruction operand, once the buffer has an address."""
+        if self.memory is Memory.HBM:
+            return HbmAccess(self.dtype, self.buffer.address + self.byte_offset, self.dims)
+        return TileAccess(
+            self.memory,
+            self.dtype,
+            self.start_partition,
+            self.num_partitions,
+            self.buffer.address + self.byte_offset,
+            self.dims,
+        )
+
+
+def _range(item: object, size: int) -> tuple[int, int]:
+    """(start, count) of an int or a step-free slice within [0, size)."""
+    if isinstance(item, int):
+        start, stop = item, item + 1
+    elif isinstance(item, slice) and item.step in (None, 1):
+        start = 0 if item.start is None else item.start
+        stop = size if item.stop is None else item.stop
+    else:
+        raise TypeError(f"a view is indexed by integers and slices without step, not {item!r}")
+    if not 0 <= start < stop <= size:
+        raise IndexError(f"[{start}:{stop}] is outside a dimension of size {size}")
+    return start, stop - start
+
+
+@dataclass(slots=True)
+class Step:
+    """One instruction of a form, its operands still views."""
+
+    spec: InstructionSpec
+    operands: tuple[View | None, ...]
+    fields: tuple[object, ...]
+
+    def accesses(self) -> list[tuple[Role, View]]:
+        """Every view with what is done to it."""
+        return [(o.role, v) for o, v in zip(self.spec.operands, self.operands, strict=True) if v]
+
+    def instruction(self, engine: Engine, location: int) -> Instruction:
+        resolved = tuple(v.resolve() if v is not None else None for v in self.operands)
+        return Instruction(self.spec, engine, resolved, self.fields, location=location)
+
+
+@dataclass(slots=True)
+class Form:
+    """One way to do a tile operation: on which engine, by which instructions in a row."""
+
+    engine: Engine
+    steps: tuple[Step, ...]
+
+
+@dataclass(eq=False, slots=True)
+class TileOp:
+    """A unit of scheduling. All forms read and write the same views."""
+
+    forms: tuple[Form, ...]
+    location: int = 0
+
+    @property
+    def form(self) -> Form:
+        return self.forms[0]
+
+    def accesses(self) -> list[tuple[Role, View]]:
+        return [access for step in self.forms[0].steps for access in step.accesses()]
+
+
+@dataclass
+class TileProgram:
+    """Buffers and operations in a legal sequential order, and the table of source locations."""
+
+    target: Target
+    buffers: list[Buffer] = field(default_factory=list)
+    ops: list[TileOp] = field(default_factory=list)
+    locations: list[SourceLocation] = field(default_factory=lambda: [SourceLocation()])
+    notes: list[str] = field(default_factory=list)
+    _location_index: dict[SourceLocation, int] = field(
+        default_factory=lambda: {SourceLocation(): 0}
+    )
+
+    def location(self, source: SourceLocation) -> int:
+        """Index of `source` in the location table."""
+        index = self._location_index.setdefault(source, len(self.locations))
+        if index == len(self.locations):
+            self.locations.append(source)
+        return index
