@@ -1,0 +1,69 @@
+"""JAX programs: `jax.stages.Lowered` and `jax.export.Exported` -> `ImportedProgram`.
+
+Prefer `jax.jit(f).lower(...)`: `jax.export` has expanded erfc and friends by the time we see them.
+"""
+
+from __future__ import annotations
+
+import io
+
+import jax
+import numpy as np
+from jax import export, stages
+from jaxlib.mlir import ir
+
+from axonc.diagnostics import UnsupportedOpError, UsageError
+from axonc.frontends import stablehlo_module
+from axonc.frontends.imported import ImportedProgram, bind_arrays
+
+__all__ = ["bind_arrays", "import_exported", "import_lowered"]
+
+
+def import_lowered(lowered: stages.Lowered) -> ImportedProgram:
+    """Import what `jax.jit(f).lower(...)` gives; the arguments f does not read are gone.
+
+    Names come from the pytree: `params['encoder'][0]` is `params.encoder.0`.
+
+    Raises:
+        UnsupportedOpError: sharded program, or a primitive outside StableHLO.
+    """
+    context = stablehlo_module.new_context()
+    module = _copy(lowered.compiler_ir("stablehlo"), context)
+    imported = stablehlo_module.finish_import(module)
+    return _bind_leading_constants(imported, list(lowered._lowering.const_args))
+
+
+def import_exported(exported: export.Exported) -> ImportedProgram:
+    """Import what `jax.export.export(jax.jit(f))(...)` gives.
+
+    Raises:
+        UnsupportedOpError: several platforms, shape polymorphism, or sharding.
+        UsageError: it was exported for 64-bit or other calling conventions axonc cannot follow.
+    """
+    if len(exported.platforms) > 1:
+        raise UnsupportedOpError(
+            f"exported for {len(exported.platforms)} platforms: {', '.join(exported.platforms)}",
+            hint="export for one: jax.export.export(f, platforms=['cpu'])",
+        )
+    if exported.ordered_effects:
+        raise UsageError(f"exported program has ordered effects: {exported.ordered_effects}")
+    context = stablehlo_module.new_context()
+    module = stablehlo_module.deserialize(exported.mlir_module_serialized, context)
+    return stablehlo_module.finish_import(module)
+
+
+def _copy(module: ir.Module, context: ir.Context) -> ir.Module:
+    """`Lowered` keeps its module and may compile it later: work on a copy."""
+    buffer = io.BytesIO()
+    module.operation.write_bytecode(buffer)
+    return ir.Module.parse(buffer.getvalue(), context=context)
+
+
+def _bind_leading_constants(
+    imported: ImportedProgram, constants: list[jax.Array]
+) -> ImportedProgram:
+    """Newer JAX may pass closed-over arrays as leading arguments; they are weights."""
+    leading = {
+        imported.arguments[i].name: np.asarray(value) for i, value in enumerate(constants)
+    }
+    return bind_arrays(imported, leading) if leading else imported

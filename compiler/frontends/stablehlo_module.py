@@ -1,0 +1,247 @@
+"""The common end of all frontends: a StableHLO module in jaxlib -> `ImportedProgram`.
+
+jaxlib is the host here because it knows the dialects frontends emit (chlo, mhlo, sdy) and torch_mlir
+does not. What leaves is a portable artifact with debug locations, which torch_mlir reads.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from jax._src.interpreters.mlir import make_ir_context
+from jaxlib.mlir import ir
+from jaxlib.mlir.dialects import stablehlo
+from jaxlib.mlir.passmanager import PassManager
+
+from axonc.diagnostics import CompileError, SourceLocation, UnsupportedOpError
+from axonc.frontends.constants import hoist_large_constants
+from axonc.frontends.imported import Argument, ImportedProgram
+
+# chlo ops that stay one `stablehlo.composite "chlo.*"`, their expansion attached as decomposition:
+# the machine has instructions for these, or a better expansion than chlo's.
+KEPT_CHLO_OPS = ("chlo.erf", "chlo.erfc", "chlo.erf_inv", "chlo.top_k")
+
+_PREPARE = (
+    f"builtin.module(stablehlo-wrap-in-composite{{op-names={','.join(KEPT_CHLO_OPS)} version=1}},"
+    "func.func(chlo-legalize-to-stablehlo))"
+)
+
+# Attributes on arguments and results that say their name, strongest first.
+_ARGUMENT_NAME_ATTRIBUTES = ("neuron.name", "jax.arg_info")
+_RESULT_NAME_ATTRIBUTES = ("neuron.name", "jax.result_info")
+_PYTREE_KEY = re.compile(r"\[(?:'([^']*)'|\"([^\"]*)\"|(\d+))\]")
+_FILE_LINE = re.compile(r'"(?P<file>[^"]+)":(?P<line>\d+):(?P<column>\d+)')
+
+
+def new_context() -> ir.Context:
+    """A jaxlib context with every dialect a frontend may emit."""
+    context = make_ir_context()
+    context.allow_unregistered_dialects = True
+    stablehlo.register_stablehlo_passes()
+    return context
+
+
+def finish_import(
+    module: ir.Module,
+    *,
+    argument_names: list[str] | None = None,
+    result_names: list[str] | None = None,
+) -> ImportedProgram:
+    """Keep or expand chlo, lift large constants to weights, name arguments, serialize.
+
+    `module` is changed. Names not given are read from the module (attributes, then locations).
+
+    Raises:
+        CompileError: no `@main`, or the module does not verify.
+        UnsupportedOpError: sharded program, dynamic shape, or an op of an unknown dialect.
+    """
+    with module.context:
+        main = main_function(module)
+        _refuse_sharding(module)
+        names = _unique(argument_names or argument_names_of(main))
+        results = _unique(result_names or result_names_of(main))
+        _drop_foreign_attributes(module, main)
+        _run(PassManager.parse(_PREPARE), module)
+        # The round trip turns `dense_resource` blobs, which Python cannot read, into dense elements.
+        module = deserialize(serialize(module), module.context)
+        main = main_function(module)
+        arguments = [_argument(n, a) for n, a in zip(names, main.arguments, strict=True)]
+        hoisted = hoist_large_constants(main, taken=set(names))
+        return ImportedProgram(serialize(module), (*arguments, *hoisted), tuple(results))
+
+
+def serialize(module: ir.Module) -> bytes:
+    """Portable artifact of the StableHLO version of jaxlib, with locations.
+
+    Raises:
+        UnsupportedOpError: an op or attribute outside StableHLO.
+    """
+    try:
+        return stablehlo.serialize_portable_artifact(module, stablehlo.get_current_version())
+    except (ir.MLIRError, ValueError) as error:
+        foreign = sorted({o.name for o in walk(module) if not o.name.startswith(_KNOWN)})
+        found = ", ".join(foreign) or first_line(error)
+        raise UnsupportedOpError(
+            f"not StableHLO: {found}", location=_location_of(module, foreign),
+            hint="lower the program to StableHLO (and func) ops first",
+        ) from None
+
+
+_KNOWN = ("stablehlo.", "func.", "builtin.")
+
+
+def deserialize(artifact: bytes, context: ir.Context) -> ir.Module:
+    """Read a portable artifact.
+
+    Raises:
+        CompileError: damaged, or written by a newer StableHLO than jaxlib reads.
+    """
+    try:
+        return stablehlo.deserialize_portable_artifact(context, artifact)
+    except (ir.MLIRError, ValueError) as error:
+        newest = stablehlo.get_current_version()
+        raise CompileError(
+            f"cannot read the StableHLO portable artifact: {first_line(error)}",
+            hint=f"it must be whole, and of StableHLO version {newest} or older",
+        ) from None
+
+
+def main_function(module: ir.Module) -> ir.OpView:
+    """The function the program enters: `@main`, or the only public function.
+
+    Raises:
+        CompileError: there is none, or the choice is open.
+    """
+    functions = [o for o in module.body.operations if o.operation.name == "func.func"]
+    named = [f for f in functions if f.name.value == "main"]
+    public = [f for f in functions if not _is_private(f)]
+    found = named or public
+    if len(found) != 1:
+        names = ", ".join("@" + f.name.value for f in functions) or "none"
+        raise CompileError(f"the module needs one public function or @main; functions: {names}")
+    return found[0]
+
+
+def argument_names_of(main: ir.OpView) -> list[str]:
+    """`params.layer.0.w` for each argument: from attributes, locations, or `arg<number>`."""
+    attributes = _attribute_names(main, "arg_attrs", _ARGUMENT_NAME_ATTRIBUTES)
+    return [
+        path_name(attributes.get(i) or _name_of_location(a.location)) or f"arg{i}"
+        for i, a in enumerate(main.arguments)
+    ]
+
+
+def result_names_of(main: ir.OpView) -> list[str]:
+    """`result.logits` for each result: from attributes, or `result<number>`."""
+    attributes = _attribute_names(main, "res_attrs", _RESULT_NAME_ATTRIBUTES)
+    count = len(main.type.results)
+    default = ["result"] if count == 1 else [f"result{i}" for i in range(count)]
+    return [path_name(attributes.get(i, "")) or default[i] for i in range(count)]
+
+
+def path_name(spelled: str) -> str:
+    """`p['encoder'][0].w` -> `p.encoder.0.w`."""
+    return _PYTREE_KEY.sub(lambda m: "." + next(g for g in m.groups() if g is not None), spelled)
+
+
+def walk(module: ir.Module) -> Iterator[ir.Operation]:
+    """Every operation of the module, outermost first."""
+    found: list[ir.Operation] = []
+
+    def visit(op: ir.Operation) -> ir.WalkResult:
+        found.append(op)
+        return ir.WalkResult.ADVANCE
+
+    module.operation.walk(visit, ir.WalkOrder.PRE_ORDER)
+    return iter(found)
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an MLIR error that says something."""
+    lines = [line.strip(" -:") for line in str(error).splitlines()]
+    useful = [line for line in lines if line and not line.startswith("Unable to parse module")]
+    return useful[0] if useful else type(error).__name__
+
+
+def source_location(text: str) -> SourceLocation | None:
+    """The first `"file":line:column` of a location or a diagnostic."""
+    found = _FILE_LINE.search(text)
+    return SourceLocation("", found["file"], int(found["line"]), int(found["column"])) if found else None
+
+
+def _is_private(function: ir.OpView) -> bool:
+    attributes = function.operation.attributes
+    return "sym_visibility" in attributes and attributes["sym_visibility"].value == "private"
+
+
+def _run(passes: PassManager, module: ir.Module) -> None:
+    try:
+        passes.run(module.operation)
+    except ir.MLIRError as error:
+        raise CompileError(
+            first_line(error), location=source_location(str(error))
+        ) from None
+
+
+def _refuse_sharding(module: ir.Module) -> None:
+    sharded = [o for o in walk(module) if o.name.startswith("sdy.") and o.name != "sdy.mesh"]
+    partitions = module.operation.attributes
+    count = partitions["mhlo.num_partitions"].value if "mhlo.num_partitions" in partitions else 1
+    if sharded or count > 1:
+        raise UnsupportedOpError(
+            f"the program is sharded over {count} partitions; axonc compiles for one core",
+            location=_location_of(module, [o.name for o in sharded]),
+            hint="trace it without a mesh, or partition it first",
+        )
+
+
+def _location_of(module: ir.Module, names: list[str]) -> SourceLocation | None:
+    return next((source_location(str(o.location)) for o in walk(module) if o.name in names), None)
+
+
+def _attribute_names(main: ir.OpView, which: str, keys: tuple[str, ...]) -> dict[int, str]:
+    if which not in main.operation.attributes:
+        return {}
+    names: dict[int, str] = {}
+    for i, attributes in enumerate(main.operation.attributes[which]):
+        spelled = [attributes[k].value for k in keys if k in attributes]
+        if spelled:
+            names[i] = spelled[0]
+    return names
+
+
+def _name_of_location(location: ir.Location) -> str:
+    return location.name_str if isinstance(location, ir.NameLoc) else ""
+
+
+def _drop_foreign_attributes(module: ir.Module, main: ir.OpView) -> None:
+    """Names have been read; attributes of dialects torch_mlir lacks would stop it from loading."""
+    for which in ("arg_attrs", "res_attrs"):
+        if which in main.operation.attributes:
+            del main.operation.attributes[which]
+    for op in [o for o in module.body.operations if o.operation.name == "sdy.mesh"]:
+        op.operation.erase()
+
+
+def _unique(names: list[str]) -> list[str]:
+    """A second `x` becomes `x.1`: names are keys from here on."""
+    seen: dict[str, int] = {}
+    unique: list[str] = []
+    for name in names:
+        while name in seen:
+            seen[name] += 1
+            name = f"{name}.{seen[name]}"
+        seen[name] = 0
+        unique.append(name)
+    return unique
+
+
+def _argument(name: str, value: ir.Value) -> Argument:
+    kind = ir.RankedTensorType(value.type)
+    if not kind.has_static_shape:
+        raise UnsupportedOpError(
+            f"argument '{name}' has the dynamic type {kind}",
+            hint="trace the model with fixed sizes, once for each size needed",
+        )
+    return Argument(name, tuple(kind.shape), str(kind.element_type))

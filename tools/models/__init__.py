@@ -1,0 +1,1 @@
+"""Example models, each a function a user could have written."""
