@@ -1,7 +1,7 @@
 """Element types of the machine: one table, from name to size and numpy dtype.
 
 Source: hardware.md 2.1 (data-types.rst, nki.api.shared.rst). fp8 e4m3 is the IEEE-style one (has
-infinities, largest finite value 240). tf32 is stored in four bytes with its low 13 mantissa bits zero.
+infinities, largest finite value 240). tf32 is stored in four bytes, its low 13 mantissa bits zero.
 bool tensors are u8 on the machine.
 """
 
@@ -49,7 +49,6 @@ I8 = _make("i8", 11, np.int8, False)
 U8 = _make("u8", 12, np.uint8, False)
 
 DTYPES: dict[str, DType] = {
-    d.name: d
-    for d in (F32, TF32, BF16, F16, F8E5M2, F8E4M3, F8E3M4, I32, U32, I16, U16, I8, U8)
+    d.name: d for d in (F32, TF32, BF16, F16, F8E5M2, F8E4M3, F8E3M4, I32, U32, I16, U16, I8, U8)
 }
 BY_CODE: dict[int, DType] = {d.code: d for d in DTYPES.values()}

@@ -1,0 +1,100 @@
+"""How an instruction's meaning is written down and found: one function per mnemonic.
+
+    @semantics("tensor_tensor", operands=mode)
+    def tensor_tensor(inputs, fields, context): ... return {"dst": array}
+
+`inputs` maps the names of the operands that are read (and of those read and written) to arrays of
+shape [partitions, *free sizes]; absent optional operands are not in it. The result maps the names
+of written operands to arrays with as many elements per partition as the operand (the executor
+reshapes), or shapes that broadcast to it. `operands` says what the arrays hold:
+
+- "float32": inputs are cast up before (`to_float32`), results are float32 and are cast down after
+  (`from_float32`, with the rounding of `context`);
+- "raw": storage arrays in, storage arrays out, nothing is cast;
+- a function of (fields, context) that answers one of the two.
+
+Functions never modify their inputs and raise nothing but `ExecutionError`. They may return an input.
+numpy's floating-point warnings are not suppressed here: the executor runs under
+`np.errstate(all="ignore")`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from axonc.backends.numerics.cast import Rounding
+from axonc.backends.numerics.dtypes import DType
+from axonc.backends.targets.target import Engine, Target
+
+Inputs = Mapping[str, np.ndarray]
+Outputs = dict[str, np.ndarray]
+Fields = Mapping[str, Any]  # values as FieldKind says: str, int, float or bool
+OperandMode = Literal["float32", "raw"]
+Function = Callable[[Inputs, Fields, "Context"], Outputs]
+ModeFunction = Callable[[Fields, "Context"], OperandMode]
+
+
+@dataclass(slots=True)
+class EngineState:
+    """What an engine keeps between instructions; one per engine and run.
+
+    generator_state: of the random number generator of VectorE (`rng`, `set_rng_seed`).
+    rounding_rng: decides stochastic rounding.
+    """
+
+    generator_state: int = 1
+    rounding_rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
+
+
+@dataclass(slots=True)
+class Context:
+    """What a function may know beyond its operands' values.
+
+    dtypes, shapes: of every present operand; shape = [partitions, *free sizes].
+    report: called with a sentence when an input makes the hardware's result garbage.
+    """
+
+    engine: Engine
+    target: Target
+    dtypes: Mapping[str, DType]
+    shapes: Mapping[str, tuple[int, ...]]
+    state: EngineState = field(default_factory=EngineState)
+    rounding: Rounding = "rne"
+    report: Callable[[str], None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Semantics:
+    """The meaning of one instruction."""
+
+    mnemonic: str
+    function: Function
+    operands: OperandMode | ModeFunction
+
+    def mode(self, fields: Fields, context: Context) -> OperandMode:
+        """How the executor has to load and store the operands of this instruction."""
+        if isinstance(self.operands, str):
+            return self.operands
+        return self.operands(fields, context)
+
+
+SEMANTICS: dict[str, Semantics] = {}
+"""By mnemonic; `axonc.backends.executor.semantics` fills it when imported."""
+
+
+def semantics(
+    mnemonic: str, *, operands: OperandMode | ModeFunction
+) -> Callable[[Function], Function]:
+    """Register the decorated function as the meaning of `mnemonic`; a second one fails."""
+
+    def register(function: Function) -> Function:
+        if mnemonic in SEMANTICS:
+            raise ValueError(f"two functions claim the semantics of {mnemonic}")
+        SEMANTICS[mnemonic] = Semantics(mnemonic, function, operands)
+        return function
+
+    return register
