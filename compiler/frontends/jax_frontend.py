@@ -28,7 +28,7 @@ def import_lowered(lowered: stages.Lowered) -> ImportedProgram:
         UnsupportedOpError: sharded program, or a primitive outside StableHLO.
     """
     context = stablehlo_module.new_context()
-    module = _copy(lowered.compiler_ir("stablehlo"), context)
+    module = copy_module(lowered.compiler_ir("stablehlo"), context)
     imported = stablehlo_module.finish_import(module)
     return _bind_leading_constants(imported, list(lowered._lowering.const_args))
 
@@ -52,7 +52,7 @@ def import_exported(exported: export.Exported) -> ImportedProgram:
     return stablehlo_module.finish_import(module)
 
 
-def _copy(module: ir.Module, context: ir.Context) -> ir.Module:
+def copy_module(module: ir.Module, context: ir.Context) -> ir.Module:
     """`Lowered` keeps its module and may compile it later: work on a copy."""
     buffer = io.BytesIO()
     module.operation.write_bytecode(buffer)

@@ -1,0 +1,324 @@
+"""PyTorch programs: `torch.export.ExportedProgram` (or a module and example inputs) -> `ImportedProgram`.
+
+The exported graph is run once, abstractly, with JAX functions for its ops (torchax and `torch_ops`);
+JAX writes the StableHLO. Weights stay where torch has them and are never copied.
+torch is imported inside functions: everything else in axonc works without it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+
+from axonc.diagnostics import UnsupportedOpError, UsageError, nearest
+from axonc.frontends import stablehlo_module
+from axonc.frontends.imported import ImportedProgram, bind_arrays
+from axonc.frontends.jax_frontend import copy_module
+from axonc.weights import NUMPY_OF_MLIR, WeightRef, open_weight_file
+
+if TYPE_CHECKING:
+    import torch
+
+# torch dtypes numpy has no name for: the integer type of the same width to view them as.
+_VIEW_AS = {
+    "bfloat16": ("int16", "bf16"),
+    "float8_e4m3fn": ("uint8", "f8E4M3FN"),
+    "float8_e5m2": ("uint8", "f8E5M2"),
+    "float8_e4m3fnuz": ("uint8", "f8E4M3FNUZ"),
+    "float8_e5m2fnuz": ("uint8", "f8E5M2FNUZ"),
+}
+
+
+@dataclass(frozen=True)
+class GraphInput:
+    """One placeholder: a named tensor the program keeps (`state`) or takes on each call, or a value
+    fixed at export time (`constant`).
+    """
+
+    name: str
+    kind: str
+    value: Any
+
+
+def import_exported_program(
+    program: torch.export.ExportedProgram, *, weights_file: str | Path | None = None
+) -> ImportedProgram:
+    """Import an exported program. Its parameters and buffers become weights under their torch names,
+    referring to torch's memory, or to `weights_file` (.safetensors, .npz).
+
+    Raises:
+        UsageError: torch or torchax missing; weights without data; a weight missing in the file.
+        UnsupportedOpError: an op without lowering, a dynamic shape, mutated state.
+    """
+    load_torchax()
+    program = _decomposed(program)
+    _refuse_mutation(program)
+    inputs = _graph_inputs(program)
+    names, lowered, origins = _trace(program, inputs)
+    module = copy_module(lowered.compiler_ir("stablehlo"), stablehlo_module.new_context())
+    arguments = _torch_names(module, names)
+    _relocate(module, origins)
+    imported = stablehlo_module.finish_import(
+        module, argument_names=arguments, result_names=_result_names(program)
+    )
+    state = {i.name: i.value for i in inputs if i.kind == "state"}
+    used = [a.name for a in imported.inputs if a.name in state]
+    refs = _weights_of(state, used, weights_file)
+    return bind_arrays(imported, refs) if refs else imported
+
+
+def import_module(
+    model: torch.nn.Module,
+    inputs: Sequence[Any],
+    keyword_inputs: Mapping[str, Any] | None = None,
+    *,
+    weights_file: str | Path | None = None,
+) -> ImportedProgram:
+    """Export `model` in eval mode for example inputs of the wanted shapes, then import it.
+
+    Raises:
+        UsageError: torch is missing.
+        UnsupportedOpError: as `import_exported_program`.
+    """
+    torch = _import_torch()
+    training = model.training
+    try:
+        program = torch.export.export(
+            model.eval(), tuple(inputs), dict(keyword_inputs or {}), strict=False
+        )
+    finally:
+        model.train(training)
+    return import_exported_program(program, weights_file=weights_file)
+
+
+def weight_of_tensor(tensor: torch.Tensor, name: str) -> WeightRef:
+    """Refer to the memory of a CPU tensor, without a copy; bf16 and f8 through their bits.
+
+    Raises:
+        UsageError: a tensor without bytes (meta device), or a dtype with no tensor element type.
+    """
+    if tensor.device.type == "meta" or type(tensor).__name__ == "FakeTensor":
+        raise UsageError(f"weight '{name}' has no data (device {tensor.device})",
+                         hint="pass weights_file=, or load the model's weights before exporting")
+    torch = _import_torch()
+    held = tensor.detach().cpu()
+    view = _VIEW_AS.get(str(held.dtype).removeprefix("torch."))
+    if view is None:
+        return WeightRef.of_array(held.numpy(), name=name)
+    bits, spelled = view
+    array = held.view(getattr(torch, bits)).numpy().view(NUMPY_OF_MLIR[spelled])
+    return WeightRef.of_array(array, name=name)
+
+
+def load_torchax() -> Any:
+    """Import torchax. It looks up aten overloads that torch 2.13 no longer has (the `Dimname` ones);
+    during its import these look-ups give an inert stand-in.
+
+    Raises:
+        UsageError: torch or torchax is not installed.
+    """
+    _import_torch()
+    try:
+        with _gone_overloads():
+            import torchax
+            import torchax.export
+            import torchax.ops.jaten
+
+            torchax.default_env()
+    except ImportError as error:
+        hint = "pip install 'axonc[torch]'"
+        raise UsageError(f"torch programs need torchax: {error}", hint=hint) from None
+    return torchax
+
+
+def _import_torch() -> Any:
+    try:
+        import torch
+    except ImportError:
+        hint = "pip install 'axonc[torch]'"
+        raise UsageError("torch programs need PyTorch, which is not installed", hint=hint) from None
+    return torch
+
+
+class _GoneOverload:
+    """Stands for an aten overload this torch does not have. torchax only uses it as a table key."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __repr__(self) -> str:
+        return f"<no overload {self._name}>"
+
+
+@contextmanager
+def _gone_overloads() -> Iterator[None]:
+    from torch._ops import OpOverloadPacket
+
+    original = OpOverloadPacket.__getattr__
+
+    def tolerant(packet: Any, key: str) -> Any:
+        try:
+            return original(packet, key)
+        except AttributeError:
+            if key.startswith("__"):
+                raise
+            return _GoneOverload(f"{packet}.{key}")
+
+    OpOverloadPacket.__getattr__ = tolerant
+    try:
+        yield
+    finally:
+        OpOverloadPacket.__getattr__ = original
+
+
+def _decomposed(program: Any) -> Any:
+    """Core aten ops, except those that become composites."""
+    from torch.export import default_decompositions
+    from torchax import decompositions
+
+    from axonc.frontends.torch_ops import KEPT_WHOLE
+
+    table = default_decompositions()
+    for op in KEPT_WHOLE:
+        table.pop(op, None)
+    program = program.run_decompositions(table)
+    second = {k: v for k, v in decompositions.DECOMPOSITIONS.items() if k not in KEPT_WHOLE}
+    return program.run_decompositions(second)
+
+
+def _refuse_mutation(program: Any) -> None:
+    signature = program.graph_signature
+    mutated = [*signature.buffers_to_mutate.values(), *signature.user_inputs_to_mutate.values()]
+    if mutated:
+        raise UnsupportedOpError(
+            f"the program changes its state in place: {', '.join(mutated[:5])}",
+            hint="call model.eval(), or pass the state as an input and return the new one",
+        )
+
+
+def _graph_inputs(program: Any) -> list[GraphInput]:
+    from torch.export.graph_signature import InputKind, TensorArgument
+
+    stores = {
+        InputKind.PARAMETER: program.state_dict,
+        InputKind.BUFFER: {**program.constants, **program.state_dict},
+        InputKind.CONSTANT_TENSOR: program.constants,
+    }
+    inputs = []
+    for spec in program.graph_signature.input_specs:
+        if spec.kind in stores:
+            inputs.append(GraphInput(spec.target, "state", stores[spec.kind][spec.target]))
+        elif spec.kind == InputKind.USER_INPUT and isinstance(spec.arg, TensorArgument):
+            inputs.append(GraphInput(spec.arg.name, "input", None))
+        elif spec.kind == InputKind.USER_INPUT:
+            inputs.append(GraphInput(spec.arg.name, "constant", getattr(spec.arg, "value", None)))
+        else:
+            raise UnsupportedOpError(f"graph input '{spec.arg.name}' of kind {spec.kind.name}")
+    return inputs
+
+
+def _trace(
+    program: Any, inputs: list[GraphInput]
+) -> tuple[list[str], jax.stages.Lowered, list[Any]]:
+    """(names of the call inputs, lowered program, origin of each node). 64-bit types stay 64-bit."""
+    from axonc.frontends.torch_interpreter import GraphInterpreter
+
+    interpreter = GraphInterpreter(program.graph_module)
+    placeholders = [n for n in program.graph.nodes if n.op == "placeholder"]
+    types = {
+        i.name: _abstract(n, i.name)
+        for i, n in zip(inputs, placeholders, strict=True)
+        if i.kind != "constant"
+    }
+    names = [i.name for i in inputs if i.kind == "input"]
+
+    def run(weights: dict[str, jax.Array], call: list[jax.Array]) -> tuple[Any, ...]:
+        given = {**dict(zip(names, call, strict=True))}
+        values = [_value_of(i, weights, given) for i in inputs]
+        return tuple(interpreter.run(*values, enable_io_processing=False))
+
+    weights = {i.name: types[i.name] for i in inputs if i.kind == "state"}
+    with jax.enable_x64(True):
+        lowered = jax.jit(run).lower(weights, [types[n] for n in names])
+    return names, lowered, interpreter.origins
+
+
+def _value_of(graph_input: GraphInput, weights: Mapping[str, Any], call: Mapping[str, Any]) -> Any:
+    sources: dict[str, Callable[[], Any]] = {
+        "state": lambda: weights[graph_input.name],
+        "input": lambda: call[graph_input.name],
+        "constant": lambda: graph_input.value,
+    }
+    return sources[graph_input.kind]()
+
+
+def _abstract(node: Any, name: str) -> jax.ShapeDtypeStruct:
+    from torchax.ops import mappings
+
+    value = node.meta["val"]
+    if not all(isinstance(size, int) for size in value.shape):
+        raise UnsupportedOpError(
+            f"input '{name}' has the dynamic shape {tuple(value.shape)}",
+            hint="export without dynamic_shapes, once for each size needed",
+        )
+    return jax.ShapeDtypeStruct(tuple(value.shape), mappings.t2j_dtype(value.dtype))
+
+
+_TRACED_NAME = re.compile(r"(?P<group>weights|call)(?:\['(?P<key>[^']+)'\]|\[(?P<index>\d+)\])")
+
+
+def _torch_names(module: Any, call_names: list[str]) -> list[str]:
+    """The torch names of the arguments of the traced `run(weights, call)` that are left."""
+    main = stablehlo_module.main_function(module)
+    found = [_TRACED_NAME.fullmatch(a.location.name_str) for a in main.arguments]
+    return [m["key"] or call_names[int(m["index"])] for m in found if m is not None]
+
+
+def _relocate(module: Any, origins: list[Any]) -> None:
+    from axonc.frontends.torch_locations import relocate
+
+    relocate(module, origins)
+
+
+def _result_names(program: Any) -> list[str]:
+    """The keys of the outputs (`last_hidden_state`), or `result0`, `result1` for a plain tuple."""
+    from torch.export.graph_signature import OutputKind
+    from torch.utils import _pytree as pytree
+
+    kinds = [s.kind for s in program.graph_signature.output_specs]
+    count = sum(kind == OutputKind.USER_OUTPUT for kind in kinds)
+    tree = pytree.tree_unflatten(list(range(count)), program.call_spec.out_spec)
+    paths = [pytree.keystr(path) for path, _ in pytree.tree_flatten_with_path(tree)[0]]
+    if count == 1 and paths[0] in ("", "[0]"):
+        return ["result"]
+    return [_output_name(path) for path in paths]
+
+
+def _output_name(path: str) -> str:
+    name = stablehlo_module.path_name(path).lstrip(".")
+    return f"result{name}" if name[:1].isdigit() or not name else name
+
+
+def _weights_of(
+    state: Mapping[str, Any], used: list[str], weights_file: str | Path | None
+) -> dict[str, WeightRef]:
+    stored = open_weight_file(weights_file) if weights_file is not None else {}
+    return {name: _weight(name, state[name], stored, weights_file) for name in used}
+
+
+def _weight(
+    name: str, tensor: Any, stored: Mapping[str, WeightRef], weights_file: str | Path | None
+) -> WeightRef:
+    key = next((k for k in (name, name.partition(".")[2]) if k in stored), None)
+    if key is not None:
+        return stored[key]
+    if weights_file is not None and type(tensor).__name__ == "Parameter":
+        raise UsageError(f"{weights_file} has no weight '{name}'", hint=nearest(name, stored))
+    return weight_of_tensor(tensor, name)

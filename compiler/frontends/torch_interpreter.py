@@ -1,0 +1,107 @@
+"""Run a torch.export graph with JAX functions: each node under a scope that names where it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import torch
+from torchax.ops import ops_registry
+
+from axonc.diagnostics import AxoncError, CompileError, SourceLocation, UnsupportedOpError
+from axonc.frontends.torch_locations import NodeOrigin, origin_of, scope_name
+from axonc.frontends.torch_ops import LOWERINGS
+
+
+class GraphInterpreter(torch.fx.Interpreter):
+    """Evaluates nodes on JAX arrays or tracers; `origins[i]` is the origin of the node traced under
+    scope i. Control flow shares the list with the interpreters of its branches.
+    """
+
+    def __init__(
+        self, graph_module: torch.fx.GraphModule, origins: list[NodeOrigin] | None = None
+    ) -> None:
+        super().__init__(graph_module)
+        self.origins: list[NodeOrigin] = [] if origins is None else origins
+
+    def run_node(self, n: torch.fx.Node) -> Any:
+        if n.op != "call_function":
+            return super().run_node(n)
+        origin = origin_of(n)
+        self.origins.append(origin)
+        with jax.named_scope(scope_name(len(self.origins) - 1)):
+            try:
+                return super().run_node(n)
+            except AxoncError:
+                raise
+            except NotImplementedError as error:
+                raise UnsupportedOpError(
+                    str(error), location=_user_location(origin), op=str(n.target)
+                ) from error
+            except Exception as error:
+                message = f"cannot be lowered to StableHLO: {type(error).__name__}: {error}"
+                raise CompileError(
+                    message, location=_user_location(origin), op=str(n.target)
+                ) from error
+
+    def call_function(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if isinstance(target, torch._ops.HigherOrderOperator):
+            return self._control_flow(target, args)
+        if not isinstance(target, torch._ops.OpOverload):
+            return super().call_function(target, args, kwargs)
+        return _lowering(target)(*args, **kwargs)
+
+    def _control_flow(self, target: Any, args: tuple[Any, ...]) -> Any:
+        name = target.name()
+        if name not in _CONTROL_FLOW:
+            raise NotImplementedError(f"higher-order operator {name} has no lowering")
+        return _CONTROL_FLOW[name](self, *args)
+
+    def branch(self, graph_module: Any, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Evaluate a branch or loop body; always a tuple of results."""
+        inner = GraphInterpreter(graph_module, self.origins)
+        result = inner.run(*values, enable_io_processing=False)
+        return tuple(result) if isinstance(result, (tuple, list)) else (result,)
+
+
+def _lowering(target: Any) -> Callable[..., Any]:
+    if target in LOWERINGS:
+        return LOWERINGS[target]
+    table = ops_registry.all_aten_ops
+    found = table.get(target) or table.get(target.overloadpacket)
+    if found is None or not found.is_jax_function:
+        raise NotImplementedError("no lowering to StableHLO for this torch op")
+    return found.func
+
+
+def _user_location(origin: NodeOrigin) -> SourceLocation:
+    if not origin.frames:
+        return SourceLocation(origin.path)
+    frame = origin.frames[-1]
+    return SourceLocation(origin.path, frame.file, frame.line, 1)
+
+
+def _cond(
+    interpreter: GraphInterpreter, predicate: Any, if_true: Any, if_false: Any, operands: Any
+) -> Any:
+    return jax.lax.cond(
+        jnp.asarray(predicate).reshape(()),
+        lambda values: interpreter.branch(if_true, values),
+        lambda values: interpreter.branch(if_false, values),
+        tuple(operands),
+    )
+
+
+def _while_loop(
+    interpreter: GraphInterpreter, condition: Any, body: Any, carried: Any, extra: Any
+) -> Any:
+    return jax.lax.while_loop(
+        lambda values: interpreter.branch(condition, (*values, *extra))[0].reshape(()),
+        lambda values: interpreter.branch(body, (*values, *extra)),
+        tuple(map(jnp.asarray, carried)),
+    )
+
+
+_CONTROL_FLOW: dict[str, Callable[..., Any]] = {"cond": _cond, "while_loop": _while_loop}

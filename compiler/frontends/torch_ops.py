@@ -1,0 +1,169 @@
+"""How torch ops become JAX: what the model meant stays one named composite; the rest is torchax.
+
+`LOWERINGS` goes before torchax's own table. A composite carries its decomposition, so a stage that
+does not know the name can still expand it. Import this file only after `torch_frontend.load_torchax`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import torch
+from torchax.ops import mappings
+
+aten = torch.ops.aten
+
+Array = jax.Array
+Lowering = Callable[..., Any]
+
+
+def gelu(x: Array, *, approximate: str = "none") -> Array:
+    """`axonc.gelu(x)`, attribute `approximate`: "none" (erf) or "tanh"."""
+    return jax.lax.composite(_gelu, "axonc.gelu")(x, approximate=approximate)
+
+
+def _gelu(x: Array, *, approximate: str) -> Array:
+    if approximate == "tanh":
+        return jax.nn.gelu(x, approximate=True)
+    half = jnp.asarray(0.5, x.dtype)
+    return half * x * (1 + jax.lax.erf(x * jnp.asarray(math.sqrt(0.5), x.dtype)))
+
+
+def softmax(x: Array, dim: int, dtype: Any = None) -> Array:
+    """`axonc.softmax(x)`, attribute `axis` >= 0. `dtype`: convert before, as torch does."""
+    x = x if dtype is None else x.astype(mappings.t2j_dtype(dtype))
+    axis = dim % x.ndim if x.ndim else 0
+    return jax.lax.composite(_softmax, "axonc.softmax")(x, axis=axis) if x.ndim else jnp.ones_like(x)
+
+
+def _softmax(x: Array, *, axis: int) -> Array:
+    shifted = jnp.exp(x - jnp.max(x, axis=axis, keepdims=True))
+    return shifted / jnp.sum(shifted, axis=axis, keepdims=True)
+
+
+def core_softmax(x: Array, dim: int, half_to_float: bool) -> Array:
+    """aten._softmax: `half_to_float` computes and returns float32."""
+    return softmax(x.astype(jnp.float32) if half_to_float else x, dim)
+
+
+def layer_norm(
+    x: Array,
+    normalized_shape: Sequence[int],
+    weight: Array | None = None,
+    bias: Array | None = None,
+    eps: float = 1e-5,
+    cudnn_enable: bool = True,
+) -> Array:
+    """`axonc.layer_norm(x, gamma, beta)` over the last axis, attribute `epsilon`.
+
+    Several normalised axes are flattened into one. Statistics are float32, as in torch on CPU.
+    """
+    flat, size = _merge_axes(x, normalized_shape)
+    gamma = jnp.ones(size, x.dtype) if weight is None else weight.reshape(size)
+    beta = jnp.zeros(size, x.dtype) if bias is None else bias.reshape(size)
+    normal = jax.lax.composite(_layer_norm, "axonc.layer_norm")(flat, gamma, beta, epsilon=eps)
+    return normal.reshape(x.shape)
+
+
+def _layer_norm(x: Array, gamma: Array, beta: Array, *, epsilon: float) -> Array:
+    wide = x.astype(jnp.float32)
+    centred = wide - jnp.mean(wide, axis=-1, keepdims=True)
+    variance = jnp.mean(centred * centred, axis=-1, keepdims=True)
+    normal = centred * jax.lax.rsqrt(variance + jnp.float32(epsilon))
+    return (normal * gamma.astype(jnp.float32) + beta.astype(jnp.float32)).astype(x.dtype)
+
+
+def rms_norm(
+    x: Array,
+    normalized_shape: Sequence[int],
+    weight: Array | None = None,
+    eps: float | None = None,
+) -> Array:
+    """`axonc.rms_norm(x, gamma)` over the last axis, attribute `epsilon`; torch's default for it is
+    the machine epsilon of the dtype.
+    """
+    flat, size = _merge_axes(x, normalized_shape)
+    gamma = jnp.ones(size, x.dtype) if weight is None else weight.reshape(size)
+    epsilon = float(jnp.finfo(x.dtype).eps) if eps is None else eps
+    normal = jax.lax.composite(_rms_norm, "axonc.rms_norm")(flat, gamma, epsilon=epsilon)
+    return normal.reshape(x.shape)
+
+
+def _rms_norm(x: Array, gamma: Array, *, epsilon: float) -> Array:
+    wide = x.astype(jnp.float32)
+    scale = jax.lax.rsqrt(jnp.mean(wide * wide, axis=-1, keepdims=True) + jnp.float32(epsilon))
+    return (wide * scale * gamma.astype(jnp.float32)).astype(x.dtype)
+
+
+def _merge_axes(x: Array, normalized_shape: Sequence[int]) -> tuple[Array, int]:
+    size = math.prod(normalized_shape)
+    return x.reshape(*x.shape[: x.ndim - len(normalized_shape)], size), size
+
+
+def attention(
+    query: Array,
+    key: Array,
+    value: Array,
+    attn_mask: Array | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    *,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Array:
+    """softmax(query keyᵀ scale + mask) value over [..., tokens, features]: plain ops around softmax.
+
+    A boolean mask keeps where it is true; `is_causal` keeps the lower triangle. Dropout is 0 in an
+    exported program in eval mode; anything else is refused.
+    """
+    if dropout_p:
+        raise NotImplementedError(f"dropout_p={dropout_p}: call model.eval() before exporting")
+    if enable_gqa:
+        groups = query.shape[-3] // key.shape[-3]
+        key, value = (jnp.repeat(t, groups, axis=-3) for t in (key, value))
+    factor = query.shape[-1] ** -0.5 if scale is None else scale
+    scores = jnp.einsum("...td,...sd->...ts", query, key) * jnp.asarray(factor, query.dtype)
+    scores = _masked(scores, attn_mask, is_causal)
+    return jnp.einsum("...ts,...sd->...td", softmax(scores, -1), value)
+
+
+def _masked(scores: Array, mask: Array | None, is_causal: bool) -> Array:
+    if is_causal:
+        mask = jnp.tril(jnp.ones(scores.shape[-2:], bool))
+    if mask is None:
+        return scores
+    if mask.dtype != jnp.bool_:
+        return scores + mask
+    return jnp.where(mask, scores, jnp.asarray(-jnp.inf, scores.dtype))
+
+
+def no_check(*_: Any, **__: Any) -> None:
+    """Run-time assertions of torch.export: the compiled program has no way to raise, so these go."""
+
+
+LOWERINGS: dict[Any, Lowering] = {
+    aten.gelu.default: gelu,
+    aten.softmax.int: softmax,
+    aten._softmax.default: core_softmax,
+    aten._safe_softmax.default: softmax,
+    aten.layer_norm.default: layer_norm,
+    aten.rms_norm.default: rms_norm,
+    aten.scaled_dot_product_attention.default: attention,
+    aten._assert_async.default: no_check,
+    aten._assert_async.msg: no_check,
+    aten._assert_scalar.default: no_check,
+    aten._assert_tensor_metadata.default: no_check,
+}
+
+# torch decomposes these unless told not to.
+KEPT_WHOLE = (
+    aten.gelu.default,
+    aten.softmax.int,
+    aten.layer_norm.default,
+    aten.rms_norm.default,
+    aten.scaled_dot_product_attention.default,
+)

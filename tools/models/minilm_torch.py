@@ -1,0 +1,43 @@
+"""all-MiniLM-L6-v2 as the transformers module, exported with torch.export."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from axonc.diagnostics import UsageError
+from axonc.frontends.imported import ImportedProgram
+from axonc.frontends.torch_frontend import import_exported_program
+from axonc.tools.models.minilm_jax import model_folder
+
+
+def model() -> Any:
+    """The transformers BertModel with the trained weights, eager attention, eval mode.
+
+    Raises:
+        UsageError: transformers is not installed.
+    """
+    try:
+        from transformers import BertModel
+    except ImportError:
+        raise UsageError("transformers is not installed", hint="pip install 'axonc[torch]'") from None
+    loaded = BertModel.from_pretrained(
+        model_folder(), local_files_only=True, attn_implementation="eager", add_pooling_layer=False
+    )
+    return loaded.eval()
+
+
+def exported(batch: int, tokens: int) -> Any:
+    """ExportedProgram of the model for ids and mask of [batch, tokens] int64."""
+    import torch
+
+    ids = torch.ones(batch, tokens, dtype=torch.int64)
+    mask = torch.ones(batch, tokens, dtype=torch.int64)
+    keywords = {"input_ids": ids, "attention_mask": mask}
+    return torch.export.export(model(), (), keywords, strict=False)
+
+
+def imported(batch: int, tokens: int) -> ImportedProgram:
+    """StableHLO of the model; its weights refer to the checkpoint file."""
+    return import_exported_program(
+        exported(batch, tokens), weights_file=model_folder() / "model.safetensors"
+    )
