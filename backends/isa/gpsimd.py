@@ -1,0 +1,159 @@
+"""GpSimdE: pattern generation, gathers and reductions across partitions. SBUF only.
+
+Source: hardware.md 3.4. GpSimdE also runs tensor_tensor, tensor_scalar, tensor_copy and memset
+(`vector.py`).
+"""
+
+from __future__ import annotations
+
+from axonc.backends.isa.cost_terms import per_element, streamed, tile
+from axonc.backends.isa.instruction import Instruction
+from axonc.backends.isa.operand_kinds import GPSIMD, SBUF, enum, read, real, sint, uint, write
+from axonc.backends.isa.operators import COMPARE_OPS, PARTITION_REDUCE_OPS
+from axonc.backends.isa.rules import (
+    bitvec_needs_integers,
+    custom,
+    same_dtype,
+    same_elements,
+    same_partitions,
+    unused_steps_are_zero,
+)
+from axonc.backends.isa.spec import INSTRUCTIONS, InstructionSpec
+from axonc.backends.targets.target import Target
+
+PARTITIONS_PER_CORE = 16
+"""Each of the eight GpSimd processors owns 16 SBUF partitions (hardware.md 1.2)."""
+
+MAX_INDICES_PER_CORE = 4096  # hardware.md 3.4
+GATHER_RUNS = (1, 2, 4, 8, 16, 32)
+AFFINE_FIELDS = (
+    sint("offset"),
+    sint("channel_multiplier", summary="times the partition, counted from the tile's start"),
+    *(sint(f"step{i}", summary=f"times the index along free dim {i} of dst") for i in range(4)),
+)
+
+
+def local_gather_cycles(instruction: Instruction, target: Target) -> float:
+    """150 + indices * e * C: the published formula divides by C, which cannot be meant (8.8)."""
+    run = int(instruction.field("elements_per_index"))  # type: ignore[call-overload]
+    indices = PARTITIONS_PER_CORE * tile(instruction, "indices").elements_per_partition
+    size = tile(instruction, "src").dtype.size_bytes
+    per_run = 4 * run
+    cost = ((28 + per_run) / per_run) / min(4 / size, run)
+    return streamed(instruction, target, indices * run * cost)
+
+
+def _whole_cores(instruction: Instruction, target: Target) -> str | None:
+    count = tile(instruction, "src").num_partitions
+    return f"{count} partitions" if count % PARTITIONS_PER_CORE else None
+
+
+def _gathered_count(instruction: Instruction, target: Target) -> str | None:
+    run = int(instruction.field("elements_per_index"))  # type: ignore[call-overload]
+    wanted = PARTITIONS_PER_CORE * tile(instruction, "indices").elements_per_partition * run
+    found = tile(instruction, "dst").elements_per_partition
+    return None if found == wanted else f"dst has {found} elements per partition, not {wanted}"
+
+
+def _run_length(instruction: Instruction, target: Target) -> str | None:
+    run = instruction.field("elements_per_index")
+    return None if run in GATHER_RUNS else f"elements_per_index is {run}"
+
+
+def _index_count(instruction: Instruction, target: Target) -> str | None:
+    count = PARTITIONS_PER_CORE * tile(instruction, "indices").elements_per_partition
+    return f"{count} indices per core" if count > MAX_INDICES_PER_CORE else None
+
+
+def _one_partition(instruction: Instruction, target: Target) -> str | None:
+    count = tile(instruction, "dst").num_partitions
+    return None if count == 1 else f"dst has {count} partitions"
+
+
+INSTRUCTIONS.add(
+    InstructionSpec(
+        mnemonic="iota",
+        opcode=0x40,
+        engines=GPSIMD,
+        operands=(write("dst", SBUF),),
+        fields=AFFINE_FIELDS,
+        cycles=per_element("dst"),
+        cycles_text="150 + N",
+        summary="An affine function of partition and free indices.",
+        semantics="dst[p, i0, ...] = offset + p * channel_multiplier + sum_d i_d * step<d>, in wrapping "
+        "int32, then cast to dst's type",
+        sources=("hardware.md 3.4", "nki.isa.iota"),
+        rules=(unused_steps_are_zero("C20"),),
+    )
+)
+
+INSTRUCTIONS.add(
+    InstructionSpec(
+        mnemonic="affine_select",
+        opcode=0x41,
+        engines=GPSIMD,
+        operands=(write("dst", SBUF), read("src", SBUF)),
+        fields=(*AFFINE_FIELDS, enum("compare", COMPARE_OPS, "equal"), real("imm")),
+        cycles=per_element("dst"),
+        cycles_text="150 + N",
+        summary="Keep the elements where an affine function compares with 0; others become imm.",
+        semantics="dst[p, i0, ...] = (offset + p * channel_multiplier + sum_d i_d * step<d>) compare 0 ? "
+        "src : imm; unequal types go through f32",
+        sources=("hardware.md 3.4", "nki.isa.affine_select"),
+        rules=(
+            unused_steps_are_zero("C20"),
+            same_partitions("C21", "dst", "src"),
+            same_elements("C22", "dst", "src"),
+        ),
+    )
+)
+
+INSTRUCTIONS.add(
+    InstructionSpec(
+        mnemonic="local_gather",
+        opcode=0x42,
+        engines=GPSIMD,
+        operands=(write("dst", SBUF), read("src", SBUF), read("indices", SBUF, ("u16",))),
+        fields=(uint("elements_per_index", 6, 1, "1, 2, 4, 8, 16 or 32"),),
+        cycles=local_gather_cycles,
+        cycles_text="150 + n * e * ((28 + 4e) / 4e) / min(4 / size, e), n = indices per core, "
+        "e = elements_per_index",
+        summary="Gather along the free axis, with indices shared by each group of 16 partitions.",
+        semantics="per group of 16 partitions, index j is indices[j % 16, j // 16], an element offset; "
+        "dst[p, j * e + k] = src[p, index j + k]; bits kept; out of range is undefined",
+        sources=("hardware.md 3.4", "nki.isa.local_gather"),
+        rules=(
+            same_partitions("C20", "dst", "src", "indices"),
+            custom("C21", "partitions are a multiple of 16", _whole_cores),
+            same_dtype("C22", "dst", "src"),
+            custom("C23", "elements_per_index is 1, 2, 4, 8, 16 or 32", _run_length),
+            custom("C24", "at most 4096 indices per group of 16 partitions", _index_count),
+            custom(
+                "C25",
+                "dst has 16 * indices per partition * elements_per_index elements",
+                _gathered_count,
+            ),
+        ),
+    )
+)
+
+INSTRUCTIONS.add(
+    InstructionSpec(
+        mnemonic="partition_reduce",
+        opcode=0x43,
+        engines=GPSIMD,
+        operands=(write("dst", SBUF, summary="[1, F]"), read("src", SBUF)),
+        fields=(enum("op", PARTITION_REDUCE_OPS, "add"),),
+        cycles=per_element("src"),
+        cycles_text="150 + N (assumed)",
+        summary="Reduce across the partitions.",
+        semantics="dst[0, f] = op over p of src[p, f]; average is the sum divided by the partitions; f32, "
+        "bitwise on the bits, exact int32 with i32/u32 tiles",
+        sources=("hardware.md 3.4", "nki.isa.tensor_partition_reduce"),
+        rules=(
+            custom("C20", "dst has one partition", _one_partition),
+            same_elements("C21", "dst", "src"),
+            bitvec_needs_integers("C22", ("op",), ("dst", "src")),
+        ),
+    )
+)

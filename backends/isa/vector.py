@@ -1,0 +1,604 @@
+"""VectorE element-wise, reduction and data-movement instructions; some also run on GpSimdE.
+
+Source of everything not marked otherwise: hardware.md 3.2 (costs) and the nki.isa page of the
+instruction of that name (semantics). Arithmetic is done in f32 (2.3): tiles are cast up when read and
+down when written. Exceptions: bitwise operators work on the bits, a copy between equal types keeps
+the bits, and GpSimdE computes natively when every tile is i32 or u32.
+"""
+
+from __future__ import annotations
+
+from axonc.backends.isa.cost_terms import in_psum, is_unit_stride, per_element, streamed, tile
+from axonc.backends.isa.instruction import Instruction
+from axonc.backends.isa.operand_kinds import (
+    ALL_DTYPES,
+    F32_ONLY,
+    INTEGER_DTYPES,
+    SCALAR_DTYPES,
+    UNSIGNED_DTYPES,
+    VECTOR,
+    VECTOR_OR_GPSIMD,
+    WORD_DTYPES,
+    enum,
+    flag,
+    read,
+    real,
+    scalar_tile,
+    uint,
+    update,
+    write,
+)
+from axonc.backends.isa.operators import (
+    ALU_OPS,
+    ARITHMETIC_BINARY_OPS,
+    BINARY_OPS,
+    BITVEC_OPS,
+    BYPASS,
+    REDUCE_OPS,
+)
+from axonc.backends.isa.rules import (
+    bitvec_needs_integers,
+    custom,
+    element_count_is,
+    element_range,
+    not_both_psum,
+    operators_on_engine,
+    same_dtype,
+    same_elements,
+    same_partitions,
+    scalar_operand_dtype,
+)
+from axonc.backends.isa.spec import INSTRUCTIONS, InstructionSpec
+from axonc.backends.numerics.dtypes import BF16, F16
+from axonc.backends.targets.target import Engine, Target
+
+HALF_COST_TENSOR_OPS = ("add", "multiply", "subtract")
+"""Operators with which two bf16 tiles stream at one element per cycle (3.2)."""
+
+SELECTABLE_DTYPES = tuple(n for n in ALL_DTYPES if n not in ("tf32", "i32", "u32"))
+
+INT32_RULE = "on GpSimdE with only i32/u32 tiles: exact wrapping 32-bit integers"
+
+
+def tensor_tensor_cycles(instruction: Instruction, target: Target) -> float:
+    first, second = tile(instruction, "src0"), tile(instruction, "src1")
+    count = first.elements_per_partition
+    one_port = in_psum(first) or in_psum(second)
+    fast = (
+        instruction.field("op") in HALF_COST_TENSOR_OPS
+        and all(a.dtype is BF16 and is_unit_stride(a) for a in (first, second))
+        and tile(instruction, "dst").dtype is BF16
+    )
+    on_vector = instruction.engine is Engine.VECTOR
+    factor = 1 if one_port or fast or not on_vector else 2
+    return streamed(instruction, target, factor * count)
+
+
+def scalar_tensor_tensor_cycles(instruction: Instruction, target: Target) -> float:
+    first, second = tile(instruction, "src0"), tile(instruction, "src1")
+    count = first.elements_per_partition
+    fast = (
+        first.dtype is BF16
+        and second.dtype is BF16
+        and instruction.field("op0") == "subtract"
+        and instruction.field("op1") == "multiply"
+        and count % 2 == 0
+    )
+    return streamed(instruction, target, count if fast else 2 * count)
+
+
+def tensor_reduce_cycles(instruction: Instruction, target: Target) -> float:
+    source = tile(instruction, "src")
+    fast = (
+        source.dtype is BF16
+        and tile(instruction, "dst").dtype is BF16
+        and instruction.field("op") in ("add", "max")
+    )
+    return streamed(instruction, target, source.elements_per_partition * (0.5 if fast else 1))
+
+
+def copy_predicated_cycles(instruction: Instruction, target: Target) -> float:
+    source, predicate = tile(instruction, "src"), tile(instruction, "predicate")
+    factor = 1 if in_psum(source) or in_psum(predicate) else 2
+    return streamed(instruction, target, factor * source.elements_per_partition)
+
+
+def memset_cycles(instruction: Instruction, target: Target) -> float:
+    destination = tile(instruction, "dst")
+    fast = destination.dtype in (BF16, F16) and instruction.field("value_bits") == 0
+    factor = 0.5 if fast and instruction.engine is Engine.VECTOR else 1
+    return streamed(instruction, target, factor * destination.elements_per_partition)
+
+
+def _reduced_count(instruction: Instruction, target: Target) -> str | None:
+    dims = tile(instruction, "src").dims
+    axes = int(instruction.field("num_axes"))  # type: ignore[call-overload]
+    if axes > len(dims):
+        return f"num_axes {axes}, src has {len(dims)} free dims"
+    kept = 1
+    for _, size in dims[: len(dims) - axes]:
+        kept *= size
+    found = tile(instruction, "dst").elements_per_partition
+    return None if found == kept else f"dst has {found} elements per partition, {kept} remain"
+
+
+def _negate_is_arithmetic(instruction: Instruction, target: Target) -> str | None:
+    op = instruction.field("op")
+    return f"negate with {op}" if instruction.field("negate") and op in BITVEC_OPS else None
+
+
+def _value_fits(instruction: Instruction, target: Target) -> str | None:
+    bits = int(instruction.field("value_bits"))  # type: ignore[call-overload]
+    dtype = tile(instruction, "dst").dtype
+    too_wide = bits >> (8 * dtype.size_bytes)
+    return f"{bits:#x} is wider than {dtype.name}" if too_wide else None
+
+
+def _transposed_shape(instruction: Instruction, target: Target) -> str | None:
+    source, destination = tile(instruction, "src"), tile(instruction, "dst")
+    bank = target.partition_quadrant
+    shape = (source.num_partitions, source.elements_per_partition)
+    found = (destination.num_partitions, destination.elements_per_partition)
+    if max(shape) <= bank and found == shape[::-1]:
+        return None
+    if shape == found and shape[0] % bank == 0 and shape[1] % bank == 0:
+        return None
+    return f"src is {list(shape)}, dst is {list(found)}"
+
+
+def _shuffle_sources(instruction: Instruction, target: Target) -> str | None:
+    bank = target.partition_quadrant
+    for partition, source in enumerate(shuffle_mask(instruction)):
+        if source >= bank and source != KEEP_PARTITION:
+            return f"mask[{partition}] = {source}"
+    return None
+
+
+def _one_element(instruction: Instruction, target: Target) -> str | None:
+    source = tile(instruction, "src")
+    single = source.num_partitions == 1 and source.elements_per_partition == 1
+    return None if single else f"src is {list(source.shape)}"
+
+
+def _axes_found(instruction: Instruction, target: Target) -> str | None:
+    axes = int(instruction.field("num_axes"))  # type: ignore[call-overload]
+    return None if 1 <= axes <= 4 else f"num_axes is {axes}"
+
+
+def _triples(instruction: Instruction, target: Target) -> str | None:
+    count = tile(instruction, "src").elements_per_partition
+    return f"src has {count} elements per partition" if count % 3 else None
+
+
+def _whole_quadrants(instruction: Instruction, target: Target) -> str | None:
+    count = tile(instruction, "src").num_partitions
+    return f"{count} partitions" if count % target.partition_quadrant else None
+
+
+KEEP_PARTITION = 255
+"""Shuffle mask value that leaves a destination partition as it was."""
+
+MASK_FIELDS = tuple(f"mask{i}" for i in range(8))
+
+
+def mask_words(mask: list[int]) -> dict[str, int]:
+    """Fields mask0..mask7 for a shuffle mask of 32 entries (mask[i] = source of partition i)."""
+    data = bytes(mask)
+    if len(data) != 4 * len(MASK_FIELDS):
+        raise ValueError(f"a shuffle mask has 32 entries, not {len(data)}")
+    words = (int.from_bytes(data[4 * i : 4 * i + 4], "little") for i in range(8))
+    return dict(zip(MASK_FIELDS, words, strict=True))
+
+
+def shuffle_mask(instruction: Instruction) -> bytes:
+    """The 32 mask entries of a `stream_shuffle`."""
+    words = (int(instruction.field(name)) for name in MASK_FIELDS)  # type: ignore[call-overload]
+    return b"".join(word.to_bytes(4, "little") for word in words)
+
+
+def _entry(**description: object) -> None:
+    INSTRUCTIONS.add(InstructionSpec(**description))  # type: ignore[arg-type]
+
+
+_entry(
+    mnemonic="tensor_tensor",
+    opcode=0x10,
+    engines=VECTOR_OR_GPSIMD,
+    operands=(write(), read("src0"), read("src1")),
+    fields=(enum("op", BINARY_OPS, "add"),),
+    cycles=tensor_tensor_cycles,
+    cycles_text="max(64, N) if an input is in PSUM, or all bf16 with add/subtract/multiply and unit "
+    "stride; else max(64, 2N); GpSimdE 150 + N",
+    summary="Element-wise operation on two tiles.",
+    semantics="dst = src0 op src1; comparisons and logical operators give 1 or 0; " + INT32_RULE,
+    sources=("hardware.md 3.2", "hardware.md 2.3", "nki.isa.tensor_tensor"),
+    rules=(
+        same_partitions("C20", "dst", "src0", "src1"),
+        same_elements("C21", "dst", "src0", "src1"),
+        not_both_psum("C22", "src0", "src1"),
+        operators_on_engine("C23", "op"),
+        bitvec_needs_integers("C24", ("op",), ("dst", "src0", "src1")),
+    ),
+)
+
+_entry(
+    mnemonic="tensor_scalar",
+    opcode=0x11,
+    engines=VECTOR_OR_GPSIMD,
+    operands=(
+        write(),
+        read("src"),
+        scalar_tile("scalar0", SCALAR_DTYPES, "[P, 1], replaces imm0"),
+        scalar_tile("scalar1", SCALAR_DTYPES, "[P, 1], replaces imm1"),
+    ),
+    fields=(
+        enum("op0", ALU_OPS, "add"),
+        real("imm0"),
+        flag("reverse0", "compute scalar op0 src"),
+        enum("op1", (BYPASS, *ALU_OPS), BYPASS),
+        real("imm1"),
+        flag("reverse1", "compute scalar op1 result"),
+    ),
+    cycles=per_element("src"),
+    cycles_text="max(64, N); the second operator is free; GpSimdE 150 + N",
+    summary="One or two operators with a scalar per partition or an immediate.",
+    semantics="dst = (src op0 s0) op1 s1, s = [P, 1] tile or immediate; reverse swaps the operands of "
+    "its operator; unary operators ignore s; bitwise operators take an immediate as an integer; "
+    + INT32_RULE,
+    sources=("hardware.md 3.2", "nki.isa.tensor_scalar"),
+    rules=(
+        same_partitions("C20", "dst", "src", "scalar0", "scalar1"),
+        same_elements("C21", "dst", "src"),
+        element_count_is("C22", 1, "scalar0", "scalar1"),
+        operators_on_engine("C23", "op0", "op1"),
+        bitvec_needs_integers("C24", ("op0", "op1"), ("dst", "src", "scalar0", "scalar1")),
+        scalar_operand_dtype("C25", ("op0", "op1"), ("scalar0", "scalar1")),
+    ),
+)
+
+_entry(
+    mnemonic="scalar_tensor_tensor",
+    opcode=0x12,
+    engines=VECTOR,
+    operands=(
+        write(),
+        read("src0"),
+        scalar_tile("scalar", F32_ONLY, "[P, 1], replaces imm"),
+        read("src1"),
+    ),
+    fields=(
+        enum("op0", ARITHMETIC_BINARY_OPS, "multiply"),
+        real("imm"),
+        flag("reverse0", "compute scalar op0 src0"),
+        enum("op1", ARITHMETIC_BINARY_OPS, "add"),
+        flag("reverse1", "compute src1 op1 result"),
+    ),
+    cycles=scalar_tensor_tensor_cycles,
+    cycles_text="max(64, N) if both inputs bf16, op0 subtract, op1 multiply and N even; "
+    "else max(64, 2N)",
+    summary="An operator with a scalar, then one with a second tile.",
+    semantics="dst = (src0 op0 s) op1 src1, s = [P, 1] tile or imm; f32",
+    sources=("hardware.md 3.2", "nki.isa.scalar_tensor_tensor"),
+    rules=(
+        same_partitions("C20", "dst", "src0", "scalar", "src1"),
+        same_elements("C21", "dst", "src0", "src1"),
+        element_count_is("C22", 1, "scalar"),
+        not_both_psum("C23", "src0", "src1"),
+        operators_on_engine("C24", "op0", "op1"),
+    ),
+)
+
+_entry(
+    mnemonic="tensor_reduce",
+    opcode=0x13,
+    engines=VECTOR,
+    operands=(write(), read("src")),
+    fields=(
+        enum("op", REDUCE_OPS, "add"),
+        uint("num_axes", 3, 1, "how many trailing free dims vanish, 1 to 4"),
+        flag("negate", "multiply the result by -1"),
+    ),
+    cycles=tensor_reduce_cycles,
+    cycles_text="max(64, N / 2) if src and dst bf16 and op add or max; else max(64, N)",
+    summary="Reduce trailing free axes; never the partition axis.",
+    semantics="dst[p, kept] = (negate ? -1 : 1) * op over the last num_axes dims of src; in f32, in "
+    "order for subtract",
+    sources=("hardware.md 3.2", "nki.isa.tensor_reduce"),
+    rules=(
+        same_partitions("C20", "dst", "src"),
+        custom("C21", "num_axes is 1 to 4", _axes_found),
+        custom("C22", "dst has the elements that remain", _reduced_count),
+        bitvec_needs_integers("C23", ("op",), ("dst", "src")),
+        custom("C24", "negate only with arithmetic operators", _negate_is_arithmetic),
+    ),
+)
+
+
+_entry(
+    mnemonic="tensor_tensor_scan",
+    opcode=0x14,
+    engines=VECTOR,
+    operands=(
+        write(),
+        read("src0"),
+        read("src1"),
+        scalar_tile("initial", F32_ONLY, "[P, 1], replaces imm_initial"),
+    ),
+    fields=(
+        enum("op0", ARITHMETIC_BINARY_OPS, "multiply"),
+        enum("op1", ARITHMETIC_BINARY_OPS, "add"),
+        real("imm_initial"),
+    ),
+    cycles=per_element("src0", 2),
+    cycles_text="max(64, 2N)",
+    summary="First-order recurrence along the free axis.",
+    semantics="r[i] = (src0[i] op0 r[i-1]) op1 src1[i], r[-1] = initial; dst = r; f32",
+    sources=("hardware.md 3.2", "nki.isa.tensor_tensor_scan"),
+    rules=(
+        same_partitions("C20", "dst", "src0", "src1", "initial"),
+        same_elements("C21", "dst", "src0", "src1"),
+        element_count_is("C22", 1, "initial"),
+        not_both_psum("C23", "src0", "src1"),
+        operators_on_engine("C24", "op0", "op1"),
+    ),
+)
+
+_entry(
+    mnemonic="bn_stats",
+    opcode=0x15,
+    engines=VECTOR,
+    operands=(write(summary="[P, 6]"), read("src")),
+    fields=(),
+    cycles=per_element("src"),
+    cycles_text="max(64, N)",
+    summary="Count, mean and variance * count of the even and of the odd elements.",
+    semantics="dst[p] = (count, mean, variance * count) of src[p, 0::2], then of src[p, 1::2]; f32",
+    sources=("hardware.md 3.2", "nki.isa.bn_stats"),
+    rules=(
+        same_partitions("C20", "dst", "src"),
+        element_range("C21", "src", 1, "bn_stats_max_elements"),
+        element_count_is("C22", 6, "dst"),
+    ),
+)
+
+_entry(
+    mnemonic="bn_aggr",
+    opcode=0x16,
+    engines=VECTOR,
+    operands=(
+        write(summary="[P, 2]"),
+        read("src", summary="(count, mean, variance * count) triples"),
+    ),
+    fields=(),
+    cycles=per_element("src", 13 / 3),
+    cycles_text="max(64, 13 * N / 3)",
+    summary="Merge bn_stats triples into mean and variance.",
+    semantics="dst[p] = (mean, variance) of the union of the populations; variance is divided by the "
+    "count; f32",
+    sources=("hardware.md 3.2", "nki.isa.bn_aggr"),
+    rules=(
+        same_partitions("C20", "dst", "src"),
+        custom("C21", "src is made of triples", _triples),
+        element_count_is("C22", 2, "dst"),
+    ),
+)
+
+_entry(
+    mnemonic="tensor_copy",
+    opcode=0x17,
+    engines=VECTOR_OR_GPSIMD,
+    operands=(write(), read("src")),
+    fields=(),
+    cycles=per_element("src"),
+    cycles_text="max(64, N); GpSimdE 150 + N",
+    summary="Copy or cast.",
+    semantics="dst = src; equal types keep every bit, others go through f32",
+    sources=("hardware.md 3.2", "nki.isa.tensor_copy"),
+    rules=(same_partitions("C20", "dst", "src"), same_elements("C21", "dst", "src")),
+)
+
+_entry(
+    mnemonic="tensor_copy_predicated",
+    opcode=0x18,
+    engines=VECTOR,
+    operands=(update(), read("src"), read("predicate", dtypes=UNSIGNED_DTYPES)),
+    fields=(flag("reverse_predicate", "copy where the predicate is zero"),),
+    cycles=copy_predicated_cycles,
+    cycles_text="max(64, N) if src or predicate is in PSUM; else max(64, 2N)",
+    summary="Copy the elements whose predicate is not zero; leave the others.",
+    semantics="dst = (predicate != 0) != reverse_predicate ? src : dst",
+    sources=("hardware.md 3.2", "nki.isa.tensor_copy_predicated"),
+    rules=(
+        same_partitions("C20", "dst", "src", "predicate"),
+        same_elements("C21", "dst", "src", "predicate"),
+        not_both_psum("C22", "src", "predicate"),
+        same_dtype("C23", "dst", "src"),
+    ),
+)
+
+_entry(
+    mnemonic="select_reduce",
+    opcode=0x19,
+    engines=VECTOR,
+    operands=(
+        write(),
+        read("predicate", dtypes=("i8", "u8", "i16", "u16")),
+        read("on_true", dtypes=SELECTABLE_DTYPES),
+        scalar_tile("on_false", F32_ONLY, "[P, 1], replaces imm_false"),
+    ),
+    fields=(real("imm_false"),),
+    cycles=per_element("on_true"),
+    cycles_text="max(64, N) (assumed)",
+    summary="Choose between a tile and a scalar; the optional max reduction is not described here.",
+    semantics="dst = predicate != 0 ? on_true : on_false; through f32",
+    sources=("hardware.md 3.2", "nki.isa.select_reduce"),
+    rules=(
+        same_partitions("C20", "dst", "predicate", "on_true", "on_false"),
+        same_elements("C21", "dst", "predicate", "on_true"),
+        element_count_is("C22", 1, "on_false"),
+        not_both_psum("C23", "predicate", "on_true"),
+    ),
+)
+
+_entry(
+    mnemonic="reciprocal",
+    opcode=0x1A,
+    engines=VECTOR,
+    operands=(write(), read("src")),
+    fields=(),
+    cycles=per_element("src", 8),
+    cycles_text="max(64, 8N)",
+    summary="1 / x, accurate.",
+    semantics="dst = 1 / src; f32",
+    sources=("hardware.md 3.2", "nki.isa.reciprocal"),
+    rules=(same_partitions("C20", "dst", "src"), same_elements("C21", "dst", "src")),
+)
+
+_entry(
+    mnemonic="memset",
+    opcode=0x1B,
+    engines=VECTOR_OR_GPSIMD,
+    operands=(write(),),
+    fields=(uint("value_bits", summary="bit pattern of one element of dst's type"),),
+    cycles=memset_cycles,
+    cycles_text="max(64, N / 2) if zero and bf16 or f16; else max(64, N); GpSimdE 150 + N",
+    summary="Fill with a constant.",
+    semantics="every element of dst has the bits value_bits",
+    sources=("hardware.md 3.2", "nki.isa.memset"),
+    rules=(custom("C20", "value_bits fits the element type", _value_fits),),
+)
+
+_entry(
+    mnemonic="vector_transpose",
+    opcode=0x1C,
+    engines=VECTOR,
+    operands=(write(), read("src")),
+    fields=(),
+    cycles=per_element("src"),
+    cycles_text="max(64, N)",
+    summary="Transpose partitions and free axis in blocks of 32 x 32.",
+    semantics="src [P, F] with P, F <= 32: dst [F, P] = src.T; P and F multiples of 32: dst [P, F], each "
+    "32 x 32 block transposed in its place (several blocks: assumed from the four reshape banks); "
+    "bits kept",
+    sources=("hardware.md 3.2", "nki.isa.nc_transpose"),
+    rules=(
+        same_dtype("C20", "dst", "src"),
+        custom(
+            "C21",
+            "src [P, F] and dst [F, P] with P, F <= 32, or both [P, F] with multiples of 32",
+            _transposed_shape,
+        ),
+    ),
+)
+
+_entry(
+    mnemonic="stream_shuffle",
+    opcode=0x1D,
+    engines=VECTOR,
+    operands=(update(), read("src")),
+    fields=tuple(
+        uint(name, 32, 0xFFFFFFFF, f"entries {4 * i} to {4 * i + 3}, lowest byte first")
+        for i, name in enumerate(MASK_FIELDS)
+    ),
+    cycles=per_element("src"),
+    cycles_text="max(64, N)",
+    summary="Permute or broadcast partitions inside each quadrant of 32.",
+    semantics="dst[32q + i] = src[32q + mask[i]], partitions counted from each tile's start; mask 255 "
+    "leaves the partition as it was; bits kept",
+    sources=("hardware.md 3.2", "nki.isa.nc_stream_shuffle"),
+    rules=(
+        same_partitions("C20", "dst", "src"),
+        same_elements("C21", "dst", "src"),
+        same_dtype("C22", "dst", "src"),
+        custom("C23", "mask entries are 0 to 31, or 255", _shuffle_sources),
+        custom("C24", "whole quadrants: partitions are a multiple of 32", _whole_quadrants),
+    ),
+)
+
+_entry(
+    mnemonic="max8",
+    opcode=0x1E,
+    engines=VECTOR,
+    operands=(write(summary="[P, 8]"), read("src")),
+    fields=(),
+    cycles=per_element("src"),
+    cycles_text="max(64, N)",
+    summary="The 8 largest values of each partition, largest first.",
+    semantics="dst[p] = 8 largest of src[p], descending; compared in f32",
+    sources=("hardware.md 3.2", "nki.isa.max8"),
+    rules=(
+        same_partitions("C20", "dst", "src"),
+        element_range("C21", "src", 8, 16384),
+        element_count_is("C22", 8, "dst"),
+    ),
+)
+
+_entry(
+    mnemonic="find_index8",
+    opcode=0x1F,
+    engines=VECTOR,
+    operands=(
+        write(dtypes=("u16", "u32"), summary="[P, 8]"),
+        read("src"),
+        read("values", summary="[P, 8]"),
+    ),
+    fields=(),
+    cycles=per_element("src"),
+    cycles_text="max(64, N)",
+    summary="Index of the first occurrence of each of 8 values.",
+    semantics="dst[p, j] = first i with src[p, i] = values[p, j], all ones if there is none; equal "
+    "values take successive occurrences, in ascending order",
+    sources=("hardware.md 3.2", "nki.isa.nc_find_index8"),
+    rules=(
+        same_partitions("C20", "dst", "src", "values"),
+        element_range("C21", "src", 8, 16384),
+        element_count_is("C22", 8, "dst", "values"),
+    ),
+)
+
+_entry(
+    mnemonic="match_replace8",
+    opcode=0x20,
+    engines=VECTOR,
+    operands=(write(), read("src"), read("values", summary="[P, 8]")),
+    fields=(real("imm"),),
+    cycles=per_element("src"),
+    cycles_text="max(64, N) (published as min(64, N), taken for a misprint)",
+    summary="Replace the first occurrence of each of 8 values.",
+    semantics="dst = src with the first unreplaced occurrence of each values[p, j] set to imm",
+    sources=("hardware.md 3.2", "nki.isa.nc_match_replace8"),
+    rules=(
+        same_partitions("C20", "dst", "src", "values"),
+        same_elements("C21", "dst", "src"),
+        element_count_is("C22", 8, "values"),
+        element_range("C23", "src", 8, 16384),
+    ),
+)
+
+_entry(
+    mnemonic="rng",
+    opcode=0x21,
+    engines=VECTOR,
+    operands=(write(dtypes=INTEGER_DTYPES),),
+    fields=(),
+    cycles=per_element("dst"),
+    cycles_text="max(64, N) (assumed)",
+    summary="Pseudo-random bits.",
+    semantics="32 random bits per element, truncated to the low bits of dst's type; the generator is "
+    "not published",
+    sources=("hardware.md 3.2", "nki.isa.rng"),
+)
+
+_entry(
+    mnemonic="set_rng_seed",
+    opcode=0x22,
+    engines=VECTOR,
+    operands=(read("src", dtypes=("f32", *WORD_DTYPES)),),
+    fields=(),
+    cycles=per_element("src"),
+    cycles_text="64 (assumed)",
+    summary="Seed the generator of VectorE.",
+    semantics="seed = the 32 bits of src[0, 0]; kept until the next set_rng_seed",
+    sources=("hardware.md 3.2", "nki.isa.set_rng_seed"),
+    rules=(custom("C20", "src is one element", _one_element),),
+)
