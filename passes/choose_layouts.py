@@ -1,0 +1,418 @@
+"""Chooses, for the graph as a whole, which dims of every tensor lie on the partition axis.
+
+Why: a matmul wants its contraction on partitions, a reduction wants its axis off them, and every
+disagreement costs a transpose on the tensor engine and an eviction. Swapping the operands of a matmul
+transposes its result for free, so the choice is made over all ops together.
+
+Precondition: `neuron` ops, elementwise ops inside `neuron.fused` or a dot's epilogue.
+Postcondition: every op has `layout.rows` (result dims on partitions, most significant first; empty:
+replicated on all partitions); dots also have `layout.stationary` ("lhs" or "rhs") and
+`layout.batch_rows` (whether the batch dims of the operands are on partitions above the contraction).
+
+How: backward, every value collects what its consumers wish; forward, every op takes the candidate
+with the least modelled cost of conversions, given what its operands already have. A second round knows
+the choices of the first, so that broadcast operands can follow their consumers. Near-linear in ops.
+
+Before:
+    %s = "neuron.dot"(%q, %k) ... // q, k: 1x16x128x64, contract dim 3
+    %p = "neuron.softmax"(%s) {axis = 3}
+After:
+    %s = "neuron.dot"(%q, %k) {layout.batch_rows = true, layout.rows = [2], layout.stationary = "lhs"}
+    %p = "neuron.softmax"(%s) {axis = 3, layout.rows = [2]}
+
+Leaves alone: arguments (weights are packed as their consumer wants them; inputs are loaded in any
+layout) and constants.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from torch_mlir import ir
+
+from axonc.backends.targets.target import Engine, Target
+from axonc.passes.dot_geometry import LHS, RHS, DotGeometry, dot_geometry, stacks_on_partitions
+from axonc.passes.elementwise_expression import integers
+from axonc.passes.tensor_storage import PartitionDims, Shape, normalised
+from axonc.passes.view_ops import (
+    VIEW_OPS,
+    abstract_storage,
+    operand_dims,
+    result_dims,
+    shape_of,
+    unbroadcast,
+)
+
+ROUNDS = 2
+"""Rounds of choices; the second sees the first's."""
+
+FIXED_CONVERSION_NS = 400.0
+"""Latency of one transpose and its eviction, whatever the size (MultiplyMoving + ScalarE, 6.0)."""
+
+DEVICE_MEMORY_CONVERSION_NS = 5000.0
+"""A conversion by way of device memory: two DMA transfers with their latencies (1.4)."""
+
+MAX_REPLICATED_ELEMENTS = 4096
+"""Largest tensor kept whole on every partition: 16 KiB of float32 out of 192."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What one consumer wants of a value: one of `rows`, or any rows without the dims in `avoid`."""
+
+    rows: tuple[PartitionDims, ...] = ()
+    avoid: frozenset[int] = frozenset()
+
+    def accepts(self, rows: PartitionDims) -> bool:
+        if self.rows:
+            return rows in self.rows
+        return not self.avoid & set(rows)
+
+
+@dataclass
+class Choice:
+    """rows of the result; for dots, which side is stationary and where the operands' batch dims are."""
+
+    rows: PartitionDims
+    stationary: int = LHS
+    batch_rows: bool = False
+    cost_ns: float = 0.0
+
+
+@dataclass
+class LayoutPlanner:
+    """One round over a function. `previous` holds the choices of the round before."""
+
+    target: Target
+    previous: dict[ir.Value, PartitionDims] = field(default_factory=dict)
+    wishes: dict[ir.Value, list[Wish]] = field(default_factory=dict)
+    available: dict[ir.Value, list[PartitionDims]] = field(default_factory=dict)
+    choices: dict[ir.Value, Choice] = field(default_factory=dict)
+
+    # ---- costs ----------------------------------------------------------------------------------
+
+    def conversion_ns(self, value: ir.Value, rows: PartitionDims) -> float:
+        """Cost of having `value` with `rows`, given what is available; 0 for arguments."""
+        have = self.available.get(value)
+        if have is None or rows in have:
+            return 0.0
+        return min(self._move_ns(shape_of(value), old, rows) for old in have)
+
+    def _move_ns(self, shape: Shape, old: PartitionDims, new: PartitionDims) -> float:
+        if set(old) & set(new) or not old or not new:
+            return DEVICE_MEMORY_CONVERSION_NS
+        target = self.target
+        block = target.partitions * target.partitions
+        blocks = max(1.0, math.prod(shape) / block)
+        column_ns = 1 / target.engines[Engine.TENSOR].clock_ghz
+        evict_ns = 1 / target.engines[Engine.VECTOR].clock_ghz
+        return FIXED_CONVERSION_NS + blocks * target.partitions * (column_ns + evict_ns)
+
+    def wish_ns(self, value: ir.Value, rows: PartitionDims) -> float:
+        """What the consumers of `value` would have to pay if it had `rows`."""
+        shape = shape_of(value)
+        cost = 0.0
+        for wish in self.wishes.get(value, ()):
+            if not wish.accepts(rows):
+                best = wish.rows or (default_rows(shape, wish.avoid),)
+                cost += min(self._move_ns(shape, rows, new) for new in best)
+        return cost
+
+    # ---- backward: wishes -------------------------------------------------------------------------
+
+    def collect_wishes(self, ops: list[ir.Operation]) -> None:
+        for op in reversed(ops):
+            WISHES.get(op.name, LayoutPlanner._no_wishes)(self, op)
+
+    def _no_wishes(self, op: ir.Operation) -> None:
+        return
+
+    def _wish(self, value: ir.Value, wishes: Iterable[Wish]) -> None:
+        known = self.wishes.setdefault(value, [])
+        known.extend(w for w in wishes if w not in known)
+
+    def _wish_through_view(self, op: ir.Operation) -> None:
+        for wish in self.wishes.get(op.results[0], ()):
+            if wish.rows:
+                mapped = [operand_dims(op, rows) for rows in wish.rows]
+                found = tuple(rows for rows in mapped if rows is not None)
+                if found:
+                    self._wish(op.operands[0], [Wish(rows=found)])
+            elif op.name == "neuron.transpose":
+                permutation = integers(op.attributes["permutation"])
+                avoid = frozenset(permutation[d] for d in wish.avoid)
+                self._wish(op.operands[0], [Wish(avoid=avoid)])
+
+    def _wish_elementwise(self, op: ir.Operation) -> None:
+        self._wish_region_operands(op, range(len(op.operands)))
+
+    def _wish_region_operands(self, op: ir.Operation, numbers: Iterable[int]) -> None:
+        result = op.results[0]
+        for number in numbers:
+            operand = op.operands[number]
+            if shape_of(operand) == shape_of(result):
+                self._wish(operand, self.wishes.get(result, ()))
+            elif result in self.previous:
+                self._wish_broadcast_operand(op, number, self.previous[result])
+
+    def _wish_broadcast_operand(
+        self, op: ir.Operation, number: int, rows: PartitionDims
+    ) -> None:
+        for dims in region_broadcasts(op, number):
+            shape = shape_of(op.operands[number])
+            storage = abstract_storage(shape_of(op.results[0]), rows)
+            found = unbroadcast(storage, dims, shape)
+            if found is not None:
+                wanted = normalised(found.partition_dims, shape)
+                self._wish(op.operands[number], [Wish(rows=(wanted,))])
+
+    def _wish_dot(self, op: ir.Operation) -> None:
+        geometry = dot_geometry(op)
+        for side in (LHS, RHS):
+            rows = tuple({g: None for g in operand_candidates(geometry, side, self.target)})
+            self._wish(op.operands[side], [Wish(rows=rows)])
+        self._wish_region_operands(op, range(2, len(op.operands)))
+
+    def _wish_reduction(self, op: ir.Operation) -> None:
+        operand = op.operands[0]
+        self._wish(operand, [Wish(avoid=frozenset(reduced_dims(op)))])
+        if shape_of(operand) == shape_of(op.results[0]):
+            self._wish(operand, self.wishes.get(op.results[0], ()))
+
+    # ---- forward: choices -------------------------------------------------------------------------
+
+    def choose_all(self, ops: list[ir.Operation]) -> None:
+        for op in ops:
+            if not op.results:
+                continue
+            choice = CHOOSERS.get(op.name, LayoutPlanner._choose_plain)(self, op)
+            result = op.results[0]
+            self.choices[result] = choice
+            self.available.setdefault(result, [])
+            if choice.rows not in self.available[result]:
+                self.available[result].append(choice.rows)
+
+    def _take(self, value: ir.Value, rows: PartitionDims) -> None:
+        """`value` is converted to `rows` here; later consumers find it."""
+        have = self.available.get(value)
+        if have is not None and rows not in have:
+            have.append(rows)
+
+    def _choose_plain(self, op: ir.Operation) -> Choice:
+        """Ops whose result is made by DMA or from nothing: any layout; take the wished one."""
+        result = op.results[0]
+        return self._best(result, self._result_candidates(result, frozenset()), lambda rows: 0.0)
+
+    def _result_candidates(self, result: ir.Value, avoid: frozenset[int]) -> list[PartitionDims]:
+        shape = shape_of(result)
+        found = [default_rows(shape, avoid)]
+        for wish in self.wishes.get(result, ()):
+            found.extend(wish.rows)
+        if math.prod(shape) <= MAX_REPLICATED_ELEMENTS:
+            found.append(())
+        return [rows for rows in dict.fromkeys(found) if not avoid & set(rows)]
+
+    def _best(
+        self,
+        result: ir.Value,
+        candidates: Iterable[PartitionDims],
+        own_ns: Callable[[PartitionDims], float],
+    ) -> Choice:
+        scored = [
+            Choice(rows, cost_ns=own_ns(rows) + self.wish_ns(result, rows)) for rows in candidates
+        ]
+        return min(scored, key=lambda choice: choice.cost_ns)
+
+    def _choose_view(self, op: ir.Operation) -> Choice:
+        operand, result = op.operands[0], op.results[0]
+        have = self.available.get(operand)
+        if have is None:  # an argument: its consumer decides
+            return Choice(self._choose_plain(op).rows)
+        relabelled = [result_dims(op, rows) for rows in have]
+        found = [rows for rows in relabelled if rows is not None]
+        if not found:
+            return self._choose_plain(op)
+        self.available[result] = list(found)
+        return self._best(result, found, lambda rows: 0.0)
+
+    def _choose_elementwise(self, op: ir.Operation) -> Choice:
+        result = op.results[0]
+        full = [v for v in op.operands if shape_of(v) == shape_of(result)]
+        candidates = [rows for v in full for rows in self.available.get(v, ())]
+        candidates += self._result_candidates(result, frozenset())
+        choice = self._best(
+            result,
+            dict.fromkeys(candidates),
+            lambda rows: sum(self.conversion_ns(v, rows) for v in full),
+        )
+        for value in full:
+            self._take(value, choice.rows)
+        return choice
+
+    def _choose_reduction(self, op: ir.Operation) -> Choice:
+        operand, result = op.operands[0], op.results[0]
+        avoid = frozenset(reduced_dims(op))
+        keep = {old: new for new, old in enumerate(kept_dims(op))}
+        candidates = [r for r in self.available.get(operand, ()) if not avoid & set(r)]
+        candidates += self._result_candidates(operand, avoid)
+
+        def total_ns(rows: PartitionDims) -> float:
+            mapped = tuple(keep[d] for d in rows)
+            return self.conversion_ns(operand, rows) + self.wish_ns(result, mapped)
+
+        rows = min(dict.fromkeys(candidates), key=total_ns)
+        self._take(operand, rows)
+        return Choice(tuple(keep[d] for d in rows))
+
+    def _choose_dot(self, op: ir.Operation) -> Choice:
+        geometry = dot_geometry(op)
+        result = op.results[0]
+        batch_rows = min(
+            batch_choices(geometry, self.target),
+            key=lambda b: self._operands_ns(op, geometry, b),
+        )
+        best: Choice | None = None
+        for stationary in (LHS, RHS):
+            for stacked in stacking_choices(geometry, stationary, self.target):
+                rows = geometry.result_rows(stationary, stacked)
+                cost = matmul_ns(geometry, stationary, self.target) + self.wish_ns(result, rows)
+                cost += self._extras_ns(op, rows)
+                if best is None or cost < best.cost_ns:
+                    best = Choice(rows, stationary, batch_rows, cost)
+        assert best is not None
+        for side in (LHS, RHS):
+            self._take(op.operands[side], geometry.sides[side].rows(batch_rows))
+        return best
+
+    def _extras_ns(self, op: ir.Operation, rows: PartitionDims) -> float:
+        """Cost of the epilogue's other operands having the result's layout."""
+        shape = shape_of(op.results[0])
+        full = [v for v in list(op.operands)[2:] if shape_of(v) == shape]
+        return sum(self.conversion_ns(v, rows) for v in full)
+
+    def _operands_ns(self, op: ir.Operation, geometry: DotGeometry, batch_rows: bool) -> float:
+        return sum(
+            self.conversion_ns(op.operands[side], geometry.sides[side].rows(batch_rows))
+            for side in (LHS, RHS)
+        )
+
+
+# ---- questions about single ops ---------------------------------------------------------------------
+
+
+def default_rows(shape: Shape, avoid: frozenset[int] = frozenset()) -> PartitionDims:
+    """The leading dims but the last (all but the reduced ones), as one would lay out tokens."""
+    dims = [d for d, size in enumerate(shape) if size > 1 and d not in avoid]
+    last = len(shape) - 1
+    return tuple(d for d in dims if d != last) or tuple(dims)
+
+
+def reduced_dims(op: ir.Operation) -> tuple[int, ...]:
+    rank = len(shape_of(op.operands[0]))
+    if op.name == "neuron.reduce":
+        return integers(op.attributes["dims"])
+    if op.name == "neuron.softmax":
+        return (ir.IntegerAttr(op.attributes["axis"]).value,)
+    return (rank - 1,)
+
+
+def kept_dims(op: ir.Operation) -> tuple[int, ...]:
+    """Operand dims that are dims of the result, in order."""
+    rank = len(shape_of(op.operands[0]))
+    if len(shape_of(op.results[0])) == rank:
+        return tuple(range(rank))
+    gone = set(reduced_dims(op))
+    return tuple(d for d in range(rank) if d not in gone)
+
+
+def region_broadcasts(op: ir.Operation, number: int) -> list[tuple[int, ...]]:
+    """Dims maps of the broadcasts that a region applies to operand `number` of its op."""
+    if not len(op.regions) or not len(op.regions[0].blocks):
+        return []
+    block = op.regions[0].blocks[0]
+    argument = block.arguments[number - (1 if op.name == "neuron.dot" else 0)]
+    return [
+        integers(inner.attributes["dims"])
+        for inner in block.operations
+        if inner.name == "neuron.broadcast" and inner.operands[0] == argument
+    ]
+
+
+def operand_candidates(geometry: DotGeometry, side: int, target: Target) -> list[PartitionDims]:
+    return [geometry.sides[side].rows(b) for b in batch_choices(geometry, target)]
+
+
+def batch_choices(geometry: DotGeometry, target: Target) -> list[bool]:
+    """Whether operands may have batch dims on partitions: stacked if that is legal, or not."""
+    if geometry.batch_count > 1 and stacks_on_partitions(
+        geometry.depth, geometry.batch_count, target
+    ):
+        return [True, False]
+    return [False]
+
+
+def stacking_choices(geometry: DotGeometry, stationary: int, target: Target) -> list[bool]:
+    side = geometry.sides[stationary]
+    rows = side.count(side.free)
+    if geometry.batch_count > 1 and stacks_on_partitions(rows, geometry.batch_count, target):
+        return [True, False]
+    return [False]
+
+
+def matmul_ns(geometry: DotGeometry, stationary: int, target: Target) -> float:
+    """TensorE time with the given side stationary (hardware.md 3.1: max(64, columns) per tile)."""
+    still, moving = geometry.sides[stationary], geometry.sides[1 - stationary]
+    columns = moving.count(moving.free)
+    row_tiles = -(-still.count(still.free) // target.pe_columns)
+    depth_tiles = -(-geometry.depth // target.partitions)
+    floor = target.engines[Engine.TENSOR].min_interval_cycles
+    chunks = -(-columns // target.max_moving_columns)
+    cycles = row_tiles * depth_tiles * max(chunks * floor, columns)
+    return geometry.batch_count * cycles / target.engines[Engine.TENSOR].clock_ghz
+
+
+WISHES: dict[str, Callable[[LayoutPlanner, ir.Operation], None]] = {
+    **{name: LayoutPlanner._wish_through_view for name in VIEW_OPS},
+    "neuron.fused": LayoutPlanner._wish_elementwise,
+    "neuron.dot": LayoutPlanner._wish_dot,
+    "neuron.reduce": LayoutPlanner._wish_reduction,
+    "neuron.softmax": LayoutPlanner._wish_reduction,
+    "neuron.layer_norm": LayoutPlanner._wish_reduction,
+    "neuron.rms_norm": LayoutPlanner._wish_reduction,
+}
+
+CHOOSERS: dict[str, Callable[[LayoutPlanner, ir.Operation], Choice]] = {
+    **{name: LayoutPlanner._choose_view for name in VIEW_OPS},
+    "neuron.fused": LayoutPlanner._choose_elementwise,
+    "neuron.dot": LayoutPlanner._choose_dot,
+    "neuron.reduce": LayoutPlanner._choose_reduction,
+    "neuron.softmax": LayoutPlanner._choose_reduction,
+    "neuron.layer_norm": LayoutPlanner._choose_reduction,
+    "neuron.rms_norm": LayoutPlanner._choose_reduction,
+}
+
+
+def choose_layouts(function: ir.Operation, target: Target) -> None:
+    """Annotates every op of the function's only block."""
+    ops = [op.operation for op in function.regions[0].blocks[0].operations]
+    previous: dict[ir.Value, PartitionDims] = {}
+    for _ in range(ROUNDS):
+        planner = LayoutPlanner(target, previous)
+        planner.collect_wishes(ops)
+        planner.choose_all(ops)
+        previous = {value: choice.rows for value, choice in planner.choices.items()}
+    for op in ops:
+        if len(op.results):
+            _annotate(op, planner.choices[op.results[0]])
+
+
+def _annotate(op: ir.Operation, choice: Choice) -> None:
+    i64 = ir.IntegerType.get_signless(64)
+    rows = [ir.IntegerAttr.get(i64, d) for d in choice.rows]
+    op.attributes["layout.rows"] = ir.ArrayAttr.get(rows)
+    if op.name == "neuron.dot":
+        side = ("lhs", "rhs")[choice.stationary]
+        op.attributes["layout.stationary"] = ir.StringAttr.get(side)
+        op.attributes["layout.batch_rows"] = ir.BoolAttr.get(choice.batch_rows)
