@@ -77,7 +77,8 @@ class TileAccess:
 
 @dataclass(frozen=True, slots=True)
 class HbmAccess:
-    """Device memory: absolute byte address and ((stride, size), ...) in elements, outermost first."""
+    """Device memory: absolute byte address and ((stride, size), ...) in elements, outermost
+    first."""
 
     dtype: DType
     address: int

@@ -34,7 +34,8 @@ def _only_known(
 
 
 def normalized(field: FieldSpec, value: object) -> object:
-    """The value as the encoding keeps it: floats rounded to binary32, numpy scalars made Python's."""
+    """The value as the encoding keeps it: floats rounded to binary32, numpy scalars made
+    Python's."""
     if field.kind is FieldKind.FLOAT:
         return float(np.float32(value))  # type: ignore[arg-type]
     if field.kind is FieldKind.BOOL:

@@ -1,8 +1,8 @@
 """Initiation intervals in cycles of the engine that runs the instruction (hardware.md 3.0 to 3.5).
 
 N is the number of elements per partition of the operand a formula names. The published formulas are
-for unit stride; an innermost stride of more than `fast_stride_bytes` halves the bandwidth of VectorE
-and ScalarE (3.0), which `streamed` charges as 2N.
+for unit stride; an innermost stride of more than `fast_stride_bytes` halves the bandwidth of
+VectorE and ScalarE (3.0), which `streamed` charges as 2N.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ def is_dynamic(instruction: Instruction) -> bool:
 
 
 def streamed(instruction: Instruction, target: Target, cycles: float) -> float:
-    """max(MIN_II, cycles) with the stride and dynamic-address penalties; GpSimd adds its start cost."""
+    """max(MIN_II, cycles) with the stride and dynamic-address penalties; GpSimd adds its start
+    cost."""
     if instruction.engine is Engine.GPSIMD:
         interval = target.gpsimd_start_cycles + cycles
     else:

@@ -1,12 +1,13 @@
 """DMA: `dma_copy`, triggered from any engine's stream, run by the DMA engines.
 
-Source: hardware.md 1.4 and 3.5 (nki.isa.dma_copy). The trigger only starts the transfer; the signal of
-the instruction is posted when the transfer is complete.
+Source: hardware.md 1.4 and 3.5 (nki.isa.dma_copy). The trigger only starts the transfer; the signal
+of the instruction is posted when the transfer is complete.
 
-Shapes. A tile's shape is (partitions, *free sizes), a device-memory access's is its sizes. Both sides
-visit their elements in row-major order of their own dims; the counts must be equal. With `indirect`,
-dims[0] of the device-memory side is the row dimension of a table: its size is the number of rows (the
-bound of an index), its stride the distance between rows, and the tile has one row per partition.
+Shapes. A tile's shape is (partitions, *free sizes), a device-memory access's is its sizes. Both
+sides visit their elements in row-major order of their own dims; the counts must be equal. With
+`indirect`, dims[0] of the device-memory side is the row dimension of a table: its size is the
+number of rows (the bound of an index), its stride the distance between rows, and the tile has one
+row per partition.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ from axonc.backends.isa.operand_kinds import (
     uint,
     write,
 )
-from axonc.backends.isa.operators import DMA_OPS
 from axonc.backends.isa.rules import custom, total_elements
 from axonc.backends.isa.spec import INSTRUCTIONS, InstructionSpec
 from axonc.backends.targets.target import Target
 
+DMA_OPS = ("copy", "add", "max", "min")
 INDIRECT_MODES = ("none", "gather", "scatter")
 
 
@@ -109,12 +110,13 @@ INSTRUCTIONS.add(
             enum("indirect", INDIRECT_MODES, "none"),
         ),
         cycles=dma_trigger,
-        cycles_text="50 ns of the triggering sequencer (assumed); the transfer: about 1.3 us plus bytes / "
-        "bandwidth on the DMA engines",
-        summary="Copy between device memory and SBUF in any combination, casting if the types differ.",
-        semantics="dst = src, or dst = dst op src in f32; equal types keep every bit, others go through "
-        "f32; gather: dst[p] = src[index[p]]; scatter: dst[index[p]] = src[p]; oob skip leaves the row "
-        "as it was",
+        cycles_text="50 ns of the triggering sequencer (assumed); the transfer: about 1.3 us "
+        "plus bytes / bandwidth on the DMA engines",
+        summary="Copy between device memory and SBUF in any combination, casting if the types "
+        "differ.",
+        semantics="dst = src, or dst = dst op src in f32; equal types keep every bit, others go "
+        "through f32; gather: dst[p] = src[index[p]]; scatter: dst[index[p]] = src[p]; oob skip "
+        "leaves the row as it was",
         sources=("hardware.md 1.4", "hardware.md 3.5", "nki.isa.dma_copy"),
         rules=(
             custom("C20", "dst and src have the same number of elements", _equal_counts),

@@ -14,7 +14,8 @@ READS_DESTINATION = {
 
 
 def accesses_read(instruction: Instruction) -> list[Access]:
-    """Operands whose bytes are read, in the order of the spec (dst where it is accumulated into)."""
+    """Operands whose bytes are read, in the order of the spec (dst where it is accumulated
+    into)."""
     also_dst = READS_DESTINATION.get(instruction.spec.mnemonic)
     reads_dst = also_dst is not None and also_dst(instruction)
     return [

@@ -6,12 +6,11 @@ Source: hardware.md 3.4. GpSimdE also runs tensor_tensor, tensor_scalar, tensor_
 
 from __future__ import annotations
 
+from axonc.backends.isa.alu import ALU_OPS, AluKind
 from axonc.backends.isa.cost_terms import per_element, streamed, tile
 from axonc.backends.isa.instruction import Instruction
 from axonc.backends.isa.operand_kinds import GPSIMD, SBUF, enum, read, real, sint, uint, write
-from axonc.backends.isa.operators import COMPARE_OPS, PARTITION_REDUCE_OPS
 from axonc.backends.isa.rules import (
-    bitvec_needs_integers,
     custom,
     same_dtype,
     same_elements,
@@ -26,6 +25,8 @@ PARTITIONS_PER_CORE = 16
 
 MAX_INDICES_PER_CORE = 4096  # hardware.md 3.4
 GATHER_RUNS = (1, 2, 4, 8, 16, 32)
+COMPARES = tuple(op.name for op in ALU_OPS if op.kind is AluKind.COMPARE)
+PARTITION_REDUCTIONS = ("add", "average", "max", "bitwise_or", "bitwise_and")
 AFFINE_FIELDS = (
     sint("offset"),
     sint("channel_multiplier", summary="times the partition, counted from the tile's start"),
@@ -65,6 +66,12 @@ def _index_count(instruction: Instruction, target: Target) -> str | None:
     return f"{count} indices per core" if count > MAX_INDICES_PER_CORE else None
 
 
+def _bitwise_integers(instruction: Instruction, target: Target) -> str | None:
+    op = str(instruction.field("op"))
+    floats = tile(instruction, "src").dtype.is_float or tile(instruction, "dst").dtype.is_float
+    return f"{op} of a float tile" if op.startswith("bitwise") and floats else None
+
+
 def _one_partition(instruction: Instruction, target: Target) -> str | None:
     count = tile(instruction, "dst").num_partitions
     return None if count == 1 else f"dst has {count} partitions"
@@ -80,8 +87,8 @@ INSTRUCTIONS.add(
         cycles=per_element("dst"),
         cycles_text="150 + N",
         summary="An affine function of partition and free indices.",
-        semantics="dst[p, i0, ...] = offset + p * channel_multiplier + sum_d i_d * step<d>, in wrapping "
-        "int32, then cast to dst's type",
+        semantics="dst[p, i0, ...] = offset + p * channel_multiplier + sum_d i_d * step<d>, in "
+        "wrapping int32, then cast to dst's type",
         sources=("hardware.md 3.4", "nki.isa.iota"),
         rules=(unused_steps_are_zero("C20"),),
     )
@@ -93,12 +100,12 @@ INSTRUCTIONS.add(
         opcode=0x41,
         engines=GPSIMD,
         operands=(write("dst", SBUF), read("src", SBUF)),
-        fields=(*AFFINE_FIELDS, enum("compare", COMPARE_OPS, "equal"), real("imm")),
+        fields=(*AFFINE_FIELDS, enum("compare", COMPARES, "is_equal"), real("imm")),
         cycles=per_element("dst"),
         cycles_text="150 + N",
         summary="Keep the elements where an affine function compares with 0; others become imm.",
-        semantics="dst[p, i0, ...] = (offset + p * channel_multiplier + sum_d i_d * step<d>) compare 0 ? "
-        "src : imm; unequal types go through f32",
+        semantics="dst[p, i0, ...] = (offset + p * channel_multiplier + sum_d i_d * step<d>) "
+        "compare 0 ? src : imm; unequal types go through f32",
         sources=("hardware.md 3.4", "nki.isa.affine_select"),
         rules=(
             unused_steps_are_zero("C20"),
@@ -119,8 +126,8 @@ INSTRUCTIONS.add(
         cycles_text="150 + n * e * ((28 + 4e) / 4e) / min(4 / size, e), n = indices per core, "
         "e = elements_per_index",
         summary="Gather along the free axis, with indices shared by each group of 16 partitions.",
-        semantics="per group of 16 partitions, index j is indices[j % 16, j // 16], an element offset; "
-        "dst[p, j * e + k] = src[p, index j + k]; bits kept; out of range is undefined",
+        semantics="per group of 16 partitions, index j is indices[j % 16, j // 16], an element "
+        "offset; dst[p, j * e + k] = src[p, index j + k]; bits kept; out of range is undefined",
         sources=("hardware.md 3.4", "nki.isa.local_gather"),
         rules=(
             same_partitions("C20", "dst", "src", "indices"),
@@ -143,17 +150,17 @@ INSTRUCTIONS.add(
         opcode=0x43,
         engines=GPSIMD,
         operands=(write("dst", SBUF, summary="[1, F]"), read("src", SBUF)),
-        fields=(enum("op", PARTITION_REDUCE_OPS, "add"),),
+        fields=(enum("op", PARTITION_REDUCTIONS, "add"),),
         cycles=per_element("src"),
         cycles_text="150 + N (assumed)",
         summary="Reduce across the partitions.",
-        semantics="dst[0, f] = op over p of src[p, f]; average is the sum divided by the partitions; f32, "
-        "bitwise on the bits, exact int32 with i32/u32 tiles",
+        semantics="dst[0, f] = op over p of src[p, f]; average is the sum divided by the "
+        "partitions; f32, bitwise on the bits, exact int32 with i32/u32 tiles",
         sources=("hardware.md 3.4", "nki.isa.tensor_partition_reduce"),
         rules=(
             custom("C20", "dst has one partition", _one_partition),
             same_elements("C21", "dst", "src"),
-            bitvec_needs_integers("C22", ("op",), ("dst", "src")),
+            custom("C22", "bitwise operators take integer operands", _bitwise_integers),
         ),
     )
 )

@@ -6,6 +6,7 @@ Memories an engine reaches: hardware.md 1.2. Element types: hardware.md 2.1.
 from __future__ import annotations
 
 from axonc.backends.isa.access_pattern import Memory
+from axonc.backends.isa.alu import ALU_BY_NAME
 from axonc.backends.isa.spec import FieldKind, FieldSpec, OperandSpec, Role
 from axonc.backends.numerics.dtypes import DTYPES
 from axonc.backends.targets.target import Engine
@@ -75,6 +76,11 @@ def enum(name: str, choices: Names, default: str, summary: str = "") -> FieldSpe
     """A field naming one of `choices`, in as few bits as hold their number."""
     bits = max(1, (len(choices) - 1).bit_length())
     return FieldSpec(name, FieldKind.ENUM, bits, default, choices, summary)
+
+
+def alu(name: str, default: str, summary: str = "") -> FieldSpec:
+    """An ALU operator; its code is that of `alu.py`. Rules say which operators are legal."""
+    return enum(name, tuple(ALU_BY_NAME), default, summary)
 
 
 def real(name: str, default: float = 0.0, summary: str = "") -> FieldSpec:

@@ -6,10 +6,10 @@ copy goes through f32, so 32-bit integers above 2^24 do not survive.
 
 from __future__ import annotations
 
+from axonc.backends.isa.activation_functions import ACTIVATION_BY_NAME, TABLE_SETS
 from axonc.backends.isa.cost_terms import streamed, tile
 from axonc.backends.isa.instruction import Instruction
 from axonc.backends.isa.operand_kinds import F32_ONLY, SCALAR, enum, read, real, scalar_tile, write
-from axonc.backends.isa.operators import ACTIVATION_FUNCTIONS, ACTIVATION_TABLES
 from axonc.backends.isa.rules import custom, element_count_is, same_elements, same_partitions
 from axonc.backends.isa.spec import INSTRUCTIONS, InstructionSpec
 from axonc.backends.targets.target import Target
@@ -45,14 +45,15 @@ INSTRUCTIONS.add(
             ),
         ),
         fields=(
-            enum("func", ACTIVATION_FUNCTIONS, "copy"),
+            enum("func", tuple(ACTIVATION_BY_NAME), "copy", "table: activation_functions.py"),
             real("scale", 1.0),
         ),
         cycles=activation_cycles,
         cycles_text="max(64, N), plus 64 with accumulate",
         summary="A function of a scaled and shifted tile, and optionally the sum of the results.",
-        semantics="dst = func(src * scale + bias) in f32; accumulate[p] = sum over the free axes of the "
-        "f32 results (before the cast to dst); outside a function's valid range the result is garbage",
+        semantics="dst = func(src * scale + bias) in f32; accumulate[p] = sum over the free axes "
+        "of the f32 results (before the cast to dst); outside a function's valid range the "
+        "result is garbage",
         sources=("hardware.md 3.3", "nki.isa.activation", "nki.isa.activation_reduce"),
         rules=(
             same_partitions("C20", "dst", "src", "bias", "scale_tile", "accumulate"),
@@ -69,12 +70,12 @@ INSTRUCTIONS.add(
         opcode=0x31,
         engines=SCALAR,
         operands=(),
-        fields=(enum("table", tuple(ACTIVATION_TABLES), next(iter(ACTIVATION_TABLES))),),
+        fields=(enum("table", TABLE_SETS, TABLE_SETS[0]),),
         cycles=table_load_cycles,
         cycles_text="368 ns (515 cycles at 1.4 GHz)",
         summary="Load a set of activation functions.",
-        semantics="later activations may use the functions of `table` (and those in every set); the set "
-        "loaded before is gone",
+        semantics="later activations may use the functions of `table` (and those in every set); "
+        "the set loaded before is gone",
         sources=(
             "hardware.md 3.3",
             "work-with-neff-files.rst (set names)",

@@ -1,7 +1,8 @@
 """What one entry of the instruction set says, and the registry of all entries.
 
-Encoder, decoder, assembler, disassembler, verifier, dialect `nisa`, executor dispatch, cost model and
-the reference page read these entries and nothing else (docs/design/0002-instruction-description.md).
+Encoder, decoder, assembler, disassembler, verifier, dialect `nisa`, executor dispatch, cost model
+and the reference page read these entries and nothing else (docs/design/0002-instruction-
+description.md).
 """
 
 from __future__ import annotations

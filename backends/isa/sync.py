@@ -1,8 +1,8 @@
 """Instructions every engine's sequencer runs: semaphores, registers, branches.
 
-Source: hardware.md 3.6 (semaphores), 1.2 and 3.5 (64 registers of 32 bits, register ALU, branches). The
-set of register operators is assumed. Registers are private to an engine and hold 32 bits; arithmetic
-wraps; `compare` is signed.
+Source: hardware.md 3.6 (semaphores), 1.2 and 3.5 (64 registers of 32 bits, register ALU, branches).
+The set of register operators is assumed. Registers are private to an engine and hold 32 bits;
+arithmetic wraps; `compare` is signed.
 """
 
 from __future__ import annotations
@@ -21,10 +21,24 @@ from axonc.backends.isa.operand_kinds import (
     uint,
     write,
 )
-from axonc.backends.isa.operators import BRANCH_COMPARES, REGISTER_OPS
 from axonc.backends.isa.rules import custom
 from axonc.backends.isa.spec import INSTRUCTIONS, FieldSpec, InstructionSpec, OperandSpec, Rule
 from axonc.backends.targets.target import Target
+
+BRANCH_COMPARES = ("always", "is_equal", "not_equal", "is_lt", "is_le", "is_gt", "is_ge")
+REGISTER_OPS = (
+    "add",
+    "subtract",
+    "multiply",
+    "min",
+    "max",
+    "bitwise_and",
+    "bitwise_or",
+    "bitwise_xor",
+    "logical_shift_left",
+    "logical_shift_right",
+)
+"""Named as the ALU operators are; min, max and `compare` are signed."""
 
 DISPATCH_TEXT = (
     "9 ns (EVENT_SEMAPHORE, hardware.md 6.0; other sequencer instructions assumed alike)"
@@ -113,8 +127,7 @@ _entry(
     "register_alu",
     0x64,
     "Arithmetic on registers.",
-    "R[dst] = R[a] op (use_imm ? imm : R[b]), wrapping 32-bit; shift_right is logical, the amount is "
-    "taken modulo 32",
+    "R[dst] = R[a] op (use_imm ? imm : R[b]), wrapping 32-bit; shifts are logical, by b modulo 32",
     (enum("op", REGISTER_OPS, "add"), register("dst"), register("a"), *SECOND_VALUE),
 )
 _entry(

@@ -1,7 +1,8 @@
 """TensorE: a matrix multiplication is `load_stationary` followed by one or more `multiply_moving`.
 
-Source of everything not marked otherwise: hardware.md 3.1 (nki.isa.nc_matmul and its profiler view).
-A transpose by the PE is the same two instructions with an identity matrix as the moving tile.
+Source of everything not marked otherwise: hardware.md 3.1 (nki.isa.nc_matmul and its profiler
+view). A transpose by the PE is the same two instructions with an identity matrix as the moving
+tile.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from axonc.backends.targets.target import Target
 
 
 def passes(instruction: Instruction, target: Target, name: str) -> int:
-    """How often the array runs: f32 operands need several passes, tf32 and shorter ones a single."""
+    """How often the array runs: f32 operands need several passes, tf32 and shorter ones a
+    single."""
     is_f32 = tile(instruction, name).dtype is F32
     return target.fp32_matmul_passes if is_f32 else 1
 
@@ -94,9 +96,9 @@ INSTRUCTIONS.add(
         cycles=multiply_moving_cycles,
         cycles_text="max(64, N), times 4 for f32",
         summary="Stream the moving matrix through the array: dst = stationary.T @ moving.",
-        semantics="dst[m, n] = (accumulate ? dst[m, n] : 0) + sum_k stationary[k, m] * moving[k, n]; "
-        "products and sums in f32; M and K are those of the last load_stationary (checked at run time); "
-        "accumulating onto bytes that no matmul wrote is undefined on v2",
+        semantics="dst[m, n] = (accumulate ? dst[m, n] : 0) + sum_k stationary[k, m] * moving[k, "
+        "n]; products and sums in f32; M and K are those of the last load_stationary (checked at "
+        "run time); accumulating onto bytes that no matmul wrote is undefined on v2",
         sources=("hardware.md 3.1", "hardware.md 2.3", "nki.isa.nc_matmul"),
         rules=(
             same_elements("C20", "dst", "moving"),

@@ -1,9 +1,9 @@
 """VectorE element-wise, reduction and data-movement instructions; some also run on GpSimdE.
 
 Source of everything not marked otherwise: hardware.md 3.2 (costs) and the nki.isa page of the
-instruction of that name (semantics). Arithmetic is done in f32 (2.3): tiles are cast up when read and
-down when written. Exceptions: bitwise operators work on the bits, a copy between equal types keeps
-the bits, and GpSimdE computes natively when every tile is i32 or u32.
+instruction of that name (semantics). Arithmetic is done in f32 (2.3): tiles are cast up when read
+and down when written. Exceptions: bitwise operators work on the bits, a copy between equal types
+keeps the bits, and GpSimdE computes natively when every tile is i32 or u32.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from axonc.backends.isa.operand_kinds import (
     VECTOR,
     VECTOR_OR_GPSIMD,
     WORD_DTYPES,
-    enum,
+    alu,
     flag,
     read,
     real,
@@ -28,21 +28,17 @@ from axonc.backends.isa.operand_kinds import (
     update,
     write,
 )
-from axonc.backends.isa.operators import (
-    ALU_OPS,
-    ARITHMETIC_BINARY_OPS,
-    BINARY_OPS,
-    BITVEC_OPS,
-    BYPASS,
-    REDUCE_OPS,
-)
 from axonc.backends.isa.rules import (
+    arithmetic_operators,
+    binary_operators,
     bitvec_needs_integers,
     custom,
     element_count_is,
     element_range,
+    is_bitvec,
     not_both_psum,
     operators_on_engine,
+    reduction_operator,
     same_dtype,
     same_elements,
     same_partitions,
@@ -123,8 +119,8 @@ def _reduced_count(instruction: Instruction, target: Target) -> str | None:
 
 
 def _negate_is_arithmetic(instruction: Instruction, target: Target) -> str | None:
-    op = instruction.field("op")
-    return f"negate with {op}" if instruction.field("negate") and op in BITVEC_OPS else None
+    wrong = instruction.field("negate") and is_bitvec(instruction, "op")
+    return f"negate with {instruction.field('op')}" if wrong else None
 
 
 def _value_fits(instruction: Instruction, target: Target) -> str | None:
@@ -205,10 +201,10 @@ _entry(
     opcode=0x10,
     engines=VECTOR_OR_GPSIMD,
     operands=(write(), read("src0"), read("src1")),
-    fields=(enum("op", BINARY_OPS, "add"),),
+    fields=(alu("op", "add"),),
     cycles=tensor_tensor_cycles,
-    cycles_text="max(64, N) if an input is in PSUM, or all bf16 with add/subtract/multiply and unit "
-    "stride; else max(64, 2N); GpSimdE 150 + N",
+    cycles_text="max(64, N) if an input is in PSUM, or all bf16 with add/subtract/multiply and "
+    "unit stride; else max(64, 2N); GpSimdE 150 + N",
     summary="Element-wise operation on two tiles.",
     semantics="dst = src0 op src1; comparisons and logical operators give 1 or 0; " + INT32_RULE,
     sources=("hardware.md 3.2", "hardware.md 2.3", "nki.isa.tensor_tensor"),
@@ -218,6 +214,7 @@ _entry(
         not_both_psum("C22", "src0", "src1"),
         operators_on_engine("C23", "op"),
         bitvec_needs_integers("C24", ("op",), ("dst", "src0", "src1")),
+        binary_operators("C25", "op"),
     ),
 )
 
@@ -232,19 +229,19 @@ _entry(
         scalar_tile("scalar1", SCALAR_DTYPES, "[P, 1], replaces imm1"),
     ),
     fields=(
-        enum("op0", ALU_OPS, "add"),
+        alu("op0", "add"),
         real("imm0"),
         flag("reverse0", "compute scalar op0 src"),
-        enum("op1", (BYPASS, *ALU_OPS), BYPASS),
+        alu("op1", "bypass"),
         real("imm1"),
         flag("reverse1", "compute scalar op1 result"),
     ),
     cycles=per_element("src"),
     cycles_text="max(64, N); the second operator is free; GpSimdE 150 + N",
     summary="One or two operators with a scalar per partition or an immediate.",
-    semantics="dst = (src op0 s0) op1 s1, s = [P, 1] tile or immediate; reverse swaps the operands of "
-    "its operator; unary operators ignore s; bitwise operators take an immediate as an integer; "
-    + INT32_RULE,
+    semantics="dst = (src op0 s0) op1 s1, s = [P, 1] tile or immediate; reverse swaps the "
+    "operands of its operator; unary operators ignore s; bitwise operators take an immediate as "
+    "an integer; " + INT32_RULE,
     sources=("hardware.md 3.2", "nki.isa.tensor_scalar"),
     rules=(
         same_partitions("C20", "dst", "src", "scalar0", "scalar1"),
@@ -267,10 +264,10 @@ _entry(
         read("src1"),
     ),
     fields=(
-        enum("op0", ARITHMETIC_BINARY_OPS, "multiply"),
+        alu("op0", "multiply"),
         real("imm"),
         flag("reverse0", "compute scalar op0 src0"),
-        enum("op1", ARITHMETIC_BINARY_OPS, "add"),
+        alu("op1", "add"),
         flag("reverse1", "compute src1 op1 result"),
     ),
     cycles=scalar_tensor_tensor_cycles,
@@ -285,6 +282,7 @@ _entry(
         element_count_is("C22", 1, "scalar"),
         not_both_psum("C23", "src0", "src1"),
         operators_on_engine("C24", "op0", "op1"),
+        arithmetic_operators("C25", "op0", "op1"),
     ),
 )
 
@@ -294,15 +292,15 @@ _entry(
     engines=VECTOR,
     operands=(write(), read("src")),
     fields=(
-        enum("op", REDUCE_OPS, "add"),
+        alu("op", "add"),
         uint("num_axes", 3, 1, "how many trailing free dims vanish, 1 to 4"),
         flag("negate", "multiply the result by -1"),
     ),
     cycles=tensor_reduce_cycles,
     cycles_text="max(64, N / 2) if src and dst bf16 and op add or max; else max(64, N)",
     summary="Reduce trailing free axes; never the partition axis.",
-    semantics="dst[p, kept] = (negate ? -1 : 1) * op over the last num_axes dims of src; in f32, in "
-    "order for subtract",
+    semantics="dst[p, kept] = (negate ? -1 : 1) * op over the last num_axes dims of src; in f32, "
+    "in order for subtract",
     sources=("hardware.md 3.2", "nki.isa.tensor_reduce"),
     rules=(
         same_partitions("C20", "dst", "src"),
@@ -310,6 +308,7 @@ _entry(
         custom("C22", "dst has the elements that remain", _reduced_count),
         bitvec_needs_integers("C23", ("op",), ("dst", "src")),
         custom("C24", "negate only with arithmetic operators", _negate_is_arithmetic),
+        reduction_operator("C25", "op"),
     ),
 )
 
@@ -325,8 +324,8 @@ _entry(
         scalar_tile("initial", F32_ONLY, "[P, 1], replaces imm_initial"),
     ),
     fields=(
-        enum("op0", ARITHMETIC_BINARY_OPS, "multiply"),
-        enum("op1", ARITHMETIC_BINARY_OPS, "add"),
+        alu("op0", "multiply"),
+        alu("op1", "add"),
         real("imm_initial"),
     ),
     cycles=per_element("src0", 2),
@@ -340,6 +339,7 @@ _entry(
         element_count_is("C22", 1, "initial"),
         not_both_psum("C23", "src0", "src1"),
         operators_on_engine("C24", "op0", "op1"),
+        arithmetic_operators("C25", "op0", "op1"),
     ),
 )
 
@@ -373,8 +373,8 @@ _entry(
     cycles=per_element("src", 13 / 3),
     cycles_text="max(64, 13 * N / 3)",
     summary="Merge bn_stats triples into mean and variance.",
-    semantics="dst[p] = (mean, variance) of the union of the populations; variance is divided by the "
-    "count; f32",
+    semantics="dst[p] = (mean, variance) of the union of the populations; variance is divided by "
+    "the count; f32",
     sources=("hardware.md 3.2", "nki.isa.bn_aggr"),
     rules=(
         same_partitions("C20", "dst", "src"),
@@ -477,9 +477,9 @@ _entry(
     cycles=per_element("src"),
     cycles_text="max(64, N)",
     summary="Transpose partitions and free axis in blocks of 32 x 32.",
-    semantics="src [P, F] with P, F <= 32: dst [F, P] = src.T; P and F multiples of 32: dst [P, F], each "
-    "32 x 32 block transposed in its place (several blocks: assumed from the four reshape banks); "
-    "bits kept",
+    semantics="src [P, F] with P, F <= 32: dst [F, P] = src.T; P and F multiples of 32: dst [P, "
+    "F], each 32 x 32 block transposed in its place (several blocks: assumed from the four "
+    "reshape banks); bits kept",
     sources=("hardware.md 3.2", "nki.isa.nc_transpose"),
     rules=(
         same_dtype("C20", "dst", "src"),
@@ -503,8 +503,8 @@ _entry(
     cycles=per_element("src"),
     cycles_text="max(64, N)",
     summary="Permute or broadcast partitions inside each quadrant of 32.",
-    semantics="dst[32q + i] = src[32q + mask[i]], partitions counted from each tile's start; mask 255 "
-    "leaves the partition as it was; bits kept",
+    semantics="dst[32q + i] = src[32q + mask[i]], partitions counted from each tile's start; "
+    "mask 255 leaves the partition as it was; bits kept",
     sources=("hardware.md 3.2", "nki.isa.nc_stream_shuffle"),
     rules=(
         same_partitions("C20", "dst", "src"),
@@ -584,8 +584,8 @@ _entry(
     cycles=per_element("dst"),
     cycles_text="max(64, N) (assumed)",
     summary="Pseudo-random bits.",
-    semantics="32 random bits per element, truncated to the low bits of dst's type; the generator is "
-    "not published",
+    semantics="32 random bits per element, truncated to the low bits of dst's type; the "
+    "generator is not published",
     sources=("hardware.md 3.2", "nki.isa.rng"),
 )
 

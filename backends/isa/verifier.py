@@ -1,13 +1,12 @@
 """Check an instruction against its description: the common rules, then its own.
 
-One pass per operand evaluates C2 to C11; everything that depends only on the entry and the target is
-computed once per entry (`_Plan`), so that a check costs a few microseconds.
+One pass per operand evaluates C2 to C11; everything that depends only on the entry and the target
+is computed once per entry (`_Plan`), so that a check costs a few microseconds.
 """
 
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -24,7 +23,7 @@ Violation = tuple[str, str]
 
 FieldTest = Callable[[object], bool]
 COMPUTE_ENGINES = (Engine.VECTOR, Engine.SCALAR, Engine.GPSIMD)
-ARRAY_EDGE = 128
+FLOAT32_MAX = 3.4028234663852886e38
 DMA_MNEMONICS = ("dma_copy",)
 SEQUENCER_MNEMONICS = ("register_load", "register_store")
 
@@ -39,12 +38,10 @@ def legal_starts(num_partitions: int, target: Target) -> tuple[int, ...]:
 
 
 def _is_float32(value: object) -> bool:
-    if not isinstance(value, float):
+    """Whether the value has a nearest binary32 number, which is what the encoding keeps."""
+    if type(value) is not float and type(value) is not int:
         return False
-    try:
-        return math.isnan(value) or struct.unpack("<f", struct.pack("<f", value))[0] == value
-    except OverflowError:
-        return False
+    return not math.isfinite(value) or abs(value) <= FLOAT32_MAX
 
 
 def _field_test(field: FieldSpec, target: Target) -> FieldTest:
