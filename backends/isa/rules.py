@@ -1,5 +1,4 @@
-"""Numbered constraints: those of every instruction (C1 to C19) and builders for the others (C20
-on).
+"""Numbered constraints: those of every instruction (C1 to C19) and builders for the others (C20 on).
 
 A rule's `check` returns what was found, or None. The common rules are evaluated by
 `backends/isa/verifier.py` in one pass over the operands; their texts live here so that messages,
@@ -22,8 +21,8 @@ COMMON_RULES: dict[str, str] = {
     "C2": "required operands are present, in a memory the instruction can reach there",
     "C3": "an operand's element type is one the instruction accepts there",
     "C4": "an operand covers 1 to 128 partitions, inside the memory",
-    "C5": "more than 64 partitions start at partition 0, 33 to 64 at 0 or 64, up to 32 at 0, 32, 64 "
-    "or 96 (DMA may start anywhere: assumed, descriptors address partitions one by one)",
+    "C5": "more than 64 partitions start at partition 0, 33 to 64 at 0 or 64, up to 32 at 0, 32, "
+    "64 or 96 (DMA may start anywhere: assumed, descriptors address partitions one by one)",
     "C6": "at most 4 free dimensions on chip, 5 in device memory",
     "C7": "sizes are 1 to 65535 and strides fit int16 on chip; 32 bits each in device memory",
     "C8": "byte offset and address are multiples of the element size",
@@ -211,8 +210,11 @@ def scalar_operand_dtype(number: str, fields: tuple[str, ...], names: tuple[str,
             return f"{name} is {access.dtype.name}"
         return None
 
-        text = ( f"{', '.join(names)}: f32 with arithmetic operators, except i32/u32 when GpSimdE
-        computes on " "i32/u32 tiles" ) return Rule(number, text, check)
+    text = (
+        f"{', '.join(names)}: f32 with arithmetic operators, except i32/u32 when GpSimdE "
+        "computes on i32/u32 tiles"
+    )
+    return Rule(number, text, check)
 
 
 def has_exact_integers(instruction: Instruction) -> bool:
