@@ -15,26 +15,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
-import numpy as np
 
-from axonc.diagnostics import UnsupportedOpError, UsageError, nearest
+from axonc.diagnostics import UnsupportedOpError, UsageError
 from axonc.frontends import stablehlo_module
+from axonc.frontends.constants import LARGE_BYTES
 from axonc.frontends.imported import ImportedProgram, bind_arrays
 from axonc.frontends.jax_frontend import copy_module
-from axonc.weights import NUMPY_OF_MLIR, WeightRef, open_weight_file
+from axonc.frontends.torch_weights import import_torch, weights_of
 
 if TYPE_CHECKING:
     import torch
-
-# torch dtypes numpy has no name for: the integer type of the same width to view them as.
-_VIEW_AS = {
-    "bfloat16": ("int16", "bf16"),
-    "float8_e4m3fn": ("uint8", "f8E4M3FN"),
-    "float8_e5m2": ("uint8", "f8E5M2"),
-    "float8_e4m3fnuz": ("uint8", "f8E4M3FNUZ"),
-    "float8_e5m2fnuz": ("uint8", "f8E5M2FNUZ"),
-}
-
 
 @dataclass(frozen=True)
 class GraphInput:
@@ -70,7 +60,7 @@ def import_exported_program(
     )
     state = {i.name: i.value for i in inputs if i.kind == "state"}
     used = [a.name for a in imported.inputs if a.name in state]
-    refs = _weights_of(state, used, weights_file)
+    refs = weights_of(state, used, weights_file)
     return bind_arrays(imported, refs) if refs else imported
 
 
@@ -87,7 +77,7 @@ def import_module(
         UsageError: torch is missing.
         UnsupportedOpError: as `import_exported_program`.
     """
-    torch = _import_torch()
+    torch = import_torch()
     training = model.training
     try:
         program = torch.export.export(
@@ -98,25 +88,6 @@ def import_module(
     return import_exported_program(program, weights_file=weights_file)
 
 
-def weight_of_tensor(tensor: torch.Tensor, name: str) -> WeightRef:
-    """Refer to the memory of a CPU tensor, without a copy; bf16 and f8 through their bits.
-
-    Raises:
-        UsageError: a tensor without bytes (meta device), or a dtype with no tensor element type.
-    """
-    if tensor.device.type == "meta" or type(tensor).__name__ == "FakeTensor":
-        raise UsageError(f"weight '{name}' has no data (device {tensor.device})",
-                         hint="pass weights_file=, or load the model's weights before exporting")
-    torch = _import_torch()
-    held = tensor.detach().cpu()
-    view = _VIEW_AS.get(str(held.dtype).removeprefix("torch."))
-    if view is None:
-        return WeightRef.of_array(held.numpy(), name=name)
-    bits, spelled = view
-    array = held.view(getattr(torch, bits)).numpy().view(NUMPY_OF_MLIR[spelled])
-    return WeightRef.of_array(array, name=name)
-
-
 def load_torchax() -> Any:
     """Import torchax. It looks up aten overloads that torch 2.13 no longer has (the `Dimname` ones);
     during its import these look-ups give an inert stand-in.
@@ -124,7 +95,7 @@ def load_torchax() -> Any:
     Raises:
         UsageError: torch or torchax is not installed.
     """
-    _import_torch()
+    import_torch()
     try:
         with _gone_overloads():
             import torchax
@@ -136,15 +107,6 @@ def load_torchax() -> Any:
         hint = "pip install 'axonc[torch]'"
         raise UsageError(f"torch programs need torchax: {error}", hint=hint) from None
     return torchax
-
-
-def _import_torch() -> Any:
-    try:
-        import torch
-    except ImportError:
-        hint = "pip install 'axonc[torch]'"
-        raise UsageError("torch programs need PyTorch, which is not installed", hint=hint) from None
-    return torch
 
 
 class _GoneOverload:
@@ -214,7 +176,9 @@ def _graph_inputs(program: Any) -> list[GraphInput]:
     inputs = []
     for spec in program.graph_signature.input_specs:
         if spec.kind in stores:
-            inputs.append(GraphInput(spec.target, "state", stores[spec.kind][spec.target]))
+            value = stores[spec.kind][spec.target]
+            kind = "constant" if _is_structural(spec, value) else "state"
+            inputs.append(GraphInput(spec.target, kind, value))
         elif spec.kind == InputKind.USER_INPUT and isinstance(spec.arg, TensorArgument):
             inputs.append(GraphInput(spec.arg.name, "input", None))
         elif spec.kind == InputKind.USER_INPUT:
@@ -222,6 +186,19 @@ def _graph_inputs(program: Any) -> list[GraphInput]:
         else:
             raise UnsupportedOpError(f"graph input '{spec.arg.name}' of kind {spec.kind.name}")
     return inputs
+
+
+def _is_structural(spec: Any, value: Any) -> bool:
+    """Small tensors that belong to the program and not to a checkpoint (position ids, index tables):
+    they become constants, so that what follows from them can be computed at import time.
+    """
+    if value.device.type == "meta" or value.numel() * value.element_size() > LARGE_BYTES:
+        return False
+    from torch.export.graph_signature import InputKind
+
+    if spec.kind == InputKind.PARAMETER:
+        return False
+    return not spec.persistent or not value.is_floating_point()
 
 
 def _trace(
@@ -304,21 +281,3 @@ def _result_names(program: Any) -> list[str]:
 def _output_name(path: str) -> str:
     name = stablehlo_module.path_name(path).lstrip(".")
     return f"result{name}" if name[:1].isdigit() or not name else name
-
-
-def _weights_of(
-    state: Mapping[str, Any], used: list[str], weights_file: str | Path | None
-) -> dict[str, WeightRef]:
-    stored = open_weight_file(weights_file) if weights_file is not None else {}
-    return {name: _weight(name, state[name], stored, weights_file) for name in used}
-
-
-def _weight(
-    name: str, tensor: Any, stored: Mapping[str, WeightRef], weights_file: str | Path | None
-) -> WeightRef:
-    key = next((k for k in (name, name.partition(".")[2]) if k in stored), None)
-    if key is not None:
-        return stored[key]
-    if weights_file is not None and type(tensor).__name__ == "Parameter":
-        raise UsageError(f"{weights_file} has no weight '{name}'", hint=nearest(name, stored))
-    return weight_of_tensor(tensor, name)

@@ -1,4 +1,8 @@
-"""Run a torch.export graph with JAX functions: each node under a scope that names where it came from."""
+"""Run a torch.export graph with JAX functions: each node under a scope that names where it came from.
+
+Nodes that depend on no input (positions, masks, index tables) are evaluated by torch itself while
+they are small, and enter the program as constants.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,14 @@ from torchax.ops import ops_registry
 
 from axonc.diagnostics import AxoncError, CompileError, SourceLocation, UnsupportedOpError
 from axonc.frontends.torch_locations import NodeOrigin, origin_of, scope_name
-from axonc.frontends.torch_ops import LOWERINGS
+from axonc.frontends.torch_ops import LOWERINGS, SEES_KNOWN_VALUES, to_jax
+
+
+# Values computed at import time are kept up to this size; a larger one is cheaper to compute.
+FOLDED_BYTES = 64 * 1024
+
+# Their content is undefined, so there is no value to fold.
+_UNINITIALISED = ("empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided")
 
 
 class GraphInterpreter(torch.fx.Interpreter):
@@ -31,6 +42,8 @@ class GraphInterpreter(torch.fx.Interpreter):
             return super().run_node(n)
         origin = origin_of(n)
         self.origins.append(origin)
+        if self._is_fixed(n):
+            return self._evaluate(n)
         with jax.named_scope(scope_name(len(self.origins) - 1)):
             try:
                 return super().run_node(n)
@@ -47,11 +60,30 @@ class GraphInterpreter(torch.fx.Interpreter):
                 ) from error
 
     def call_function(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if target not in SEES_KNOWN_VALUES:
+            args, kwargs = torch.fx.node.map_aggregate((args, kwargs), to_jax)
         if isinstance(target, torch._ops.HigherOrderOperator):
             return self._control_flow(target, args)
         if not isinstance(target, torch._ops.OpOverload):
             return super().call_function(target, args, kwargs)
         return _lowering(target)(*args, **kwargs)
+
+    def _is_fixed(self, n: torch.fx.Node) -> bool:
+        """Whether the node has a small value that no input of the program can change."""
+        value = n.meta.get("val")
+        if not isinstance(n.target, torch._ops.OpOverload) or not isinstance(value, torch.Tensor):
+            return False
+        seeded = torch.Tag.nondeterministic_seeded in n.target.tags
+        if seeded or n.target.overloadpacket.__name__ in _UNINITIALISED:
+            return False
+        if value.numel() * value.element_size() > FOLDED_BYTES:
+            return False
+        return all(isinstance(self.env[i], _FIXED) for i in n.all_input_nodes)
+
+    def _evaluate(self, n: torch.fx.Node) -> Any:
+        args, kwargs = self.fetch_args_kwargs_from_env(n)
+        with torch.no_grad():
+            return n.target(*args, **kwargs)  # type: ignore[operator]
 
     def _control_flow(self, target: Any, args: tuple[Any, ...]) -> Any:
         name = target.name()
@@ -62,8 +94,11 @@ class GraphInterpreter(torch.fx.Interpreter):
     def branch(self, graph_module: Any, values: tuple[Any, ...]) -> tuple[Any, ...]:
         """Evaluate a branch or loop body; always a tuple of results."""
         inner = GraphInterpreter(graph_module, self.origins)
-        result = inner.run(*values, enable_io_processing=False)
+        result = inner.run(*map(to_jax, values), enable_io_processing=False)
         return tuple(result) if isinstance(result, (tuple, list)) else (result,)
+
+
+_FIXED = (torch.Tensor, int, float, bool)
 
 
 def _lowering(target: Any) -> Callable[..., Any]:
@@ -87,10 +122,10 @@ def _cond(
     interpreter: GraphInterpreter, predicate: Any, if_true: Any, if_false: Any, operands: Any
 ) -> Any:
     return jax.lax.cond(
-        jnp.asarray(predicate).reshape(()),
+        jnp.asarray(to_jax(predicate)).reshape(()),
         lambda values: interpreter.branch(if_true, values),
         lambda values: interpreter.branch(if_false, values),
-        tuple(operands),
+        tuple(map(to_jax, operands)),
     )
 
 
@@ -100,7 +135,7 @@ def _while_loop(
     return jax.lax.while_loop(
         lambda values: interpreter.branch(condition, (*values, *extra))[0].reshape(()),
         lambda values: interpreter.branch(body, (*values, *extra)),
-        tuple(map(jnp.asarray, carried)),
+        tuple(jnp.asarray(to_jax(v)) for v in carried),
     )
 
 

@@ -13,12 +13,91 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import torch
-from torchax.ops import mappings
+from torchax.ops import mappings, ops_registry
+
+from axonc.frontends.outer_indexing import take_by_slices
+from axonc.frontends.torch_weights import weight_of_tensor
 
 aten = torch.ops.aten
 
 Array = jax.Array
 Lowering = Callable[..., Any]
+
+
+def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
+    """x [..., in] times weight [out, in] along `in`, plus bias [out]; the weight is not transposed."""
+    product = _contract(x, weight, 1) if weight.ndim == 2 else jnp.matmul(x, weight)
+    return product if bias is None else product + bias
+
+
+def matmul(x: Array, y: Array) -> Array:
+    """torch.matmul as one contraction where no batch axis is broadcast."""
+    if x.ndim >= 2 and y.ndim == 2:
+        return _contract(x, y, 0)
+    if x.ndim != y.ndim or x.ndim < 3 or x.shape[:-2] != y.shape[:-2]:
+        return jnp.matmul(x, y)
+    batch = tuple(range(x.ndim - 2))
+    dims = (((x.ndim - 1,), (y.ndim - 2,)), (batch, batch))
+    dtype = jnp.promote_types(x.dtype, y.dtype)
+    return jax.lax.dot_general(x.astype(dtype), y.astype(dtype), dims)
+
+
+def _contract(x: Array, y: Array, y_axis: int) -> Array:
+    """The last axis of x with one axis of the matrix y."""
+    return jax.lax.dot_general(x, y, (((x.ndim - 1,), (y_axis,)), ((), ())))
+
+
+def addmm(bias: Array, x: Array, y: Array, *, beta: float = 1, alpha: float = 1) -> Array:
+    """beta * bias + alpha * x y, without the multiplications by one."""
+    return _scaled(bias, beta) + _scaled(jnp.matmul(x, y), alpha)
+
+
+def add(x: Array, y: Array, *, alpha: float = 1) -> Array:
+    """x + alpha * y."""
+    return jnp.add(x, _scaled(y, alpha))
+
+
+def subtract(x: Array, y: Array, *, alpha: float = 1) -> Array:
+    """x - alpha * y."""
+    return jnp.subtract(x, _scaled(y, alpha))
+
+
+def _scaled(x: Array, factor: float) -> Array:
+    return x if factor == 1 else x * factor
+
+
+def embedding(weight: Array, indices: Array | torch.Tensor, *_: Any) -> Array:
+    """Rows of weight [n, features]: a slice for a known range, else one gather. torch raises for an
+    index outside 0..n-1, so what the gather does there (it clamps) is free.
+    """
+    if isinstance(indices, torch.Tensor):
+        return index(weight, [indices])
+    return weight.at[indices].get(mode="promise_in_bounds", wrap_negative_indices=False)
+
+
+def index(x: Array | torch.Tensor, indices: Sequence[Array | torch.Tensor | None]) -> Array:
+    """x[indices]; slices when all indices are known now and are ranges, else torchax's gather."""
+    x = to_jax(x)
+    given = [i for i, value in enumerate(indices) if value is not None]
+    known = [indices[i] for i in given if isinstance(indices[i], torch.Tensor)]
+    adjacent = given == list(range(given[0], given[-1] + 1))
+    if adjacent and len(known) == len(given) and all(_is_integer(k) for k in known):
+        taken = take_by_slices(x, [k.numpy() for k in known], given[0])
+        if taken is not None:
+            return taken
+    table = ops_registry.all_aten_ops
+    return table[aten.index].func(x, [to_jax(value) for value in indices])
+
+
+def _is_integer(tensor: torch.Tensor) -> bool:
+    return not tensor.is_floating_point() and tensor.dtype != torch.bool
+
+
+def to_jax(value: Any) -> Any:
+    """A torch tensor (a value known at import time) as a JAX constant; anything else unchanged."""
+    if not isinstance(value, torch.Tensor):
+        return value
+    return jnp.asarray(weight_of_tensor(value, "constant").load())
 
 
 def gelu(x: Array, *, approximate: str = "none") -> Array:
@@ -146,6 +225,13 @@ def no_check(*_: Any, **__: Any) -> None:
 
 
 LOWERINGS: dict[Any, Lowering] = {
+    aten.linear.default: linear,
+    aten.matmul.default: matmul,
+    aten.addmm.default: addmm,
+    aten.add.Tensor: add,
+    aten.sub.Tensor: subtract,
+    aten.embedding.default: embedding,
+    aten.index.Tensor: index,
     aten.gelu.default: gelu,
     aten.softmax.int: softmax,
     aten._softmax.default: core_softmax,
@@ -159,8 +245,13 @@ LOWERINGS: dict[Any, Lowering] = {
     aten._assert_tensor_metadata.default: no_check,
 }
 
+# These want to see which of their tensors are known at import time.
+SEES_KNOWN_VALUES = (aten.embedding.default, aten.index.Tensor)
+
 # torch decomposes these unless told not to.
 KEPT_WHOLE = (
+    aten.linear.default,
+    aten.matmul.default,
     aten.gelu.default,
     aten.softmax.int,
     aten.layer_norm.default,
