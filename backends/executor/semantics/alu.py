@@ -10,6 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 from axonc.backends.isa.alu import ALU_BY_NAME, AluKind
+from axonc.diagnostics import ExecutionError
 
 Binary = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -61,7 +62,7 @@ FLOAT_FUNCTIONS: dict[str, Binary] = {
     "logical_xor": _truth(np.logical_xor),
     "logical_not": _truth(lambda a, b: np.logical_not(a)),
 }
-"""float32 arrays (or scalars) -> float32 array, within 2 ulp; IEEE for what numpy rounds exactly."""
+"""float32 arrays (or scalars) -> float32 array; correctly rounded, but pow and rsqrt (2 ulp)."""
 
 
 def _integer_divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -133,6 +134,10 @@ REDUCTIONS: dict[str, np.ufunc] = {
 """ufuncs whose `reduce` is the operator's reduction; `subtract` is first minus the rest."""
 
 
+UNARY = frozenset(op.name for op in ALU_BY_NAME.values() if op.arity == 1)
+"""Operators that ignore their second operand."""
+
+
 def is_bitvec(op: str) -> bool:
     """Whether `op` works on bit patterns."""
     return ALU_BY_NAME[op].kind is AluKind.BITVEC
@@ -146,3 +151,18 @@ def reduce_last_axis(op: str, array: np.ndarray) -> np.ndarray:
     if op == "subtract":
         return array[..., 0] - np.add.reduce(array[..., 1:], axis=-1)
     return REDUCTIONS[op].reduce(array, axis=-1)
+
+
+def as_unsigned(array: np.ndarray) -> np.ndarray:
+    """The bits of an integer array as unsigned numbers of the same width."""
+    return array.view(f"u{array.dtype.itemsize}")
+
+
+def integer_immediate(value: float, op: str) -> int:
+    """A float32 immediate of a bit or integer operator, which must be a whole number."""
+    if not float(value).is_integer():
+        raise ExecutionError(
+            f"immediate {value} of {op} is not an integer",
+            hint="bitwise operators take whole numbers; use a [P, 1] tile for other bit patterns",
+        )
+    return int(value)

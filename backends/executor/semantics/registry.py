@@ -5,15 +5,15 @@
 
 `inputs` maps the names of the operands that are read (and of those read and written) to arrays of
 shape [partitions, *free sizes]; absent optional operands are not in it. The result maps the names
-of written operands to arrays with as many elements per partition as the operand (the executor
-reshapes), or shapes that broadcast to it. `operands` says what the arrays hold:
+of written operands to arrays with as many elements as the operand, in the same order; the shape may
+differ in the free dims (the executor reshapes). `operands` says what the arrays hold:
 
 - "float32": inputs are cast up before (`to_float32`), results are float32 and are cast down after
   (`from_float32`, with the rounding of `context`);
 - "raw": storage arrays in, storage arrays out, nothing is cast;
 - a function of (fields, context) that answers one of the two.
 
-Functions never modify their inputs and raise nothing but `ExecutionError`. They may return an input.
+Functions never modify their inputs; they may return one. They raise nothing but `ExecutionError`.
 numpy's floating-point warnings are not suppressed here: the executor runs under
 `np.errstate(all="ignore")`.
 """
@@ -42,11 +42,12 @@ ModeFunction = Callable[[Fields, "Context"], OperandMode]
 class EngineState:
     """What an engine keeps between instructions; one per engine and run.
 
-    generator_state: of the random number generator of VectorE (`rng`, `set_rng_seed`).
-    rounding_rng: decides stochastic rounding.
+    generator: of the random bits of VectorE (`rng`; replaced by `set_rng_seed`). The hardware's is
+    a linear-feedback shift register whose polynomial is not published (hardware.md 8.7); ours is
+    numpy's. rounding_rng: decides stochastic rounding.
     """
 
-    generator_state: int = 1
+    generator: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
     rounding_rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
 
 
