@@ -31,13 +31,14 @@ def tokens() -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def hidden_of_torch(tokens) -> np.ndarray:
+    """The oracle: the same module in float64, so that only the import's own rounding is measured."""
     torch = pytest.importorskip("torch")
     pytest.importorskip("transformers")
     from axonc.tools.models import minilm_torch
 
     ids, mask = (torch.from_numpy(t.astype(np.int64)) for t in tokens)
     with torch.no_grad():
-        return minilm_torch.model()(input_ids=ids, attention_mask=mask).last_hidden_state.numpy()
+        return minilm_torch.model().double()(input_ids=ids, attention_mask=mask).last_hidden_state.numpy()
 
 
 def _pooled(hidden: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -64,8 +65,8 @@ def test_jax_minilm_names_its_arguments(jax_program):
 def test_jax_minilm_matches_torch(jax_program, run, tokens, hidden_of_torch):
     ids, mask = tokens
     (found,) = run(jax_program, {"input_ids": ids, "attention_mask": mask})
-    # float32 on both sides; unit vectors, so this is an absolute error of components below 1.
-    np.testing.assert_allclose(found, _pooled(hidden_of_torch, mask), atol=2e-6)
+    # Components of unit vectors, float32 against float64.
+    np.testing.assert_allclose(found, _pooled(hidden_of_torch, mask), rtol=0, atol=2e-6)
 
 
 def test_jax_minilm_tells_sentences_apart(jax_program, run, tokens):
@@ -81,7 +82,11 @@ def test_torch_minilm_matches_torch(run, census, tokens, hidden_of_torch):
     program = minilm_torch.imported(len(SENTENCES), TOKENS)
     ids, mask = (t.astype(np.int64) for t in tokens)
     (found,) = run(program, {"input_ids": ids, "attention_mask": mask})
-    np.testing.assert_allclose(found, hidden_of_torch, atol=2e-5)
+    real = tokens[1].astype(bool)
+    np.testing.assert_allclose(found[real], hidden_of_torch[real], rtol=0, atol=1e-5)
+    # Padded positions are ill-conditioned: torch's own float32 is 4.5e-5 from float64 there, the
+    # import 3.4e-5 (hidden states reach 5.5); nothing reads them.
+    np.testing.assert_allclose(found, hidden_of_torch, rtol=0, atol=1e-4)
     counts = census(program)
     assert counts["axonc.layer_norm"] == 13
     assert counts["axonc.softmax"] == counts["axonc.gelu"] == 6
