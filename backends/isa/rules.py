@@ -1,4 +1,4 @@
-"""Numbered constraints: those of every instruction (C1 to C19) and builders for the others (C20 on).
+"""Numbered constraints: those of all instructions (C1 to C19) and builders for the rest (C20 on).
 
 A rule's `check` returns what was found, or None. The common rules are evaluated by
 `backends/isa/verifier.py` in one pass over the operands; their texts live here so that messages,
@@ -39,8 +39,9 @@ assumed (alignment is not published, 8.10); C12 is a property of the encoding.""
 
 def _present(instruction: Instruction, names: tuple[str, ...]) -> list[tuple[str, TileAccess]]:
     """The named on-chip operands that are there."""
-    found = [(name, instruction.operand(name)) for name in names]
-    return [(name, access) for name, access in found if isinstance(access, TileAccess)]
+    index, operands = instruction.spec.operand_index, instruction.operands
+    found = [(name, operands[index[name]]) for name in names]
+    return [pair for pair in found if isinstance(pair[1], TileAccess)]  # type: ignore[misc]
 
 
 def same_partitions(number: str, *names: str) -> Rule:
