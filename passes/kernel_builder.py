@@ -218,3 +218,18 @@ class KernelBuilder:
     @staticmethod
     def _activation_copy(dst: View, src: View) -> Step:
         return step("activation", dst=dst, src=src, func="copy", scale=1.0)
+
+    def packed_weight(self, tensor: HbmTensor, packing: Packing, dtype: DType) -> View:
+        """The weight behind `tensor`, packed; one device tensor per way of packing it."""
+        key = ("packed", tensor.source, packing, dtype.name)
+        if key not in self._constants:
+            self._constants[key] = self.hbm(
+                f"{tensor.source}:packed",
+                tensor.shape,
+                dtype,
+                TensorKind.WEIGHT,
+                host_dtype=tensor.host_dtype,
+                packing=packing,
+                source=tensor.source,
+            )
+        return self._constants[key]

@@ -1,0 +1,357 @@
+"""Tiling: from tensors with chosen rows to tile operations on buffers.
+
+Precondition: `neuron` ops annotated by choose-layouts. Postcondition: a `TileProgram` in a legal
+sequential order, without addresses; every computation of the graph is in its operations.
+
+One rule per op, in `RULES`. Relabelling ops and conversions become nothing until a consumer asks
+(tile_values.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from torch_mlir import ir
+
+from axonc.backends.isa.access_pattern import Memory
+from axonc.backends.numerics.dtypes import DTYPES, DType
+from axonc.backends.program import TensorKind
+from axonc.backends.targets.target import Engine, Target
+from axonc.context import source_location
+from axonc.diagnostics import AxoncError, UnsupportedOpError
+from axonc.dialects.evaluate import dense_array
+from axonc.passes.elementwise_expression import (
+    Expression,
+    integers,
+    machine_dtype,
+    region_expression,
+)
+from axonc.passes.kernel_builder import KernelBuilder, row_major
+from axonc.passes.region_operands import RegionOperands
+from axonc.passes.tensor_storage import Loop, Storage
+from axonc.passes.tile_dot import DotTiler
+from axonc.passes.tile_elementwise import emit_expression, supported_elementwise
+from axonc.passes.tile_move import cast, free_loops, new_storage, row_blocks, store, wants_transpose
+from axonc.passes.tile_program import TileProgram, View
+from axonc.passes.tile_reduce import tile_layer_norm, tile_reduce, tile_rms_norm, tile_softmax
+from axonc.passes.tile_values import Values, hbm_storage
+from axonc.passes.view_ops import VIEW_OPS, shape_of
+
+Rule = Callable[[Values, ir.Operation, DType], Storage]
+
+
+def tile_fused(values: Values, op: ir.Operation, dtype: DType) -> Storage:
+    root = region_expression(op.regions[0].blocks[0])
+    rows = integers(op.attributes["layout.rows"])
+    shape = shape_of(op.results[0])
+    result = new_storage(values.builder, shape, dtype, rows, "fused")
+    leaves = RegionOperands(values, root, list(op.operands), shape, result.partition_dims)
+    partitions = values.builder.target.partitions
+    for row, count, tiles in row_blocks(result, partitions):
+        loops = (*tiles, *free_loops(result))
+        lanes = leaves.lanes(row, count, loops, partitions, None)
+        out = result.lane(row, count, loops, partitions)
+        sizes = [lp.size for lp in loops]
+        emit_expression(values.builder, root, sizes, lanes, leaves.keys, out)
+    return result
+
+
+def tile_dot(values: Values, op: ir.Operation, dtype: DType) -> Storage:
+    return DotTiler(values, op).run(dtype)
+
+
+def tile_gather_rows(values: Values, op: ir.Operation, dtype: DType) -> Storage:
+    """Indirect DMA: each partition fetches the table row its index names (hardware.md 3.5)."""
+    builder = values.builder
+    table, indices = op.operands[0], op.operands[1]
+    source = values.source(table)
+    if source is None:
+        source = values.to_device_memory(values.known(table)[0], "table")
+    shape = shape_of(op.results[0])
+    rank = len(shape_of(indices))
+    rows = tuple(d for d in range(rank) if shape[d] > 1)
+    where = _clamped(values, values.get(indices, rows), source.shape[0])
+    result = new_storage(builder, shape, dtype, rows, "gathered")
+    partitions = builder.target.partitions
+    width = tuple(shape[rank:])
+    dims = [(source.strides[d], source.shape[d]) for d in range(len(source.shape))]
+    for first in range(0, result.rows if rows else 1, partitions):
+        count = min(partitions, result.rows - first) if rows else partitions
+        loops = tuple(Loop(rank + d, n) for d, n in enumerate(width))
+        dst = result.lane(first, count, loops, partitions).view(width)
+        index = where.lane(first, count, (), partitions).view(())
+        builder.dma(dst, source.hbm_view(dims, 0), index=index, indirect="gather")
+    return result
+
+
+def _clamped(values: Values, indices: Storage, size: int) -> Storage:
+    """Indices limited to the table, as StableHLO's gather does; exact on GpSimdE."""
+    builder = values.builder
+    result = new_storage(
+        builder, indices.shape, DTYPES["i32"], indices.partition_dims, "indices"
+    )
+    partitions = builder.target.partitions
+    for row, count, tiles in row_blocks(result, partitions):
+        loops = (*tiles, *free_loops(result))
+        sizes = tuple(lp.size for lp in loops)
+        views = [s.lane(row, count, loops, partitions).view(sizes) for s in (result, indices)]
+        builder.emit(
+            "tensor_scalar",
+            Engine.GPSIMD,
+            dst=views[0],
+            src=views[1],
+            op0="max",
+            imm0=0.0,
+            op1="min",
+            imm1=float(size - 1),
+        )
+    return result
+
+
+def tile_concatenate(values: Values, op: ir.Operation, dtype: DType) -> Storage:
+    """Copies into slices of the result; through device memory when the axis is on partitions."""
+    axis = ir.IntegerAttr(op.attributes["dimension"]).value
+    shape = shape_of(op.results[0])
+    rows = integers(op.attributes["layout.rows"])
+    result = new_storage(values.builder, shape, dtype, rows, "concatenated")
+    start = 0
+    for operand in op.operands:
+        size = shape_of(operand)[axis]
+        low = tuple(start if d == axis else 0 for d in range(len(shape)))
+        high = tuple(start + size if d == axis else n for d, n in enumerate(shape))
+        place = result.sliced(low, high, (1,) * len(shape))
+        assert place is not None, "choose-layouts keeps the concatenated dim off the partitions"
+        cast(values.builder, place, values.get(operand, rows))
+        start += size
+    return result
+
+
+def tile_pad(values: Values, op: ir.Operation, dtype: DType) -> Storage:
+    """Fill, then copy the operand into a strided slice of the result."""
+    builder = values.builder
+    shape = shape_of(op.results[0])
+    rows = integers(op.attributes["layout.rows"])
+    low, interior = integers(op.attributes["low"]), integers(op.attributes["interior"])
+    high = integers(op.attributes["high"])
+    if min((*low, *high)) < 0:
+        raise UnsupportedOpError("negative padding", hint="slice the operand instead")
+    result = new_storage(builder, shape, dtype, rows, "padded")
+    fill = values.get(op.operands[1], ()).broadcast((), shape)
+    assert fill is not None
+    cast(builder, result, fill)
+    operand = values.get(op.operands[0], rows)
+    if 0 in operand.shape:
+        return result
+    steps = tuple(i + 1 for i in interior)
+    limit = tuple(a + (n - 1) * s + 1 for a, n, s in zip(low, operand.shape, steps, strict=True))
+    place = result.sliced(low, limit, steps)
+    assert place is not None, "choose-layouts keeps padded dims off the partitions"
+    cast(builder, place, operand)
+    return result
+
+
+def tile_iota(values: Values, op: ir.Operation, dtype: DType) -> Storage:
+    """GpSimdE counts along the dim, which is free."""
+    dim = ir.IntegerAttr(op.attributes["dimension"]).value
+    result = new_storage(
+        values.builder, shape_of(op.results[0]), dtype, integers(op.attributes["layout.rows"]), "iota"
+    )
+    partitions = values.builder.target.partitions
+    for row, count, tiles in row_blocks(result, partitions):
+        loops = (*tiles, *free_loops(result))
+        sizes = tuple(lp.size for lp in loops)
+        steps = {f"step{i}": int(lp.dim == dim) for i, lp in enumerate(loops)}
+        dst = result.lane(row, count, loops, partitions).view(sizes)
+        values.builder.emit("iota", Engine.GPSIMD, dst=dst, offset=0, **steps)
+    return result
+
+
+RULES: dict[str, Rule] = {
+    "neuron.fused": tile_fused,
+    "neuron.dot": tile_dot,
+    "neuron.softmax": tile_softmax,
+    "neuron.layer_norm": tile_layer_norm,
+    "neuron.rms_norm": tile_rms_norm,
+    "neuron.reduce": tile_reduce,
+    "neuron.gather_rows": tile_gather_rows,
+    "neuron.concatenate": tile_concatenate,
+    "neuron.pad": tile_pad,
+    "neuron.iota": tile_iota,
+}
+
+
+class Tiler:
+    """Tiles one function."""
+
+    def __init__(self, function: ir.Operation, target: Target) -> None:
+        self.function = function
+        self.builder = KernelBuilder(target)
+        self.values = Values(self.builder)
+
+    def run(self, progress: Callable[[int, int], None] = lambda done, total: None) -> TileProgram:
+        block = self.function.regions[0].blocks[0]
+        self._declare_arguments(block)
+        ops = [op.operation for op in block.operations]
+        for number, op in enumerate(ops):
+            progress(number, len(ops))
+            location = source_location(op)
+            with self.builder.at(location):
+                try:
+                    self._tile(op)
+                except AxoncError as error:
+                    raise _located(error, op, location) from None
+        self._drop_unused()
+        return self.builder.program
+
+    def _tile(self, op: ir.Operation) -> None:
+        if op.name in ("func.return", "return"):
+            self._return(op)
+        elif op.name == "neuron.constant":
+            self._constant(op)
+        elif op.name in VIEW_OPS:
+            self.values.derived[op.results[0]] = op
+        elif _is_conversion(op):
+            self.values.converted[op.results[0]] = op.operands[0]
+        else:
+            self._compute(op)
+
+    def _compute(self, op: ir.Operation) -> None:
+        if op.name not in RULES:
+            raise UnsupportedOpError(
+                "no tiling rule for this op",
+                op=op.name,
+                hint=f"there are rules for {', '.join(sorted(RULES))}",
+            )
+        result = op.results[0]
+        if not list(result.uses):
+            return
+        casts = [use.owner.operation for use in result.uses]
+        narrow = {c.results[0].type for c in casts if _is_conversion(c)}
+        if len(narrow) == 1 and all(_is_conversion(c) for c in casts):
+            dtype = machine_dtype(next(iter(narrow)))
+            storage = RULES[op.name](self.values, op, dtype)
+            for c in casts:
+                self.values.add(c.results[0], storage)
+            self._only_converted = result
+        else:
+            self.values.add(result, RULES[op.name](self.values, op, machine_dtype(result.type)))
+
+    # ---- the edges of the program -----------------------------------------------------------------
+
+    def _declare_arguments(self, block: ir.Block) -> None:
+        attributes = ir.ArrayAttr(self.function.attributes["arg_attrs"]) if (
+            "arg_attrs" in self.function.attributes
+        ) else [ir.DictAttr.get({})] * len(block.arguments)
+        for number, argument in enumerate(block.arguments):
+            given = ir.DictAttr(attributes[number])
+            name = _string(given, "neuron.name", f"arg{number}")
+            element = str(ir.RankedTensorType(argument.type).element_type)
+            kind = TensorKind.WEIGHT if "neuron.weight" in given else TensorKind.INPUT
+            view = self.builder.hbm(
+                name,
+                shape_of(argument),
+                machine_dtype(argument.type),
+                kind,
+                host_dtype=_string(given, "neuron.host_dtype", element),
+            )
+            self.values.add(argument, hbm_storage(view, shape_of(argument)))
+
+    def _return(self, op: ir.Operation) -> None:
+        names = self._result_names(len(op.operands))
+        for name, value in zip(names, op.operands, strict=True):
+            self._store_result(name, value)
+
+    def _result_names(self, count: int) -> list[str]:
+        if "res_attrs" not in self.function.attributes:
+            return [f"result{i}" for i in range(count)]
+        attributes = ir.ArrayAttr(self.function.attributes["res_attrs"])
+        return [
+            _string(ir.DictAttr(a), "neuron.name", f"result{i}") for i, a in enumerate(attributes)
+        ]
+
+    def _store_result(self, name: str, value: ir.Value) -> None:
+        dtype = machine_dtype(value.type)
+        shape = shape_of(value)
+        element = str(ir.RankedTensorType(value.type).element_type)
+        view = self.builder.hbm(name, shape, dtype, TensorKind.OUTPUT, host_dtype=element)
+        out = hbm_storage(view, shape)
+        source = self._for_output(value, out)
+        store(self.builder, out, source)
+
+    def _for_output(self, value: ir.Value, out: Storage) -> Storage:
+        """An on-chip storage that can be stored in long rows."""
+        on_chip = [s for s in self.values.known(value) if not s.in_hbm]
+        for storage in on_chip:
+            if storage.partition_dims and wants_transpose(out, storage.partition_dims) is None:
+                return storage
+        rows = on_chip[0].partition_dims if on_chip else ()
+        other = wants_transpose(out, rows) if rows else None
+        if other is None:
+            other = rows or tuple(d for d, n in enumerate(out.shape[:-1]) if n > 1)
+        return self.values.get(value, other)
+
+    def _constant(self, op: ir.Operation) -> None:
+        attribute = ir.DenseElementsAttr(op.attributes["value"])
+        result = op.results[0]
+        array = dense_array(attribute)
+        if attribute.is_splat and array.size:
+            self.values.splats[result] = float(array.reshape(-1)[0])
+            return
+        dtype = machine_dtype(result.type)
+        data = np.ascontiguousarray(array.astype(dtype.numpy)).tobytes()
+        view = self.builder.hbm(
+            "constant", shape_of(result), dtype, TensorKind.CONSTANT, data=data
+        )
+        self.values.add(result, hbm_storage(view, shape_of(result)))
+
+    def _drop_unused(self) -> None:
+        """Device tensors nobody reads (weights used only in packed form) take no memory."""
+        program = self.builder.program
+        used = {id(view.buffer) for op in program.ops for _, view in op.accesses()}
+        keep = (TensorKind.INPUT, TensorKind.OUTPUT)
+        program.buffers = [
+            b
+            for b in program.buffers
+            if id(b) in used or (b.tensor is not None and b.tensor.kind in keep)
+        ]
+
+
+def _is_conversion(op: ir.Operation) -> bool:
+    """Whether the op only converts between float types."""
+    if op.name == "neuron.convert":
+        value: Expression | None = None
+    elif op.name == "neuron.fused":
+        block = op.regions[0].blocks[0]
+        inner = [o.operation for o in block.operations]
+        if len(inner) != 2 or inner[0].name != "neuron.convert" or len(block.arguments) != 1:
+            return False
+    else:
+        return False
+    kinds = [machine_dtype(v.type) for v in (op.operands[0], op.results[0])]
+    return all(dtype.is_float for dtype in kinds)
+
+
+def _string(attributes: ir.DictAttr, name: str, default: str) -> str:
+    return ir.StringAttr(attributes[name]).value if name in attributes else default
+
+
+def _located(error: AxoncError, op: ir.Operation, location: object) -> AxoncError:
+    """The error with the op and place it came from, if it does not say yet."""
+    if error.location is None:
+        error.location = location  # type: ignore[assignment]
+    error.op = error.op or op.name
+    error.pass_name = error.pass_name or "tile"
+    error.args = (error.render(),)
+    return error
+
+
+def tile(function: ir.Operation, target: Target) -> TileProgram:
+    """The tile program of an annotated function."""
+    return Tiler(function, target).run()
+
+
+def supported_ops() -> tuple[str, ...]:
+    """Neuron ops the tile stage has a rule for."""
+    inner = tuple(f"neuron.{name}" for name in supported_elementwise())
+    return tuple(sorted({*RULES, *VIEW_OPS, *inner, "neuron.constant"}))

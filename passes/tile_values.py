@@ -1,0 +1,204 @@
+"""Where the values of the graph are while it is being tiled: every storage made so far, and how to get one
+with other rows or another dtype.
+
+`Values.get(value, rows, dtype)` is the only way a tiling rule obtains an operand. It returns a storage that
+is there, or relabels one, or makes one: by a cast, by transposes on the tensor engine, by a load from
+device memory, or, when nothing better fits (integers, mixed rows), by way of device memory.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+
+from torch_mlir import ir
+
+from axonc.backends.numerics.dtypes import DType
+from axonc.backends.program import TensorKind
+from axonc.passes.choose_layouts import MAX_REPLICATED_ELEMENTS
+from axonc.passes.elementwise_expression import machine_dtype
+from axonc.passes.kernel_builder import KernelBuilder
+from axonc.passes.tensor_storage import PartitionDims, Shape, Storage, normalised
+from axonc.passes.tile_move import (
+    can_transpose,
+    cast,
+    load,
+    new_storage,
+    store,
+    transpose,
+    wants_transpose,
+)
+from axonc.passes.tile_program import View
+from axonc.passes.view_ops import VIEW_OPS, contiguous_strides, operand_dims, shape_of
+
+
+def hbm_storage(view: View, shape: Shape) -> Storage:
+    """A row-major device tensor (a builder's HBM view) as a storage."""
+    return Storage(view.buffer, view.dtype, shape, (), contiguous_strides(shape), 0)
+
+
+def is_narrowing(value: ir.Value, source: ir.Value) -> bool:
+    """Whether a conversion from `source` to `value` may round (or keeps the type)."""
+    return machine_dtype(value.type).size_bytes <= machine_dtype(source.type).size_bytes
+
+
+@dataclass
+class Values:
+    """storages: everything made for a value. derived: relabellings (reshape, slice, ...) by the op
+    that makes them; converted: conversions by their operand; splats: constants of one number. These
+    three cost nothing until somebody asks."""
+
+    builder: KernelBuilder
+    storages: dict[ir.Value, list[Storage]] = field(default_factory=dict)
+    derived: dict[ir.Value, ir.Operation] = field(default_factory=dict)
+    converted: dict[ir.Value, ir.Value] = field(default_factory=dict)
+    splats: dict[ir.Value, float] = field(default_factory=dict)
+
+    def add(self, value: ir.Value, storage: Storage) -> None:
+        self.storages.setdefault(value, []).append(storage)
+
+    def get(self, value: ir.Value, rows: PartitionDims, dtype: DType | None = None) -> Storage:
+        """An SBUF storage of `value` with `rows` on partitions. Its element type is `dtype` if given;
+        else the value's own, or a narrower one that holds the same numbers."""
+        rows = normalised(rows, shape_of(value))
+        if value in self.converted:
+            return self._get_converted(value, rows, dtype)
+        wanted = dtype or machine_dtype(value.type)
+        for storage in self.known(value):
+            if (
+                not storage.in_hbm
+                and storage.partition_dims == rows
+                and storage.dtype == wanted
+            ):
+                return storage
+        made = self._make(value, rows, wanted)
+        self.add(value, made)
+        return made
+
+    def _get_converted(self, value: ir.Value, rows: PartitionDims, dtype: DType | None) -> Storage:
+        """Conversions round once, to the value's own type; wider requests cast from there."""
+        source, own = self.converted[value], machine_dtype(value.type)
+        if not is_narrowing(value, source):
+            return self.get(source, rows, dtype)
+        narrow = self.get(source, rows, own)
+        if dtype is None or dtype == own:
+            return narrow
+        return self._cast(narrow, dtype)
+
+    def known(self, value: ir.Value) -> list[Storage]:
+        """Every storage of `value`, with those of what it relabels."""
+        found = list(self.storages.get(value, ()))
+        if value in self.derived:
+            op = self.derived[value]
+            forward = VIEW_OPS[op.name].forward
+            seen = [forward(op, storage) for storage in self.known(op.operands[0])]
+            found += [_normal(s) for s in seen if s is not None]
+        elif value in self.converted and is_narrowing(value, self.converted[value]):
+            found += [s for s in self.known(self.converted[value]) if s.in_hbm]
+        return found
+
+    def source(self, value: ir.Value) -> Storage | None:
+        """The device-memory storage of an argument, or of a relabelling or cast of one."""
+        return next((s for s in self.known(value) if s.in_hbm), None)
+
+    def _make(self, value: ir.Value, rows: PartitionDims, dtype: DType) -> Storage:
+        if value in self.splats:
+            return self._splat(value, rows, dtype)
+        have = self.known(value)
+        on_chip = [s for s in have if not s.in_hbm]
+        same_rows = next((s for s in on_chip if s.partition_dims == rows), None)
+        if same_rows is not None:
+            return self._cast(same_rows, dtype)
+        for storage in on_chip:
+            if can_transpose(storage, rows):
+                return self._transposed(storage, rows, dtype)
+        in_hbm = next((s for s in have if s.in_hbm), None)
+        if in_hbm is not None:
+            return self._load(value, in_hbm, rows, dtype)
+        if self._relabels(value, rows):
+            return self._from_operand(value, rows, dtype)
+        if on_chip:
+            through = self.to_device_memory(on_chip[0], "relayout")
+            self.add(value, through)
+            return self._load(value, through, rows, dtype)
+        return self._from_device_memory(value, rows, dtype)
+
+    def _splat(self, value: ir.Value, rows: PartitionDims, dtype: DType) -> Storage:
+        result = new_storage(self.builder, shape_of(value), dtype, rows, "splat")
+        buffer = result.buffer
+        size = buffer.partition_bytes // dtype.size_bytes
+        whole = View(buffer, dtype, 0, buffer.partitions, 0, ((1, size),))
+        self.builder.memset(whole, self.splats[value])
+        return result
+
+    def _relabels(self, value: ir.Value, rows: PartitionDims) -> bool:
+        """Whether having the operand with some rows gives `value` with `rows`, at a sensible size."""
+        if value not in self.derived:
+            return False
+        op = self.derived[value]
+        dims = operand_dims(op, rows)
+        if dims is None:
+            return False
+        return bool(dims) or math.prod(shape_of(op.operands[0])) <= MAX_REPLICATED_ELEMENTS
+
+    def _from_operand(self, value: ir.Value, rows: PartitionDims, dtype: DType) -> Storage:
+        op = self.derived[value]
+        dims = operand_dims(op, rows)
+        assert dims is not None
+        below = self.get(op.operands[0], dims, dtype)
+        made = VIEW_OPS[op.name].forward(op, below)
+        if made is None or _normal(made).partition_dims != rows:
+            return self._from_device_memory(value, rows, dtype)
+        return _normal(made)
+
+    def _from_device_memory(self, value: ir.Value, rows: PartitionDims, dtype: DType) -> Storage:
+        """A relabelling that no on-chip storage allows: device memory allows all."""
+        op = self.derived[value]
+        operand = op.operands[0]
+        if self.source(operand) is None:
+            have = self.known(operand) or [self.get(operand, default_of(op))]
+            self.add(operand, self.to_device_memory(have[0], "relayout"))
+        source = self.source(value)
+        assert source is not None, "device memory has no partition dims"
+        return self._load(value, source, rows, dtype)
+
+    def _cast(self, source: Storage, dtype: DType) -> Storage:
+        result = new_storage(self.builder, source.shape, dtype, source.partition_dims, "cast")
+        cast(self.builder, result, source)
+        return result
+
+    def _load(
+        self, value: ir.Value, source: Storage, rows: PartitionDims, dtype: DType
+    ) -> Storage:
+        """From device memory; when the rows are its fastest dim, by rows it likes and a transpose."""
+        other = wants_transpose(source, rows)
+        if other is not None and source.dtype.is_float:
+            first = self.get(value, other, dtype)
+            if can_transpose(first, rows):
+                return self._transposed(first, rows, dtype)
+        result = new_storage(self.builder, source.shape, dtype, rows, "load")
+        load(self.builder, result, source)
+        return result
+
+    def _transposed(self, source: Storage, rows: PartitionDims, dtype: DType) -> Storage:
+        last = source.partition_dims
+        result = new_storage(self.builder, source.shape, dtype, rows, "transpose", last)
+        transpose(self.builder, result, source)
+        return result
+
+    def to_device_memory(self, source: Storage, name: str) -> Storage:
+        """A row-major copy in device memory."""
+        view = self.builder.hbm(name, source.shape, source.dtype, TensorKind.SCRATCH)
+        result = hbm_storage(view, source.shape)
+        store(self.builder, result, source)
+        return result
+
+
+def default_of(op: ir.Operation) -> PartitionDims:
+    """Rows to make an operand with when nobody has asked for it yet."""
+    shape = shape_of(op.operands[0])
+    return tuple(d for d, size in enumerate(shape[:-1]) if size > 1)
+
+
+def _normal(storage: Storage) -> Storage:
+    return replace(storage, partition_dims=normalised(storage.partition_dims, storage.shape))

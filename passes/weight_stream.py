@@ -1,0 +1,91 @@
+"""Weights on their way from device memory to the tensor engine.
+
+A weight that a dot contracts over is packed in device memory exactly as SBUF wants it (`Packing`): for
+every column block, every partition's elements of all row tiles are contiguous, so each DMA row is
+kilobytes long. It is loaded in chunks of some row tiles x one column block, each a buffer of its own in
+the rotating part of SBUF, so that the scheduler can fetch chunks ahead of their use.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from axonc.backends.isa.access_pattern import Dims, element_count
+from axonc.backends.numerics.dtypes import DType
+from axonc.backends.program import Packing, TensorKind
+from axonc.passes.kernel_builder import KernelBuilder
+from axonc.passes.tensor_storage import PartitionDims, Storage
+from axonc.passes.tile_program import Pool, View
+
+MAX_BLOCK_BYTES = 32 * 1024
+"""Bytes per partition of one column block over all row tiles: a sixth of SBUF, so that blocks can be
+fetched ahead."""
+
+CHUNK_BYTES = 8 * 1024
+"""Bytes per partition of one transfer: DMA rows of this length reach full bandwidth (hardware.md 1.4),
+1 MiB in all."""
+
+
+@dataclass
+class WeightStream:
+    """The matrix [rows, columns] of a packed weight: rows = contraction, in tiles of 128."""
+
+    builder: KernelBuilder
+    packed: View
+    packing: Packing
+    dtype: DType
+    _chunks: dict[tuple[int, int], View] = field(default_factory=dict)
+
+    @property
+    def tiles_per_chunk(self) -> int:
+        row_bytes = self.packing.column_block * self.dtype.size_bytes
+        return max(1, min(self.packing.row_tiles, CHUNK_BYTES // row_bytes))
+
+    def block(self, row_tile: int, rows: int, column: int, count: int) -> View:
+        """[rows, count] of row tile `row_tile`, columns from `column`, in SBUF; loads its chunk once
+        per column block visit."""
+        number, offset = divmod(column, self.packing.column_block)
+        per_chunk = self.tiles_per_chunk
+        chunk, within = divmod(row_tile, per_chunk)
+        if (number, chunk) not in self._chunks:
+            self._chunks[number, chunk] = self._load(number, chunk * per_chunk)
+        tile = self._chunks[number, chunk]
+        return tile[0:rows, within, offset : offset + count]
+
+    def _load(self, number: int, first: int) -> View:
+        count = min(self.tiles_per_chunk, self.packing.row_tiles - first)
+        columns = self.packing.column_block
+        rows = min(self.packing.rows, self.packing.partition_tile)
+        shape = (rows, count, columns)
+        tile = self.builder.sbuf(shape, self.dtype, f"{self.packed.buffer.name}", Pool.STREAM)
+        self.builder.dma(tile, self.packed[number, 0:rows, first : first + count, 0:columns])
+        return tile
+
+    def forget(self) -> None:
+        """Later visits load again (the chunks' buffers may be reused in between)."""
+        self._chunks.clear()
+
+
+def stream_weight(
+    builder: KernelBuilder,
+    source: Storage,
+    rows: PartitionDims,
+    columns: PartitionDims,
+    dtype: DType,
+    widest: int,
+) -> WeightStream:
+    """The weight behind `source` (device memory, any strides) as a stream of [rows, columns], in column
+    blocks of at most `widest`."""
+
+    def dims(axes: PartitionDims) -> Dims:
+        return tuple((source.strides[d], source.shape[d]) for d in axes) or ((1, 1),)
+
+    tensor = source.buffer.tensor
+    assert tensor is not None
+    columns_dims = dims(columns)
+    block = min(widest, element_count(columns_dims))
+    packing = Packing(
+        dims(rows), columns_dims, source.offset, builder.target.partitions, block
+    )
+    packed = builder.packed_weight(tensor, packing, dtype)
+    return WeightStream(builder, packed, packing, dtype)
