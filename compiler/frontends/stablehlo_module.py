@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 from jax._src.interpreters.mlir import make_ir_context
 from jaxlib.mlir import ir
@@ -68,6 +69,7 @@ def finish_import(
         main = main_function(module)
         arguments = [_argument(n, a) for n, a in zip(names, main.arguments, strict=True)]
         hoisted = hoist_large_constants(main, taken=set(names))
+        _write_names(main, [a.name for a in (*arguments, *hoisted)], results)
         return ImportedProgram(serialize(module), (*arguments, *hoisted), tuple(results))
 
 
@@ -77,18 +79,13 @@ def serialize(module: ir.Module) -> bytes:
     Raises:
         UnsupportedOpError: an op or attribute outside StableHLO.
     """
-    try:
-        return stablehlo.serialize_portable_artifact(module, stablehlo.get_current_version())
-    except (ir.MLIRError, ValueError) as error:
-        foreign = sorted({o.name for o in walk(module) if not o.name.startswith(_KNOWN)})
-        found = ", ".join(foreign) or first_line(error)
-        raise UnsupportedOpError(
-            f"not StableHLO: {found}", location=_location_of(module, foreign),
-            hint="lower the program to StableHLO (and func) ops first",
-        ) from None
-
-
-_KNOWN = ("stablehlo.", "func.", "builtin.")
+    _refuse_foreign_ops(module)
+    with _diagnostics(module.context) as complaints:
+        try:
+            return stablehlo.serialize_portable_artifact(module, stablehlo.get_current_version())
+        except (ir.MLIRError, ValueError) as error:
+            found = "; ".join(complaints) or first_line(error)
+    raise UnsupportedOpError(f"no StableHLO portable artifact of this program: {found}")
 
 
 def deserialize(artifact: bytes, context: ir.Context) -> ir.Module:
@@ -97,14 +94,46 @@ def deserialize(artifact: bytes, context: ir.Context) -> ir.Module:
     Raises:
         CompileError: damaged, or written by a newer StableHLO than jaxlib reads.
     """
+    with _diagnostics(context) as complaints:
+        try:
+            return stablehlo.deserialize_portable_artifact(context, artifact)
+        except (ir.MLIRError, ValueError) as error:
+            found = "; ".join(complaints) or first_line(error)
+    raise CompileError(
+        f"cannot read the StableHLO portable artifact: {found}",
+        hint="it must be whole, and of StableHLO version "
+        f"{stablehlo.get_current_version()} or older",
+    )
+
+
+@contextmanager
+def _diagnostics(context: ir.Context) -> Iterator[list[str]]:
+    """Collect what MLIR would otherwise print to stderr."""
+    complaints: list[str] = []
+
+    def collect(diagnostic: ir.Diagnostic) -> bool:
+        complaints.append(diagnostic.message)
+        return True
+
+    handler = context.attach_diagnostic_handler(collect)
     try:
-        return stablehlo.deserialize_portable_artifact(context, artifact)
-    except (ir.MLIRError, ValueError) as error:
-        newest = stablehlo.get_current_version()
-        raise CompileError(
-            f"cannot read the StableHLO portable artifact: {first_line(error)}",
-            hint=f"it must be whole, and of StableHLO version {newest} or older",
-        ) from None
+        yield complaints
+    finally:
+        handler.detach()
+
+
+_KNOWN_DIALECTS = ("stablehlo.", "func.", "builtin.")
+
+
+def _refuse_foreign_ops(module: ir.Module) -> None:
+    foreign = [op for op in walk(module) if not op.name.startswith(_KNOWN_DIALECTS)]
+    if foreign:
+        names = ", ".join(sorted({op.name for op in foreign}))
+        raise UnsupportedOpError(
+            f"not StableHLO: {names}",
+            location=source_location(str(foreign[0].location)),
+            hint="lower the program to StableHLO (and func) ops first",
+        )
 
 
 def main_function(module: ir.Module) -> ir.OpView:
@@ -216,12 +245,23 @@ def _name_of_location(location: ir.Location) -> str:
 
 
 def _drop_foreign_attributes(module: ir.Module, main: ir.OpView) -> None:
-    """Names have been read; attributes of dialects torch_mlir lacks would stop it from loading."""
+    """Names have been read; what else is there is of no use here (layouts, donation, one-device meshes)."""
     for which in ("arg_attrs", "res_attrs"):
         if which in main.operation.attributes:
             del main.operation.attributes[which]
     for op in [o for o in module.body.operations if o.operation.name == "sdy.mesh"]:
         op.operation.erase()
+
+
+def _write_names(main: ir.OpView, arguments: list[str], results: list[str]) -> None:
+    """The names travel with the module, so that an artifact on disk can be imported again."""
+
+    def named(names: list[str]) -> ir.Attribute:
+        key = _ARGUMENT_NAME_ATTRIBUTES[0]
+        return ir.ArrayAttr.get([ir.DictAttr.get({key: ir.StringAttr.get(n)}) for n in names])
+
+    main.operation.attributes["arg_attrs"] = named(arguments)
+    main.operation.attributes["res_attrs"] = named(results)
 
 
 def _unique(names: list[str]) -> list[str]:

@@ -1,0 +1,149 @@
+"""Programs that are StableHLO (or HLO) already: text, bytecode, portable artifact, module object, proto.
+
+What a file is, is decided by its first bytes, not by its name. Only a HLO protobuf has no mark of its
+own: it is what does not look like text.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+from jaxlib import _jax
+from jaxlib.mlir import ir
+
+from axonc.diagnostics import CompileError, SourceLocation, UsageError
+from axonc.frontends.imported import ImportedProgram
+from axonc.frontends.stablehlo_module import (
+    deserialize,
+    finish_import,
+    first_line,
+    new_context,
+    source_location,
+)
+
+# MLIR bytecode begins with these bytes (mlir.llvm.org, MLIR Bytecode Format); a portable artifact is
+# bytecode whose producer string says StableHLO.
+_BYTECODE_MAGIC = b"ML\xefR"
+_PRODUCER = b"StableHLO_v"
+_HEADER_BYTES = 64
+
+
+def import_file(path: str | Path) -> ImportedProgram:
+    """Import a .mlir, .mlirbc or HLO .pb file.
+
+    Raises:
+        UsageError: no such file.
+        CompileError: its content cannot be read; with file and line where MLIR gives them.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UsageError(f"{path}: no such program file")
+    return import_bytes(path.read_bytes(), name=str(path))
+
+
+def import_bytes(content: bytes, *, name: str = "<program>") -> ImportedProgram:
+    """Import the content of such a file; `name` stands for the file in errors.
+
+    Raises:
+        CompileError: it cannot be read.
+    """
+    context = new_context()
+    return finish_import(_module_of(content, context, name))
+
+
+def import_text(text: str) -> ImportedProgram:
+    """Import StableHLO text.
+
+    Raises:
+        CompileError: it does not parse; with line and column.
+    """
+    return finish_import(_parse(text, new_context(), "<text>"))
+
+
+def import_text_or_path(source: str) -> ImportedProgram:
+    """A string is StableHLO text when it has a line break or a brace, else the path of a file.
+
+    Raises:
+        UsageError, CompileError: as `import_file` and `import_text`.
+    """
+    is_text = "\n" in source or "{" in source
+    return import_text(source) if is_text else import_file(source)
+
+
+def import_module_object(module: Any) -> ImportedProgram:
+    """Import an `ir.Module` of jaxlib or torch_mlir (or any MLIR binding that can print). It is copied.
+
+    Raises:
+        CompileError: it holds dialects that jaxlib does not know.
+    """
+    if isinstance(module, ir.Module):
+        buffer = io.BytesIO()
+        module.operation.write_bytecode(buffer)
+        return import_bytes(buffer.getvalue(), name="<module>")
+    # Another library's bytecode may be of another dialect version; text with locations is shared.
+    return import_text(module.operation.get_asm(enable_debug_info=True))
+
+
+def _module_of(content: bytes, context: ir.Context, name: str) -> ir.Module:
+    if content.startswith(_BYTECODE_MAGIC):
+        return _from_bytecode(content, context, name)
+    if _looks_like_text(content):
+        return _parse(content.decode(), context, name)
+    return _from_hlo(content, context, name)
+
+
+def _from_bytecode(content: bytes, context: ir.Context, name: str) -> ir.Module:
+    if _PRODUCER not in content[:_HEADER_BYTES]:
+        return _parse(content, context, name)
+    try:
+        return deserialize(content, context)
+    except CompileError as error:
+        where = SourceLocation(name)
+        raise CompileError(error.message, location=where, hint=error.hint) from None
+
+
+def _looks_like_text(content: bytes) -> bool:
+    try:
+        return bool(content.decode().strip()) and b"\0" not in content
+    except UnicodeDecodeError:
+        return False
+
+
+def _parse(content: str | bytes, context: ir.Context, name: str) -> ir.Module:
+    try:
+        if isinstance(content, str) and Path(name).is_file():
+            return ir.Module.parseFile(name, context=context)  # ops get the file in their locations
+        return ir.Module.parse(content, context=context)
+    except (ir.MLIRError, ValueError) as error:
+        what = "text" if isinstance(content, str) else "bytecode"
+        raise CompileError(
+            f"cannot read the MLIR {what}: {_complaint(error)}",
+            location=_place(error, name),
+            hint="the dialects stablehlo, chlo and func are known",
+        ) from None
+
+
+def _place(error: Exception, name: str) -> SourceLocation:
+    found = source_location(str(error))
+    return SourceLocation("", name, found.line, found.column) if found else SourceLocation(name)
+
+
+def _complaint(error: Exception) -> str:
+    """The message of an MLIR diagnostic without the place, which the location says already."""
+    text = first_line(error)
+    return re.sub(r'^(error: )?("[^"]*":\d+:\d+: )?(error: )?', "", text)
+
+
+def _from_hlo(content: bytes, context: ir.Context, name: str) -> ir.Module:
+    try:
+        bytecode = _jax.mlir.hlo_to_stablehlo(content)
+    except Exception as error:  # XLA raises its own XlaRuntimeError, a ValueError or a RuntimeError
+        raise CompileError(
+            f"neither MLIR nor a HLO module protobuf: {first_line(error)}",
+            location=SourceLocation(name),
+            hint="accepted: StableHLO text, MLIR bytecode, portable artifact, HloModuleProto",
+        ) from None
+    return _parse(bytecode, context, name)
