@@ -30,7 +30,8 @@ INF2 = Target(
         # 14968 ns measured against 14629 modelled; ACTIVATE N=1 159 ns of which 46 are MIN_II).
         Engine.TENSOR: EngineTiming(2.8, 64, 142.0, 9.0),
         Engine.VECTOR: EngineTiming(1.12, 64, 100.0, 9.0),
-        Engine.SCALAR: EngineTiming(1.4, 64, 113.0, 9.0),
+        # 6.0, fig16: a chain of dependent ACTIVATEs starts one every 189 ns, 30 after the 159.
+        Engine.SCALAR: EngineTiming(1.4, 64, 113.0, 9.0, dependent_ns=30.0),
         Engine.GPSIMD: EngineTiming(1.4, 64, 100.0, 9.0),  # latency assumed like VectorE
         Engine.SYNC: EngineTiming(1.4, 1, 0.0, 9.0),
     },
@@ -45,9 +46,11 @@ INF2 = Target(
         # 4 KiB: 18.1 B/ns, fig30.
         descriptor_time_ns=((4, 7.0), (256, 39.4), (1024, 157.5), (4096, 226.3)),
         hbm_bytes_per_ns=410.0,  # 1.2: 820 GB/s per two cores
+        descriptor_max_bytes=64 * KIB,  # assumed
     ),
     fp32_matmul_passes=4,  # 2.3, confirmed by 6.2
     load_stationary_speedup=4,  # 3.1: fast weight load
+    load_stationary_latency_ns=67.0,  # 6.0: LDWEIGHTS of one column, fig20-21
     act_table_load_ns=368.0,  # 3.3
     activation_accumulate_cycles=64,  # 3.3: ActReadAccumulator
     dependent_cycles=100,  # 3.0

@@ -29,19 +29,22 @@ class EngineTiming:
 
     latency_ns: from the start of an instruction to its writes being visible, over and above its
     initiation interval. dispatch_ns: time the sequencer needs for an instruction without data
-    (semaphore, branch, register).
+    (semaphore, branch, register). dependent_ns: from the visible result of an instruction to the
+    start of one on the same engine that reads it.
     """
 
     clock_ghz: float
     min_interval_cycles: int
     latency_ns: float
     dispatch_ns: float
+    dependent_ns: float = 0.0
 
 
 @dataclass(frozen=True)
 class DmaTiming:
     """descriptor_time_ns: (bytes, ns) points of the time one engine needs for one contiguous
-    descriptor; linear between points, and beyond the last at its bytes-per-ns."""
+    descriptor; linear between points, and beyond the last at its bytes-per-ns. Longer contiguous
+    runs than `descriptor_max_bytes` take several descriptors."""
 
     engines: int
     queues: int
@@ -51,6 +54,7 @@ class DmaTiming:
     semaphore_increment: int
     descriptor_time_ns: tuple[tuple[int, float], ...]
     hbm_bytes_per_ns: float
+    descriptor_max_bytes: int = 64 * 1024
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,7 @@ class Target:
     dma: DmaTiming
     fp32_matmul_passes: int
     load_stationary_speedup: int
+    load_stationary_latency_ns: float
     act_table_load_ns: float
     activation_accumulate_cycles: int
     dependent_cycles: int

@@ -1,0 +1,97 @@
+"""How long an instruction keeps its engine busy, and when its results are visible.
+
+Intervals come from the entry's `cycles`; everything else is in the target. Instructions that differ
+only in addresses have equal costs, so costs are cached by shape.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from axonc.backends.cost.dma import TransferCost, transfer_cost
+from axonc.backends.isa.access_pattern import Access, HbmAccess, Memory, TileAccess
+from axonc.backends.isa.instruction import Instruction
+from axonc.backends.isa.spec import Role
+from axonc.backends.targets.target import Engine, Target
+
+
+@dataclass(frozen=True, slots=True)
+class InstructionCost:
+    """interval_ns: the engine is busy. latency_ns: further time until the results are visible.
+
+    memories: the on-chip memories an engine (not a transfer) touches. transfer: of a DMA trigger.
+    """
+
+    interval_ns: float
+    latency_ns: float
+    memories: frozenset[Memory]
+    transfer: TransferCost | None = None
+
+
+class CostModel:
+    """Costs of the instructions of one target."""
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self._cache: dict[tuple[object, ...], InstructionCost] = {}
+
+    def cost(self, instruction: Instruction) -> InstructionCost:
+        key = _shape_key(instruction)
+        found = self._cache.get(key)
+        if found is None:
+            found = self._cache[key] = self._compute(instruction)
+        return found
+
+    def _compute(self, instruction: Instruction) -> InstructionCost:
+        interval = self._interval_ns(instruction)
+        transfer = self._transfer(instruction)
+        if transfer is not None:
+            return InstructionCost(interval, 0.0, frozenset(), transfer)
+        memories = {a.memory for a in instruction.operands if isinstance(a, TileAccess)}
+        latency = self._latency_ns(instruction, interval, bool(memories))
+        return InstructionCost(interval, latency, frozenset(memories))
+
+    def _interval_ns(self, instruction: Instruction) -> float:
+        clock = self.target.engines[instruction.engine].clock_ghz
+        return instruction.spec.cycles(instruction, self.target) / clock
+
+    def _latency_ns(self, instruction: Instruction, interval: float, has_data: bool) -> float:
+        """Sequencer instructions have no pipeline behind them; a load fills a shorter one."""
+        if not has_data:
+            return 0.0
+        if is_stationary_load(instruction):
+            return max(0.0, self.target.load_stationary_latency_ns - interval)
+        return self.target.engines[instruction.engine].latency_ns
+
+    def _transfer(self, instruction: Instruction) -> TransferCost | None:
+        if not is_transfer(instruction):
+            return None
+        source, destination = instruction.operand("src"), instruction.operand("dst")
+        assert source is not None and destination is not None
+        indirect = str(instruction.field("indirect"))
+        return transfer_cost(self.target.dma, source, destination, indirect)
+
+
+def is_transfer(instruction: Instruction) -> bool:
+    """Whether the instruction triggers a DMA transfer: it names a DMA queue."""
+    return "queue" in instruction.spec.field_index
+
+
+def is_stationary_load(instruction: Instruction) -> bool:
+    """Whether a tensor engine instruction fills the array: it has operands but writes none."""
+    roles = {operand.role for operand in instruction.spec.operands}
+    return instruction.engine is Engine.TENSOR and roles == {Role.READ}
+
+
+def _operand_key(access: Access | None) -> object:
+    if access is None:
+        return None
+    if isinstance(access, HbmAccess):
+        return (access.dtype.code, access.dims)
+    return (access.memory, access.dtype.code, access.num_partitions, access.dims, access.register < 0)
+
+
+def _shape_key(instruction: Instruction) -> tuple[object, ...]:
+    """What the cost depends on: everything but addresses and synchronisation."""
+    operands = tuple(_operand_key(access) for access in instruction.operands)
+    return (instruction.spec.opcode, instruction.engine, operands, instruction.fields)

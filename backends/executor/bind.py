@@ -1,0 +1,399 @@
+"""Turn an instruction with static addresses into a closure that does its work on the memories.
+
+Views of the operands are made once. The tensor engine and DMA addressing are here; what any other
+instruction computes is in `semantics`. Closures for the most frequent instructions are in
+`fast_paths`; they compute the same bits as the general one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from axonc.backends.executor.findings import FindingKind, Violation
+from axonc.backends.executor.memory import MemorySystem
+from axonc.backends.executor.semantics import SEMANTICS, Context, EngineState
+from axonc.backends.executor.sequencer import Registers
+from axonc.backends.isa.access_pattern import Access, HbmAccess, TileAccess
+from axonc.backends.isa.effects import READS_DESTINATION
+from axonc.backends.isa.instruction import Instruction
+from axonc.backends.isa.spec import Role
+from axonc.backends.numerics.cast import Rounding, from_float32, to_float32
+from axonc.backends.numerics.dtypes import DType
+from axonc.backends.program import TensorKind
+from axonc.backends.targets.target import Engine, Target
+
+Closure = Callable[[], None]
+
+READ_ONLY_KINDS = (TensorKind.WEIGHT, TensorKind.CONSTANT, TensorKind.INPUT)
+
+
+@dataclass(slots=True)
+class SystolicArray:
+    """The stationary matrix of the tensor engine, transposed: float32 [M, K]; None before a load."""
+
+    stationary: np.ndarray | None = None
+
+
+@dataclass(slots=True)
+class Bindings:
+    """What closures share: the memories, the engines' state, the array, and where to report garbage."""
+
+    target: Target
+    memory: MemorySystem
+    states: dict[Engine, EngineState]
+    rounding: Rounding = "rne"
+    report: Callable[[str], None] | None = None
+    array: SystolicArray = field(default_factory=SystolicArray)
+
+
+@dataclass(frozen=True, slots=True)
+class BoundOperand:
+    """An operand's name, its view ([partitions, *free sizes] or the device-memory dims) and dtype."""
+
+    name: str
+    view: np.ndarray
+    dtype: DType
+
+
+def bind(instruction: Instruction, bindings: Bindings) -> Closure:
+    """The closure of a data-path or DMA instruction. Raises: Violation (range, read-only)."""
+    special = _BINDERS.get(instruction.spec.mnemonic)
+    if special is not None:
+        return special(instruction, bindings)
+    return bind_general(instruction, bindings)
+
+
+def bind_general(instruction: Instruction, bindings: Bindings) -> Closure:
+    """Load operands, apply the semantics, store results."""
+    reads, writes = bound_operands(instruction, bindings)
+    return _closure(instruction, bindings, reads, writes)
+
+
+def _closure(
+    instruction: Instruction,
+    bindings: Bindings,
+    reads: list[BoundOperand],
+    writes: list[BoundOperand],
+) -> Closure:
+    semantics = SEMANTICS[instruction.spec.mnemonic]
+    context, fields = make_context(instruction, bindings), field_values(instruction)
+    function = semantics.function
+    is_raw = semantics.mode(fields, context) == "raw"
+    rounding, rng = bindings.rounding, context.state.rounding_rng
+
+    def run() -> None:
+        if is_raw:
+            inputs = {operand.name: operand.view for operand in reads}
+        else:
+            inputs = {o.name: to_float32(o.view, o.dtype) for o in reads}
+        results = function(inputs, fields, context)
+        for operand in writes:
+            result = results[operand.name]
+            if not is_raw:
+                result = from_float32(result, operand.dtype, rounding=rounding, rng=rng)
+            store(operand.view, result)
+
+    return run
+
+
+def store(view: np.ndarray, result: np.ndarray) -> None:
+    """Write `result` (as many elements as the view, or a shape that broadcasts to it)."""
+    if result.shape != view.shape and result.size == view.size:
+        result = result.reshape(view.shape)
+    view[...] = result
+
+
+def field_values(instruction: Instruction) -> dict[str, Any]:
+    names = (spec.name for spec in instruction.spec.fields)
+    return dict(zip(names, instruction.fields, strict=True))
+
+
+def present_operands(instruction: Instruction) -> list[tuple[str, Role, Access]]:
+    """(name, role, access) of the operands that are there."""
+    return [
+        (spec.name, spec.role, access)
+        for spec, access in zip(instruction.spec.operands, instruction.operands, strict=True)
+        if access is not None
+    ]
+
+
+def make_context(instruction: Instruction, bindings: Bindings) -> Context:
+    present = present_operands(instruction)
+    return Context(
+        engine=instruction.engine,
+        target=bindings.target,
+        dtypes={name: access.dtype for name, _, access in present},
+        shapes={name: access.shape for name, _, access in present},
+        state=bindings.states[instruction.engine],
+        rounding=bindings.rounding,
+        report=bindings.report,
+    )
+
+
+def reads_destination(instruction: Instruction) -> bool:
+    """Whether `dst` is read although its role is WRITE (accumulation)."""
+    test = READS_DESTINATION.get(instruction.spec.mnemonic)
+    return test is not None and test(instruction)
+
+
+def bound_operands(
+    instruction: Instruction, bindings: Bindings
+) -> tuple[list[BoundOperand], list[BoundOperand]]:
+    """(read, written) operands with their views."""
+    also_dst = reads_destination(instruction)
+    reads, writes = [], []
+    for name, role, access in present_operands(instruction):
+        operand = BoundOperand(name, bindings.memory.view(access), access.dtype)
+        if role is not Role.WRITE or (also_dst and name == "dst"):
+            reads.append(operand)
+        if role is not Role.READ:
+            check_writable(access, bindings.memory)
+            writes.append(operand)
+    return reads, writes
+
+
+def check_writable(access: Access, memory: MemorySystem) -> None:
+    """Raises: Violation if `access` is part of an input, a weight or a constant."""
+    if isinstance(access, HbmAccess):
+        tensor = memory.segment_at(access).tensor
+        if tensor.kind in READ_ONLY_KINDS:
+            raise Violation(
+                FindingKind.READ_ONLY, f"writes {tensor.kind.value} tensor {tensor.name}"
+            )
+
+
+# ---- tensor engine
+
+
+def free_flattened(view: np.ndarray) -> np.ndarray | None:
+    """`view` [P, *free] as a [P, N] view, or None if its strides do not allow one."""
+    flat = view.reshape(view.shape[0], -1)
+    return flat if np.shares_memory(flat, view) else None
+
+
+def bind_load_stationary(instruction: Instruction, bindings: Bindings) -> Closure:
+    (operand,), _ = bound_operands(instruction, bindings)
+    array, view, dtype = bindings.array, operand.view, operand.dtype
+    rows = view.shape[0]
+
+    def run() -> None:
+        loaded = to_float32(view, dtype)
+        if loaded is view:  # later writes to SBUF must not reach the array
+            loaded = view.copy()
+        array.stationary = loaded.reshape(rows, -1).T
+
+    return run
+
+
+def bind_multiply_moving(instruction: Instruction, bindings: Bindings) -> Closure:
+    destination, moving = instruction.operand("dst"), instruction.operand("moving")
+    assert destination is not None and moving is not None
+    array, source = bindings.array, bindings.memory.view(moving)
+    target, rows = bindings.memory.view(destination), source.shape[0]
+    flat = free_flattened(target) if target.dtype == np.float32 else None
+    accumulate = bool(instruction.field("accumulate"))
+    columns = destination.shape[0]
+
+    def product() -> tuple[np.ndarray, np.ndarray]:
+        stationary = checked_stationary(array, rows, columns)
+        return stationary, to_float32(source, moving.dtype).reshape(rows, -1)
+
+    def overwrite_flat() -> None:
+        stationary, streamed = product()
+        np.matmul(stationary, streamed, out=flat)
+
+    def accumulate_flat() -> None:
+        stationary, streamed = product()
+        np.add(flat, np.matmul(stationary, streamed), out=flat)
+
+    def general() -> None:
+        stationary, streamed = product()
+        result = np.matmul(stationary, streamed).reshape(target.shape)
+        if accumulate:
+            result += to_float32(target, destination.dtype)
+        target[...] = from_float32(result, destination.dtype)
+
+    if flat is None:
+        return general
+    return accumulate_flat if accumulate else overwrite_flat
+
+
+def checked_stationary(array: SystolicArray, rows: int, columns: int) -> np.ndarray:
+    """The loaded matrix [columns, rows]. Raises: Violation if none of that shape is loaded."""
+    loaded = array.stationary
+    if loaded is None or loaded.shape != (columns, rows):
+        found = "nothing" if loaded is None else f"K={loaded.shape[1]}, M={loaded.shape[0]}"
+        raise Violation(
+            FindingKind.STATIONARY_MISSING,
+            f"needs a stationary matrix of K={rows}, M={columns}; {found} is loaded",
+        )
+    return loaded
+
+
+# ---- DMA
+
+
+def bind_dma_copy(instruction: Instruction, bindings: Bindings) -> Closure:
+    if instruction.field("indirect") != "none":
+        return bind_indirect(instruction, bindings)
+    reads, writes = bound_operands(instruction, bindings)
+    return plain_copy(instruction, reads, writes) or _closure(instruction, bindings, reads, writes)
+
+
+def plain_copy(
+    instruction: Instruction, reads: list[BoundOperand], writes: list[BoundOperand]
+) -> Closure | None:
+    """A copy between equal types, as one strided copy of words; None if it is something else."""
+    if instruction.field("op") != "copy" or reads[0].dtype is not writes[0].dtype:
+        return None
+    word = np.dtype(f"u{reads[0].dtype.size_bytes}")
+    source, target = reads[0].view.view(word), writes[0].view.view(word)
+    common = common_shape(source.shape, target.shape)
+    if common is None:
+        return lambda: np.copyto(target, source.reshape(target.shape))
+    split_source, split_target = split_view(source, common), split_view(target, common)
+    return lambda: np.copyto(split_target, split_source)
+
+
+def common_shape(first: tuple[int, ...], second: tuple[int, ...]) -> tuple[int, ...] | None:
+    """The coarsest shape that both refine by splitting dims; None if there is none.
+
+    (128, 512) and (128, 4, 128) give (128, 4, 128); (2, 3) and (3, 2) give None.
+    """
+    boundaries = sorted(set(_boundaries(first)) | set(_boundaries(second)))
+    if any(b % a for a, b in zip(boundaries, boundaries[1:], strict=False)):
+        return None
+    return tuple(b // a for a, b in zip(boundaries, boundaries[1:], strict=False))[::-1]
+
+
+def _boundaries(shape: tuple[int, ...]) -> list[int]:
+    """Products of the trailing sizes, from 1 up to the number of elements."""
+    products = [1]
+    for size in reversed(shape):
+        products.append(products[-1] * size)
+    return products
+
+
+def split_view(view: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """`view` with its dims split so that it has `shape`; never a copy."""
+    sizes, strides = list(reversed(shape)), []
+    position = 0
+    for size, stride in zip(reversed(view.shape), reversed(view.strides), strict=True):
+        covered = 1
+        while covered < size:
+            strides.append(stride * covered)
+            covered *= sizes[position]
+            position += 1
+    return np.lib.stride_tricks.as_strided(view, shape, strides[::-1])
+
+
+def bind_indirect(instruction: Instruction, bindings: Bindings) -> Closure:
+    """Gather or scatter: one table row per partition, by the values of `index`."""
+    destination, source = instruction.operand("dst"), instruction.operand("src")
+    index = instruction.operand("index")
+    assert destination is not None and source is not None and isinstance(index, TileAccess)
+    is_gather = instruction.field("indirect") == "gather"
+    check_writable(destination, bindings.memory)
+    view = bindings.memory.view
+    table, rows = (view(source), view(destination)) if is_gather else (view(destination), view(source))
+    indices = view(index)
+    skip = instruction.field("oob") == "skip"
+    move = _gather if is_gather else _scatter
+    step = _row_step(instruction, bindings)
+
+    def run() -> None:
+        numbers = indices.reshape(-1).astype(np.int64)
+        valid = (numbers >= 0) & (numbers < table.shape[0])
+        if not skip and not valid.all():
+            wrong = int(np.argmin(valid))
+            raise Violation(
+                FindingKind.OUT_OF_RANGE,
+                f"index[{wrong}] is {numbers[wrong]}; the table has {table.shape[0]} rows",
+            )
+        move(table, rows, numbers, np.flatnonzero(valid), step)
+
+    return run
+
+
+RowStep = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""(source rows, old destination rows), both [rows, elements] -> new destination rows, in storage."""
+
+
+def _row_step(instruction: Instruction, bindings: Bindings) -> RowStep:
+    semantics = SEMANTICS["dma_copy"]
+    context, fields = make_context(instruction, bindings), field_values(instruction)
+    source, destination = context.dtypes["src"], context.dtypes["dst"]
+    is_raw = semantics.mode(fields, context) == "raw"
+    rounding, rng = bindings.rounding, context.state.rounding_rng
+
+    def step(rows: np.ndarray, old: np.ndarray) -> np.ndarray:
+        if is_raw:
+            return semantics.function({"src": rows}, fields, context)["dst"]
+        inputs = {"src": to_float32(rows, source), "dst": to_float32(old, destination)}
+        result = semantics.function(inputs, fields, context)["dst"]
+        return from_float32(result, destination, rounding=rounding, rng=rng)
+
+    return step
+
+
+def _gather(
+    table: np.ndarray, rows: np.ndarray, numbers: np.ndarray, valid: np.ndarray, step: RowStep
+) -> None:
+    taken = table[numbers[valid]].reshape(len(valid), -1)
+    old = rows[valid]
+    rows[valid] = step(taken, old.reshape(len(valid), -1)).reshape(old.shape)
+
+
+def _scatter(
+    table: np.ndarray, rows: np.ndarray, numbers: np.ndarray, valid: np.ndarray, step: RowStep
+) -> None:
+    """Row by row, in order: equal indices combine, or the last one stays."""
+    for position in valid:
+        number = numbers[position]
+        old = table[number]
+        new = step(rows[position].reshape(1, -1), old.reshape(1, -1))
+        table[number] = new.reshape(old.shape)
+
+
+# ---- registers: these run only while the event loop runs, which has the registers
+
+
+def load_register(instruction: Instruction, bindings: Bindings, registers: Registers) -> None:
+    access = instruction.operand("src")
+    assert access is not None
+    registers.load(instruction, int(bindings.memory.view(access).reshape(-1)[0]))
+
+
+def store_register(instruction: Instruction, bindings: Bindings, value: int) -> None:
+    access = instruction.operand("dst")
+    assert access is not None
+    view = bindings.memory.view(access)
+    view[...] = np.array([value % (1 << 32)], np.uint32).view(view.dtype)
+
+
+Binder = Callable[[Instruction, Bindings], Closure]
+
+_BINDERS: dict[str, Binder] = {
+    "load_stationary": bind_load_stationary,
+    "multiply_moving": bind_multiply_moving,
+    "dma_copy": bind_dma_copy,
+}
+
+WITHOUT_EFFECT = frozenset(
+    (
+        "semaphore_wait",
+        "semaphore_set",
+        "semaphore_add",
+        "register_move",
+        "register_alu",
+        "branch",
+        "halt",
+        "nop",
+        "act_table_load",
+    )
+)
+"""Instructions that touch no memory: the event loop does all of them."""

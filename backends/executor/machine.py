@@ -1,0 +1,290 @@
+"""One NeuronCore that runs a program: its results, and the time they would have taken.
+
+`Machine(program)` decodes the encoded streams once. Unless a register is loaded from memory, control
+flow and so time do not depend on data: the order of instructions is found once and reused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Literal, TypeVar
+
+import numpy as np
+
+from axonc.backends.encoding import decode_stream
+from axonc.backends.executor.bind import (
+    WITHOUT_EFFECT,
+    Bindings,
+    Closure,
+    bind,
+    load_register,
+    store_register,
+)
+from axonc.backends.executor.checks import Checker
+from axonc.backends.executor.findings import FindingError, Violation
+from axonc.backends.executor.host_arrays import as_stored, check_names, check_stored
+from axonc.backends.executor.memory import POISON, MemorySystem, flat_bytes
+from axonc.backends.executor.order_checks import check_order
+from axonc.backends.executor.prepared import Prepared, Preparer, uses_registers
+from axonc.backends.executor.rule_checks import check_instructions, finding
+from axonc.backends.executor.semantics import EngineState
+from axonc.backends.executor.sequencer import Registers
+from axonc.backends.executor.simulation import Execute, Simulation, StepFailure, Steps
+from axonc.backends.executor.timeline import Timeline
+from axonc.backends.isa.instruction import Instruction
+from axonc.backends.numerics.cast import Rounding
+from axonc.backends.program import HbmTensor, Program, TensorKind
+from axonc.backends.targets import TARGETS
+from axonc.backends.targets.target import Engine
+from axonc.diagnostics import ExecutionError, SourceLocation, UsageError, nearest
+
+Result = TypeVar("Result")
+Mode = Literal["fast", "checked"]
+DEFAULT_MAX_STEPS = 50_000_000
+
+
+class Machine:
+    """Runs `program` on the NeuronCore of its target.
+
+    mode: "fast" trusts the program; "checked" raises FindingError for reads of unwritten bytes,
+    races, deadlocks and the other laws of docs/design/0004. seed: of random bits and stochastic
+    rounding. rounding: of every cast on store. max_steps: instructions before a run is given up.
+
+    Raises: ProgramFormatError on damaged streams, UsageError on an unknown target.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        *,
+        mode: Mode = "fast",
+        seed: int = 0,
+        rounding: Rounding = "rne",
+        max_steps: int = DEFAULT_MAX_STEPS,
+    ) -> None:
+        if program.target not in TARGETS:
+            raise UsageError(
+                f"no target '{program.target}'", hint=nearest(program.target, TARGETS)
+            )
+        self.program = program
+        self.target = TARGETS[program.target]
+        self.is_checked = mode == "checked"
+        self.seed = seed
+        self.max_steps = max_steps
+        self._preparer = Preparer(self.target)
+        self._streams = {e: self._decode(e, data) for e, data in program.streams.items()}
+        self._dynamic = {
+            engine: [uses_registers(p.instruction) for p in stream]
+            for engine, stream in self._streams.items()
+        }
+        fill = POISON if self.is_checked else 0
+        self._memory = MemorySystem(self.target, program.tensors, fill)
+        self._bindings = Bindings(
+            self.target, self._memory, {engine: EngineState() for engine in Engine}, rounding
+        )
+        self._checker = Checker(self._memory) if self.is_checked else None
+        if self._checker is not None:
+            self._bindings.report = self._checker.report
+        self._closures: dict[Prepared, Closure] = {}
+        self._plan: list[Closure] | None = None
+        self._steps: Steps | None = None
+        self._timeline: Timeline | None = None
+        self._bind_tensors()
+
+    def _decode(self, engine: Engine, data: bytes) -> list[Prepared]:
+        locations = self.program.instruction_locations.get(engine)
+        instructions = decode_stream(data, None if locations is None else locations.tolist())
+        return [self._preparer.prepare(found, i) for i, found in enumerate(instructions)]
+
+    @property
+    def is_data_dependent(self) -> bool:
+        """Whether control flow may depend on memory: some register is loaded from it."""
+        return any(p.mnemonic == "register_load" for s in self._streams.values() for p in s)
+
+    # ---- tensors
+
+    def _bind_tensors(self) -> None:
+        """Memory for every tensor but the weights, which `load_weights` brings."""
+        for tensor in self.program.tensors:
+            if not tensor.size_bytes:
+                continue
+            if tensor.kind is TensorKind.CONSTANT:
+                assert tensor.data is not None
+                self._memory.bind(tensor, np.frombuffer(tensor.data, np.uint8))
+            elif tensor.kind is not TensorKind.WEIGHT:
+                self._memory.bind(tensor, np.zeros(tensor.size_bytes, np.uint8))
+
+    def _of_kind(self, kind: TensorKind) -> dict[str, HbmTensor]:
+        return {t.name: t for t in self.program.tensors if t.kind is kind}
+
+    def load_weights(self, weights: Mapping[str, np.ndarray]) -> None:
+        """Use `weights` (already in stored layout and dtype, C-contiguous) in place, without a copy.
+
+        Raises: ExecutionError on an unknown name, or a wrong dtype, size or layout.
+        """
+        known = self._of_kind(TensorKind.WEIGHT)
+        for name, array in weights.items():
+            if name not in known:
+                raise ExecutionError(f"no weight '{name}'", hint=nearest(name, known))
+            check_stored(known[name], array)
+            self._memory.bind(known[name], array)
+        self._closures.clear()
+        self._plan = None
+
+    def _check_weights_loaded(self) -> None:
+        for name, tensor in self._of_kind(TensorKind.WEIGHT).items():
+            if tensor.size_bytes and self._memory.segment(tensor).data is None:
+                raise ExecutionError(f"weight '{name}' is not loaded", hint="call load_weights")
+
+    # ---- running
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Run once. inputs and results: row-major arrays in the tensors' storage dtypes, by name.
+
+        Raises: ExecutionError on wrong inputs; FindingError on a broken law.
+        """
+        self._check_weights_loaded()
+        known = self._of_kind(TensorKind.INPUT)
+        check_names(known, inputs)
+        self._reset()
+        for name, tensor in known.items():
+            stored = as_stored(tensor, inputs[name])
+            if tensor.size_bytes:
+                self._memory.data(tensor)[:] = flat_bytes(stored)
+        with np.errstate(all="ignore"):
+            self._execute()
+        return {name: self._output(t) for name, t in self._of_kind(TensorKind.OUTPUT).items()}
+
+    def timeline(self, record: bool = False) -> Timeline:
+        """Modelled time. record: with the times of every instruction, transfer and stall.
+
+        Raises: ExecutionError if time depends on data and the program has not been run.
+        """
+        if self._timeline is None and self.is_data_dependent:
+            raise ExecutionError(
+                "the time of this program depends on its data", hint="run it first"
+            )
+        self._schedule()
+        assert self._timeline is not None
+        if record:
+            return self._timeline
+        return replace(self._timeline, engines={}, transfers=None, stalls=())
+
+    def instruction(self, engine: Engine, index: int) -> Instruction:
+        """Instruction `index` of the stream of `engine`."""
+        return self._streams[engine][index].instruction
+
+    def location(self, engine: Engine, index: int) -> SourceLocation:
+        """Where that instruction came from."""
+        return self.program.locations[self.instruction(engine, index).location]
+
+    def _output(self, tensor: HbmTensor) -> np.ndarray:
+        if not tensor.size_bytes:
+            return np.zeros(tensor.stored_shape, tensor.dtype.numpy)
+        if self._checker is not None:
+            self._guarded(None, partial(self._checker.check_output, tensor))
+        data = self._memory.data(tensor)
+        return data.view(tensor.dtype.numpy).reshape(tensor.stored_shape).copy()
+
+    def _reset(self) -> None:
+        """Engine state as at program start; in checked mode also memory that nobody wrote."""
+        for number, state in enumerate(self._bindings.states.values()):
+            state.generator = np.random.default_rng((self.seed, number, 0))
+            state.rounding_rng = np.random.default_rng((self.seed, number, 1))
+        self._bindings.array.stationary = None
+        if self._checker is not None:
+            self._checker.reset()
+
+    def _execute(self) -> None:
+        if self.is_data_dependent:
+            self._simulate(self._execute_now)
+            return
+        steps = self._schedule()
+        if self._checker is None:
+            self._execute_fast(steps)
+        else:
+            for step, prepared in enumerate(steps.prepared):
+                self._execute_step(prepared, steps.stored.get(step))
+
+    def _execute_fast(self, steps: Steps) -> None:
+        if self._plan is None:
+            self._plan = [
+                self._guarded(p, partial(self._closure, p, steps.stored.get(i)))
+                for i, p in enumerate(steps.prepared)
+                if p.mnemonic not in WITHOUT_EFFECT
+            ]
+        position = 0
+        try:
+            for closure in self._plan:
+                closure()
+                position += 1
+        except Violation as violation:
+            raise self._finding(violation, self._planned(steps, position)) from None
+
+    @staticmethod
+    def _planned(steps: Steps, position: int) -> Prepared:
+        """The instruction of closure number `position` of the plan."""
+        return [p for p in steps.prepared if p.mnemonic not in WITHOUT_EFFECT][position]
+
+    def _execute_now(self, prepared: Prepared, registers: Registers) -> None:
+        """Run an instruction the event loop has just started (control depends on data)."""
+        if prepared.mnemonic == "register_load":
+            load = partial(load_register, prepared.instruction, self._bindings, registers)
+            self._run_guarded(prepared, load)
+            return
+        is_store = prepared.mnemonic == "register_store"
+        self._execute_step(prepared, registers.stored(prepared.instruction) if is_store else None)
+
+    def _execute_step(self, prepared: Prepared, stored: int | None) -> None:
+        if prepared.mnemonic not in WITHOUT_EFFECT:
+            closure = self._guarded(prepared, partial(self._closure, prepared, stored))
+            self._run_guarded(prepared, closure)
+
+    def _run_guarded(self, prepared: Prepared, closure: Closure) -> None:
+        checked = closure if self._checker is None else partial(self._checker.run, prepared, closure)
+        self._guarded(prepared, checked)
+
+    def _closure(self, prepared: Prepared, stored: int | None) -> Closure:
+        if stored is not None:
+            return partial(store_register, prepared.instruction, self._bindings, stored)
+        found = self._closures.get(prepared)
+        if found is None:
+            found = self._closures[prepared] = bind(prepared.instruction, self._bindings)
+        return found
+
+    # ---- order and time
+
+    def _schedule(self) -> Steps:
+        """Order and times of a program whose control flow does not depend on data; found once."""
+        if self._steps is None:
+            self._simulate(None)
+        assert self._steps is not None
+        return self._steps
+
+    def _simulate(self, execute: Execute | None) -> None:
+        if self._checker is not None:
+            check_instructions(self.target, self._streams, self.program.locations)
+        simulation = Simulation(
+            self.target, self._streams, self._dynamic, self._preparer, self.max_steps, execute
+        )
+        try:
+            self._timeline = simulation.run()
+            if self._checker is not None:
+                check_order(self.target, simulation.steps.prepared)
+        except StepFailure as failure:
+            raise self._finding(failure.violation, failure.step) from None
+        self._steps = simulation.steps
+
+    # ---- errors
+
+    def _guarded(self, prepared: Prepared | None, action: Callable[[], Result]) -> Result:
+        """`action()`, with a Violation turned into an error that names the instruction."""
+        try:
+            return action()
+        except Violation as violation:
+            raise self._finding(violation, prepared) from None
+
+    def _finding(self, violation: Violation, prepared: Prepared | None) -> FindingError:
+        return finding(violation, prepared, self.program.locations)

@@ -1,0 +1,2 @@
+from axonc.backends.executor.prepared import Prepared
+def check_order(target, steps): pass

@@ -1,0 +1,140 @@
+"""A decoded instruction with everything the event loop needs about it, computed once.
+
+Operands whose address comes from a register are resolved per register value (`Preparer.resolve`);
+what the loop then sees has static addresses only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from axonc.backends.cost.intervals import CostModel
+from axonc.backends.cost.ports import ports_used
+from axonc.backends.isa.access_pattern import NO_REGISTER, Access, HbmAccess, TileAccess
+from axonc.backends.isa.activation_functions import ACTIVATION_BY_NAME
+from axonc.backends.isa.effects import accesses_read, accesses_written
+from axonc.backends.isa.instruction import Instruction
+from axonc.backends.targets.target import Engine, Target
+
+Region = tuple[str, int, int, int, int]
+"""(memory, first partition, past-the-last partition, first byte, past-the-last byte)."""
+
+REGISTER_MASK = 0xFFFFFFFF
+
+
+@dataclass(slots=True, eq=False)
+class Prepared:
+    """instruction: with static addresses. index: its number in its engine's stream.
+
+    waits: attached ones and that of a semaphore_wait. ports: indices of shared ports it occupies.
+    reads, writes: on-chip bytes an engine touches itself; for a transfer what it reads.
+    table_set: the activation table it needs ("" for none).
+    """
+
+    instruction: Instruction
+    engine: Engine
+    index: int
+    mnemonic: str
+    interval_ns: float
+    latency_ns: float
+    waits: tuple[tuple[int, int], ...]
+    signal: tuple[int, int] | None
+    ports: tuple[int, ...]
+    reads: tuple[Region, ...]
+    writes: tuple[Region, ...]
+    table_set: str
+
+
+def region_of(access: TileAccess) -> Region:
+    first, end = access.byte_range()
+    start = access.start_partition
+    return (access.memory.value, start, start + access.num_partitions, first, end)
+
+
+def regions_overlap(a: Region, b: Region) -> bool:
+    return a[3] < b[4] and b[3] < a[4] and a[1] < b[2] and b[1] < a[2] and a[0] == b[0]
+
+
+def uses_registers(instruction: Instruction) -> bool:
+    """Whether an operand's address comes from a register."""
+    return any(a is not None and a.register != NO_REGISTER for a in instruction.operands)
+
+
+def _shifted(access: Access | None, registers: list[int]) -> Access | None:
+    """`access` moved by its register, read as an unsigned number of bytes."""
+    if access is None or access.register == NO_REGISTER:
+        return access
+    offset = registers[access.register] & REGISTER_MASK
+    if isinstance(access, HbmAccess):
+        return replace(access, address=access.address + offset, register=NO_REGISTER)
+    return replace(access, byte_offset=access.byte_offset + offset, register=NO_REGISTER)
+
+
+class Preparer:
+    """Makes `Prepared` instructions of one target, each once."""
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self.costs = CostModel(target)
+        self._resolved: dict[tuple[Engine, int, tuple[int, ...]], Prepared] = {}
+
+    def prepare(self, instruction: Instruction, index: int) -> Prepared:
+        cost = self.costs.cost(instruction)
+        engine, mnemonic = instruction.engine, instruction.spec.mnemonic
+        waits = instruction.waits
+        if mnemonic == "semaphore_wait":
+            waits = (*waits, instruction.fields)  # type: ignore[assignment]
+        reads, writes = _on_chip_regions(instruction)
+        return Prepared(
+            instruction=instruction,
+            engine=engine,
+            index=index,
+            mnemonic=mnemonic,
+            interval_ns=cost.interval_ns,
+            latency_ns=cost.latency_ns,
+            waits=waits,
+            signal=instruction.signal,
+            ports=ports_used(self.target, engine, cost.memories),
+            reads=reads,
+            writes=() if cost.transfer else writes,
+            table_set=_table_set(instruction),
+        )
+
+    def resolve(self, prepared: Prepared, registers: list[int]) -> Prepared:
+        """`prepared` with the addresses that `registers` give it."""
+        instruction = prepared.instruction
+        values = tuple(
+            registers[a.register]
+            for a in instruction.operands
+            if a is not None and a.register != NO_REGISTER
+        )
+        key = (prepared.engine, prepared.index, values)
+        found = self._resolved.get(key)
+        if found is None:
+            operands = tuple(_shifted(access, registers) for access in instruction.operands)
+            resolved = replace(instruction, operands=operands)
+            reads, writes = _on_chip_regions(resolved)
+            found = self._resolved[key] = replace(
+                prepared,
+                instruction=resolved,
+                reads=reads,
+                writes=writes if prepared.writes else (),
+            )
+        return found
+
+
+def _on_chip_regions(
+    instruction: Instruction,
+) -> tuple[tuple[Region, ...], tuple[Region, ...]]:
+    reads = accesses_read(instruction)
+    writes = accesses_written(instruction)
+    return (
+        tuple(region_of(a) for a in reads if isinstance(a, TileAccess)),
+        tuple(region_of(a) for a in writes if isinstance(a, TileAccess)),
+    )
+
+
+def _table_set(instruction: Instruction) -> str:
+    if "func" not in instruction.spec.field_index:
+        return ""
+    return ACTIVATION_BY_NAME[str(instruction.field("func"))].table_set
