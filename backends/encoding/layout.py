@@ -68,17 +68,7 @@ EITHER: tuple[Member, ...] = (
 
 TILE_DIMS = struct.Struct("<4h4H")
 EITHER_DIMS = struct.Struct("<5i5I")
-MEMBER_BITS = {
-    "B": 8,
-    "H": 16,
-    "h": 16,
-    "I": 32,
-    "i": 32,
-    "q": 64,
-    "16s": 128,
-    "40s": 320,
-    "8x": 64,
-}
+MEMBER_BITS = {"B": 8, "H": 16, "I": 32, "i": 32, "q": 64, "Q": 64, "16s": 128, "40s": 320}
 WORD_CODES = {FieldKind.FLOAT: "f", FieldKind.UINT: "I", FieldKind.INT: "i"}
 
 
