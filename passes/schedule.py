@@ -1,0 +1,165 @@
+"""Orders the operations of every engine: list scheduling on a model of the engines.
+
+Why: in program order an engine would wait for each result; out of it, weights arrive before they are
+needed, one head's softmax runs beside the next head's scores, and PSUM banks rotate.
+
+Precondition: one form per operation, addresses. Postcondition: `Schedule.order[engine]` is a permutation
+of the engine's operations that respects every dependence; transfers have queues.
+
+How: an engine that is free takes, among the operations whose inputs are there, the earliest in program
+order; if there is none, the one that is ready first. DMA transfers share one model of the 16 DMA
+engines. O(n log n).
+
+"""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass, field, replace
+
+from axonc.backends.targets.target import Engine
+from axonc.passes.dependencies import DependenceGraph, dependence_graph
+from axonc.passes.operation_time import OperationTimer
+from axonc.passes.tile_program import Form, Pool, Step, TileOp, TileProgram
+
+STREAM_QUEUES = 8
+"""Queues of weight transfers; the others serve activations, so that a small transfer never waits for
+a queue full of prefetches (assumed: a queue completes in order)."""
+
+
+@dataclass
+class Schedule:
+    """order: operation numbers per engine, in issue order. finish_ns: modelled, without port conflicts
+    and table loads."""
+
+    order: dict[Engine, list[int]]
+    graph: DependenceGraph
+    finish_ns: float
+    position: dict[int, int] = field(default_factory=dict)
+
+
+class _ReadyQueue:
+    """Operations of one engine whose predecessors are issued: those that can start by now, by program
+    order; the others, by when they can."""
+
+    def __init__(self) -> None:
+        self.now: list[int] = []
+        self.later: list[tuple[float, int]] = []
+
+    def add(self, ready: float, op: int) -> None:
+        heapq.heappush(self.later, (ready, op))
+
+    def next_start(self, free: float) -> float | None:
+        """When this engine could start something, given that it is free from `free` on."""
+        if self.now:
+            return free
+        return max(free, self.later[0][0]) if self.later else None
+
+    def pop(self, time: float) -> int:
+        while self.later and self.later[0][0] <= time:
+            heapq.heappush(self.now, heapq.heappop(self.later)[1])
+        return heapq.heappop(self.now)
+
+
+class Scheduler:
+    """One run of list scheduling over a program."""
+
+    def __init__(self, program: TileProgram) -> None:
+        self.program = program
+        self.timer = OperationTimer(program.target)
+        self.graph = dependence_graph(program)
+        self.successors = self.graph.successors()
+        self.waiting = [len(before) for before in self.graph.predecessors]
+        self.ready = [0.0] * len(self.waiting)
+        self.queues = {engine: _ReadyQueue() for engine in Engine}
+        self.free = dict.fromkeys(Engine, 0.0)
+        self.dma_free = 0.0
+        self.order: dict[Engine, list[int]] = {engine: [] for engine in Engine}
+        self.issued: list[int] = []
+        self.finish = 0.0
+
+    def run(self) -> Schedule:
+        for node, count in enumerate(self.waiting):
+            if not count:
+                self._make_ready(node)
+        while True:
+            starts = [
+                (start, number, engine)
+                for number, engine in enumerate(Engine)
+                if (start := self.queues[engine].next_start(self.free[engine])) is not None
+            ]
+            if not starts:
+                break
+            start, _, engine = min(starts)
+            self._issue(engine, self.queues[engine].pop(start), start)
+        return Schedule(self.order, self.graph, self.finish)
+
+    def _make_ready(self, node: int) -> None:
+        if node < self.graph.op_count:
+            engine = self.program.ops[node].form.engine
+            self.queues[engine].add(self.ready[node], node)
+        else:
+            self._complete(node, self.ready[node])
+
+    def _complete(self, node: int, time: float) -> None:
+        stack = [(node, time)]
+        while stack:
+            done, at = stack.pop()
+            for successor in self.successors[done]:
+                self.ready[successor] = max(self.ready[successor], at)
+                self.waiting[successor] -= 1
+                if self.waiting[successor]:
+                    continue
+                if successor < self.graph.op_count:
+                    self._make_ready(successor)
+                else:
+                    stack.append((successor, self.ready[successor]))
+
+    def _issue(self, engine: Engine, number: int, start: float) -> None:
+        op = self.program.ops[number]
+        self.order[engine].append(number)
+        if op.form.steps[0].spec.mnemonic == "dma_copy":
+            finish = self._transfer(op, start)
+            self.free[engine] = start + self.program.target.dma.trigger_ns
+        else:
+            self.free[engine] = start + self.timer.interval_ns(op.form)
+            finish = start + self.timer.latency_ns(op.form)
+        self.finish = max(self.finish, finish)
+        self._complete(number, finish)
+
+    def _transfer(self, op: TileOp, start: float) -> float:
+        """Completion of a transfer triggered at `start`; the DMA engines take transfers in turn."""
+        dma = self.program.target.dma
+        begin = max(start + dma.fixed_latency_ns, self.dma_free)
+        self.dma_free = begin + self.timer.transfer_ns(op.form.steps[0])
+        return self.dma_free + dma.completion_ns
+
+
+def assign_queues(program: TileProgram, order: list[int]) -> None:
+    """Gives every transfer a queue, in turn: streamed weights theirs, everything else the others."""
+    total = program.target.dma.queues
+    counts = {True: 0, False: 0}
+    for number in order:
+        op = program.ops[number]
+        if op.form.steps[0].spec.mnemonic != "dma_copy":
+            continue
+        streamed = any(view.buffer.pool is Pool.STREAM for _, view in op.accesses())
+        base, width = (0, STREAM_QUEUES) if streamed else (STREAM_QUEUES, total - STREAM_QUEUES)
+        queue = base + counts[streamed] % width
+        counts[streamed] += 1
+        op.forms = (Form(op.form.engine, (with_field(op.form.steps[0], "queue", queue),)),)
+
+
+def with_field(step: Step, name: str, value: object) -> Step:
+    """The step with one immediate field changed."""
+    index = step.spec.field_index[name]
+    fields = (*step.fields[:index], value, *step.fields[index + 1 :])
+    return replace(step, fields=fields)
+
+
+def schedule(program: TileProgram) -> Schedule:
+    """The per-engine orders of `program`; see the module docstring."""
+    result = Scheduler(program).run()
+    for engine in Engine:
+        assign_queues(program, result.order[engine])
+    return result
