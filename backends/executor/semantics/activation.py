@@ -25,7 +25,7 @@ from axonc.backends.numerics.error_function import erf
 Unary = Callable[[np.ndarray], np.ndarray]
 
 _ZERO, _HALF, _ONE, _TWO = (np.float32(value) for value in (0, 0.5, 1, 2))
-_LARGE = np.float32(3.0e38)  # finite stand-in for infinity: 0 * _LARGE is 0
+_LARGE = np.float32(1e38)  # finite stand-in for infinity, as 0 * infinity is NaN
 _SQRT_HALF = np.float32(math.sqrt(0.5))
 _SQRT_2_OVER_PI = np.float32(math.sqrt(2 / math.pi))
 _INV_SQRT_2PI = np.float32(1 / math.sqrt(2 * math.pi))
