@@ -11,6 +11,8 @@ import argparse
 from collections.abc import Iterable
 from pathlib import Path
 
+from axonc.backends.encoding import instruction_text
+from axonc.backends.encoding.examples import example_instructions
 from axonc.backends.encoding.layout import EITHER, HEADER, MEMBER_BITS, TILE, Layout, Member
 from axonc.backends.isa import INSTRUCTIONS
 from axonc.backends.isa.activation_functions import ACTIVATION_FUNCTIONS
@@ -120,6 +122,7 @@ def instruction_section(spec: InstructionSpec) -> str:
         f"Engines: {engine_names(spec.engines)}. Cycles: {spec.cycles_text}.\n\n"
         f"Sources: {'; '.join(spec.sources)}.\n"
     )
+    parts.append(f"Example:\n\n    {instruction_text(example_instructions()[spec.mnemonic])}\n")
     layout = Layout(spec)
     parts.append(f"Opcode {spec.opcode:#04x}, {layout.size_bytes} bytes.\n")
     parts.append(table(("bytes", "encoding"), bit_rows(spec)))
@@ -137,8 +140,8 @@ def member_table(members: tuple[Member, ...]) -> str:
 
 def encoding_section() -> str:
     parts = [
-        "## Encoding\n\nLittle-endian. Header, operands in their order, 32-bit fields in their order, "
-        "then 64-bit words of the shorter fields, lowest bits first.\n",
+        "## Encoding\n\nLittle-endian. Header, operands in their order, 32-bit fields in their "
+        "order, then 64-bit words of the shorter fields, lowest bits first.\n",
         "### Header\n",
         member_table(HEADER),
         "### Tile access (24 bytes)\n",
