@@ -2,7 +2,8 @@
 
     vector: tensor_tensor dst=sbuf[0:128]@0x1000:f32[512:1] src0=... op=add wait(S[0]>=12)
 
-The form is described in `assembly.lark`. Fields that have their default value are left out.
+The form is described in `assembly.lark`. Fields that have their default value are left out, but
+operators, functions and modes are always named.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Iterable
+
+import numpy as np
 
 from axonc.backends.isa.access_pattern import NO_REGISTER, Access, TileAccess
 from axonc.backends.isa.instruction import UNKNOWN_LOCATION, Instruction
@@ -40,9 +43,9 @@ def field_text(field: FieldSpec, value: object) -> str:
 
 
 def _float_text(value: float) -> str:
-    """Shortest decimal that reads back as the same number; an unusual NaN with its bits."""
+    """Shortest decimal that reads back as the same binary32; an unusual NaN with its bits."""
     if not math.isnan(value):
-        return repr(value)
+        return str(np.float32(value))
     bits = int.from_bytes(struct.pack("<f", value), "little")
     return "nan" if bits == QUIET_NAN_BITS else f"nan({bits:#x})"
 
@@ -56,7 +59,7 @@ def instruction_text(instruction: Instruction) -> str:
             parts.append(f"{operand.name}={access_text(access)}")
     for field, value in zip(spec.fields, instruction.fields, strict=True):
         text = field_text(field, value)
-        if text != field_text(field, field.default):
+        if field.kind is FieldKind.ENUM or text != field_text(field, field.default):
             parts.append(f"{field.name}={text}")
     parts += [f"wait(S[{semaphore}]>={value})" for semaphore, value in instruction.waits]
     if instruction.signal is not None:

@@ -146,7 +146,8 @@ def _to_bits(packed: PackedField) -> ToBits:
     """Value of a short field -> its bits; raises ValueError or KeyError when it does not fit."""
     field = packed.field
     if field.kind is FieldKind.ENUM:
-        return {choice: code for code, choice in enumerate(field.choices)}.__getitem__
+        codes: dict[object, int] = {choice: code for code, choice in enumerate(field.choices)}
+        return codes.__getitem__
     low = -(1 << (field.bits - 1)) if field.kind is FieldKind.INT else 0
     high = low + (1 << field.bits)
 

@@ -1,7 +1,7 @@
 """Random instructions that the encoding can hold, for property tests and fuzzing.
 
-They name legal engines, memories, element types and field values; addresses and shapes are arbitrary,
-so most break a rule of the machine.
+They name legal engines, memories, element types and field values; addresses and shapes are
+arbitrary, so most break a rule of the machine.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from axonc.backends.isa.access_pattern import Memory
 from axonc.backends.targets.target import Engine, Target
@@ -71,6 +71,7 @@ class Rule:
     check: Callable[[Instruction, Target], str | None]
 
 
+Key = TypeVar("Key", str, int)
 Cost = Callable[["Instruction", Target], float]
 
 
@@ -106,11 +107,15 @@ class Registry:
         self._by_opcode: dict[int, InstructionSpec] = {}
 
     def add(self, spec: InstructionSpec) -> InstructionSpec:
-        for table, key in ((self._by_mnemonic, spec.mnemonic), (self._by_opcode, spec.opcode)):
-            if key in table:
-                raise ValueError(f"{spec.mnemonic} and {table[key].mnemonic} both claim {key}")
-            table[key] = spec
+        self._claim(self._by_mnemonic, spec.mnemonic, spec)
+        self._claim(self._by_opcode, spec.opcode, spec)
         return spec
+
+    @staticmethod
+    def _claim(table: dict[Key, InstructionSpec], key: Key, spec: InstructionSpec) -> None:
+        if key in table:
+            raise ValueError(f"{spec.mnemonic} and {table[key].mnemonic} both claim {key}")
+        table[key] = spec
 
     def __getitem__(self, mnemonic: str) -> InstructionSpec:
         return self._by_mnemonic[mnemonic]
