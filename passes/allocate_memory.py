@@ -1,15 +1,16 @@
 """Gives every buffer an address: SBUF, the banks of PSUM, and device memory.
 
-Why: reuse must be tight enough to fit, and loose enough that the scheduler can run ahead: a buffer that
-takes over bytes just freed has to wait for their last reader.
+Why: reuse must be tight enough to fit, and loose enough that the scheduler can run ahead: a buffer
+that takes over bytes just freed has to wait for their last reader.
 
-Precondition: one form per operation, program order. Postcondition: every buffer in use has an address;
-buffers alive at the same time (in program order) do not overlap; no PSUM buffer leaves its banks.
+Precondition: one form per operation, program order. Postcondition: every buffer in use has an
+address; buffers alive at the same time (in program order) do not overlap; no PSUM buffer leaves its
+banks.
 
 SBUF is cut in three: constants of the whole program; work buffers, placed by next fit (the address
 after the last one, so that bytes rest as long as possible before reuse); and streamed weights, in a
-ring. Work gets what its tightest packing needs and a quarter of the rest; the stream the remainder, for
-prefetch. PSUM buffers take whole banks, next fit. Device memory is not reused.
+ring. Work gets what its tightest packing needs and a quarter of the rest; the stream the remainder,
+for prefetch. PSUM buffers take whole banks, next fit. Device memory is not reused.
 
 Raises: CapacityError with the memory map at the peak.
 
@@ -31,7 +32,8 @@ from axonc.diagnostics import CapacityError
 from axonc.passes.tile_program import Buffer, Pool, TileProgram
 
 ALIGNMENT = 64
-"""Bytes SBUF and device addresses are multiples of (assumed: 8.10, alignments are not published)."""
+"""Bytes SBUF and device addresses are multiples of (assumed: 8.10, alignments are not
+published)."""
 
 MAP_ROWS = 12
 """Largest buffers an error lists."""
@@ -232,5 +234,3 @@ def _map_rows(buffers: Iterable[Buffer], target: Target) -> list[str]:
         rest = sum(b.partition_bytes for b in ordered[MAP_ROWS:])
         rows.append(f"  {rest:>9,} B in {len(ordered) - MAP_ROWS} more")
     return rows
-
-

@@ -4,8 +4,8 @@ Why: ScalarE and VectorE share copies, casts and scalings; whichever is idle sho
 
 Precondition: operations with one or more forms, in program order. Postcondition: one form each.
 
-How: operations are issued in program order on a model of the engines that knows true data dependences
-only (no addresses yet); each takes the form that finishes first. One pass, near-linear.
+How: operations are issued in program order on a model of the engines that knows true data
+dependences only (no addresses yet); each takes the form that finishes first. One pass, near-linear.
 
 Before:
     ntile.choose { scalar: activation(%y, %x) {func = "copy"} | vector: tensor_copy(%y, %x) }

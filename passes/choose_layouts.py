@@ -1,24 +1,26 @@
 """Chooses, for the graph as a whole, which dims of every tensor lie on the partition axis.
 
 Why: a matmul wants its contraction on partitions, a reduction wants its axis off them, and every
-disagreement costs a transpose on the tensor engine and an eviction. Swapping the operands of a matmul
-transposes its result for free, so the choice is made over all ops together.
+disagreement costs a transpose on the tensor engine and an eviction. Swapping the operands of a
+matmul transposes its result for free, so the choice is made over all ops together.
 
 Precondition: `neuron` ops, elementwise ops inside `neuron.fused` or a dot's epilogue.
 Postcondition: every op has `layout.rows` (result dims on partitions, most significant first; empty:
 replicated on all partitions); dots also have `layout.stationary` ("lhs" or "rhs") and
-`layout.batch_rows` (whether the batch dims of the operands are on partitions above the contraction).
+`layout.batch_rows` (whether the batch dims of the operands are on partitions above the
+contraction).
 
 How: backward, every value collects what its consumers wish; forward, every op takes the candidate
-with the least modelled cost of conversions, given what its operands already have. A second round knows
-the choices of the first, so that broadcast operands can follow their consumers. Near-linear in ops.
+with the least modelled cost of conversions, given what its operands already have. A second round
+knows the choices of the first, so that broadcast operands can follow their consumers. Near-linear
+in ops.
 
 Before:
     %s = "neuron.dot"(%q, %k) ... // q, k: 1x16x128x64, contract dim 3
     %p = "neuron.softmax"(%s) {axis = 3}
 After:
-    %s = "neuron.dot"(%q, %k) {layout.batch_rows = true, layout.rows = [2], layout.stationary = "lhs"}
-    %p = "neuron.softmax"(%s) {axis = 3, layout.rows = [2]}
+    %s = "neuron.dot"(%q, %k) {layout.batch_rows = true, layout.rows = [2], layout.stationary =
+    "lhs"} %p = "neuron.softmax"(%s) {axis = 3, layout.rows = [2]}
 
 Leaves alone: arguments (weights are packed as their consumer wants them; inputs are loaded in any
 layout) and constants.
@@ -60,7 +62,8 @@ MAX_REPLICATED_ELEMENTS = 4096
 
 @dataclass(frozen=True)
 class Wish:
-    """What one consumer wants of a value: one of `rows`, or any rows without the dims in `avoid`."""
+    """What one consumer wants of a value: one of `rows`, or any rows without the dims in
+    `avoid`."""
 
     rows: tuple[PartitionDims, ...] = ()
     avoid: frozenset[int] = frozenset()
@@ -73,7 +76,8 @@ class Wish:
 
 @dataclass
 class Choice:
-    """rows of the result; for dots, which side is stationary and where the operands' batch dims are."""
+    """rows of the result; for dots, which side is stationary and where the operands' batch dims
+    are."""
 
     rows: PartitionDims
     stationary: int = LHS
@@ -157,9 +161,7 @@ class LayoutPlanner:
             elif result in self.previous:
                 self._wish_broadcast_operand(op, number, self.previous[result])
 
-    def _wish_broadcast_operand(
-        self, op: ir.Operation, number: int, rows: PartitionDims
-    ) -> None:
+    def _wish_broadcast_operand(self, op: ir.Operation, number: int, rows: PartitionDims) -> None:
         for dims in region_broadcasts(op, number):
             shape = shape_of(op.operands[number])
             storage = abstract_storage(shape_of(op.results[0]), rows)

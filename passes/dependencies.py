@@ -1,10 +1,9 @@
 """Which operations of a tile program must finish before which others: an analysis.
 
-Read after write, write after read and write after write within a buffer, by overlapping rectangles of
-partitions x bytes. Once buffers have addresses, a buffer also inherits the bytes of its predecessors:
-its writes wait for their last readers. That is one extra *release* node per buffer that is replaced,
-so that the graph stays linear in the number of accesses.
-"""
+Read after write, write after read and write after write within a buffer, by overlapping rectangles
+of partitions x bytes. Once buffers have addresses, a buffer also inherits the bytes of its
+predecessors: its writes wait for their last readers. That is one extra *release* node per buffer
+that is replaced, so that the graph stays linear in the number of accesses."""
 
 from __future__ import annotations
 
@@ -19,8 +18,8 @@ Region = tuple[int, int, int, int]
 
 @dataclass
 class DependenceGraph:
-    """predecessors[i]: nodes before node i. Nodes below `op_count` are the program's operations; the
-    others are releases, which take no time."""
+    """predecessors[i]: nodes before node i. Nodes below `op_count` are the program's operations;
+    the others are releases, which take no time."""
 
     op_count: int
     predecessors: list[list[int]]

@@ -1,4 +1,5 @@
-"""The dims of a `neuron.dot`, sorted by what they do, and which of them may share the partition axis."""
+"""The dims of a `neuron.dot`, sorted by what they do, and which of them may share the partition
+axis."""
 
 from __future__ import annotations
 
@@ -78,8 +79,8 @@ def dot_geometry(op: ir.Operation) -> DotGeometry:
 
 
 def stacks_on_partitions(rows: int, batch_count: int, target: Target) -> bool:
-    """Whether groups of `rows` rows, one per batch element, keep legal start partitions when stacked
-    on the partition axis (hardware.md 3.0: starts by size; PE rows in quadrants)."""
+    """Whether groups of `rows` rows, one per batch element, keep legal start partitions when
+    stacked on the partition axis (hardware.md 3.0: starts by size; PE rows in quadrants)."""
     if batch_count == 1:
         return True
     half = target.partitions // 2

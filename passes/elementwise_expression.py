@@ -1,8 +1,8 @@
 """The elementwise DAG inside a `neuron.fused` op or a dot's epilogue, as small Python objects.
 
 Built once per op; the tile stage covers it with instructions for every tile (tile_elementwise.py).
-Leaves are the region's arguments (with the broadcast that is applied to them), constants are numbers.
-Ops the engines do not have are rewritten here into ops they have, one table entry each.
+Leaves are the region's arguments (with the broadcast that is applied to them), constants are
+numbers. Ops the engines do not have are rewritten here into ops they have, one table entry each.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ class Expression:
     """op: a neuron op name without dialect, `leaf` or `constant`.
 
     argument, broadcast: for a leaf, the region argument's number and the dims map of the broadcast
-    applied to it (None: it has the full shape). is_bool: the MLIR type is i1. uses: how many nodes read it.
-    """
+    applied to it (None: it has the full shape). is_bool: the MLIR type is i1. uses: how many nodes
+    read it."""
 
     op: str
     args: tuple[Expression, ...]
@@ -127,7 +127,11 @@ def splat_value(attribute: ir.Attribute) -> float:
     splat = dense.get_splat_value()
     value = getattr(splat, "value", None)
     if value is None:
-        value = ir.FloatAttr(splat).value if ir.FloatAttr.isinstance(splat) else ir.IntegerAttr(splat).value
+        value = (
+            ir.FloatAttr(splat).value
+            if ir.FloatAttr.isinstance(splat)
+            else ir.IntegerAttr(splat).value
+        )
     return float(value)
 
 
@@ -192,9 +196,7 @@ def _convert(e: Expression) -> Expression:
         rounded = np.array(source.value).astype(e.dtype.numpy)
         return constant(float(rounded), e.dtype)
     if e.is_bool and not source.is_bool:
-        return Expression(
-            "compare", (source, constant(0.0)), e.dtype, direction="NE", is_bool=True
-        )
+        return Expression("compare", (source, constant(0.0)), e.dtype, direction="NE", is_bool=True)
     if source.dtype.is_float and not e.dtype.is_float:
         raise UnsupportedOpError(
             f"conversion from {source.dtype} to {e.dtype} truncates towards zero; the engines round",

@@ -1,5 +1,5 @@
-"""Builds a tile program op by op: what the compiler's tiling emits through, and what a person uses to
-write a kernel by hand (`axonc.kernel`).
+"""Builds a tile program op by op: what the compiler's tiling emits through, and what a person uses
+to write a kernel by hand (`axonc.kernel`).
 
     k = KernelBuilder(INF2)
     x = k.input("x", (128, 512), F32)
@@ -41,7 +41,8 @@ def row_major(sizes: tuple[int, ...]) -> Dims:
 
 
 def step(mnemonic: str, **arguments: object) -> Step:
-    """One instruction from keyword arguments, matched by name to the operands and fields of its entry."""
+    """One instruction from keyword arguments, matched by name to the operands and fields of its
+    entry."""
     if mnemonic not in INSTRUCTIONS:
         known = [spec.mnemonic for spec in INSTRUCTIONS]
         raise VerifyError(f"no instruction '{mnemonic}'", hint=nearest(mnemonic, known))
@@ -193,7 +194,13 @@ class KernelBuilder:
         self.append(Form(Engine.GPSIMD, (made,)), Form(Engine.VECTOR, (made,)))
 
     def matmul(
-        self, dst: View, stationary: View, moving: View, *, accumulate: bool, transpose: bool = False
+        self,
+        dst: View,
+        stationary: View,
+        moving: View,
+        *,
+        accumulate: bool,
+        transpose: bool = False,
     ) -> None:
         """dst (PSUM, [M, N]) = or += stationary[K, M].T @ moving[K, N]."""
         load = step("load_stationary", stationary=stationary)

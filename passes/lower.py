@@ -1,13 +1,13 @@
 """From scheduled tile operations to instruction streams: addresses, semaphores, bytes.
 
-Precondition: addresses and a `Schedule`. Postcondition: one list of `Instruction`s per engine in which
-every dependence between engines, or with a transfer, is enforced by a semaphore.
+Precondition: addresses and a `Schedule`. Postcondition: one list of `Instruction`s per engine in
+which every dependence between engines, or with a transfer, is enforced by a semaphore.
 
-Semaphores (docs/design/0001): each engine counts the operations it has completed, each DMA queue its
-transfers. An operation that depends on the n-th operation of another engine waits for that count to
-reach n. Waits that an earlier one on the same engine implies, directly or through what the producer
-itself had waited for, are left out (vector clocks). One wait rides on the instruction, others go before
-it as `semaphore_wait`.
+Semaphores (docs/design/0001): each engine counts the operations it has completed, each DMA queue
+its transfers. An operation that depends on the n-th operation of another engine waits for that
+count to reach n. Waits that an earlier one on the same engine implies, directly or through what the
+producer itself had waited for, are left out (vector clocks). One wait rides on the instruction,
+others go before it as `semaphore_wait`.
 
 Before:
     scalar: activation(%y, %x)       // operation 7 of scalar
@@ -177,14 +177,15 @@ def wait_instruction(op: TileOp, semaphore: int, value: int) -> Instruction:
 
 
 def drop_repeated_loads(stream: list[Instruction]) -> list[Instruction]:
-    """LoadStationary of what the tensor engine already holds is left out, if it would not have waited
-    and nothing has written the tile since (a write would make it wait)."""
+    """LoadStationary of what the tensor engine already holds is left out. Any wait in between may
+    be for a write to that tile, so it ends the knowledge of what is held."""
     kept: list[Instruction] = []
     held: Instruction | None = None
     for instruction in stream:
+        if instruction.waits or instruction.spec.mnemonic == "semaphore_wait":
+            held = None
         if instruction.spec.mnemonic == "load_stationary":
-            same = held is not None and held.operands == instruction.operands
-            if same and not instruction.waits:
+            if held is not None and held.operands == instruction.operands:
                 continue
             held = instruction
         kept.append(instruction)
@@ -212,5 +213,3 @@ def pack(program: TileProgram, streams: Streams, sbuf_peak_bytes: int) -> Progra
         sbuf_peak_bytes=sbuf_peak_bytes,
         notes=tuple(program.notes),
     )
-
-

@@ -45,13 +45,19 @@ class RegionOperands:
     ) -> None:
         self.keys = leaf_keys(root)
         self._storages = [
-            None if operands[number] is None
+            None
+            if operands[number] is None
             else _in_shape(values, operands[number], dims, shape, rows)
             for number, dims in self.keys
         ]
 
     def lanes(
-        self, row: int, rows: int, loops: tuple[Loop, ...], partitions: int, accumulator: Lane | None
+        self,
+        row: int,
+        rows: int,
+        loops: tuple[Loop, ...],
+        partitions: int,
+        accumulator: Lane | None,
     ) -> list[Lane]:
         """One lane per key; the accumulator's where there is no storage."""
         lanes = []

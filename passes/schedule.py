@@ -1,14 +1,14 @@
 """Orders the operations of every engine: list scheduling on a model of the engines.
 
-Why: in program order an engine would wait for each result; out of it, weights arrive before they are
-needed, one head's softmax runs beside the next head's scores, and PSUM banks rotate.
+Why: in program order an engine would wait for each result; out of it, weights arrive before they
+are needed, one head's softmax runs beside the next head's scores, and PSUM banks rotate.
 
-Precondition: one form per operation, addresses. Postcondition: `Schedule.order[engine]` is a permutation
-of the engine's operations that respects every dependence; transfers have queues.
+Precondition: one form per operation, addresses. Postcondition: `Schedule.order[engine]` is a
+permutation of the engine's operations that respects every dependence; transfers have queues.
 
-How: an engine that is free takes, among the operations whose inputs are there, the earliest in program
-order; if there is none, the one that is ready first. DMA transfers share one model of the 16 DMA
-engines. O(n log n).
+How: an engine that is free takes, among the operations whose inputs are there, the earliest in
+program order; if there is none, the one that is ready first. DMA transfers share one model of the
+16 DMA engines. O(n log n).
 
 """
 
@@ -23,14 +23,14 @@ from axonc.passes.operation_time import OperationTimer
 from axonc.passes.tile_program import Form, Pool, Step, TileOp, TileProgram
 
 STREAM_QUEUES = 8
-"""Queues of weight transfers; the others serve activations, so that a small transfer never waits for
-a queue full of prefetches (assumed: a queue completes in order)."""
+"""Queues of weight transfers; the others serve activations, so that a small transfer never waits
+for a queue full of prefetches (assumed: a queue completes in order)."""
 
 
 @dataclass
 class Schedule:
-    """order: operation numbers per engine, in issue order. finish_ns: modelled, without port conflicts
-    and table loads."""
+    """order: operation numbers per engine, in issue order. finish_ns: modelled, without port
+    conflicts and table loads."""
 
     order: dict[Engine, list[int]]
     graph: DependenceGraph
@@ -39,8 +39,8 @@ class Schedule:
 
 
 class _ReadyQueue:
-    """Operations of one engine whose predecessors are issued: those that can start by now, by program
-    order; the others, by when they can."""
+    """Operations of one engine whose predecessors are issued: those that can start by now, by
+    program order; the others, by when they can."""
 
     def __init__(self) -> None:
         self.now: list[int] = []
@@ -136,7 +136,8 @@ class Scheduler:
 
 
 def assign_queues(program: TileProgram, order: list[int]) -> None:
-    """Gives every transfer a queue, in turn: streamed weights theirs, everything else the others."""
+    """Gives every transfer a queue, in turn: streamed weights theirs, everything else the
+    others."""
     total = program.target.dma.queues
     counts = {True: 0, False: 0}
     for number in order:

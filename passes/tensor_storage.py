@@ -1,15 +1,17 @@
-"""How a tensor value lies in memory: which dims are on the partition axis, and strides for the others.
+"""How a tensor value lies in memory: which dims are on the partition axis, and strides for the
+others.
 
-A `Storage` is a buffer plus, per tensor dim, a stride. Dims listed in `partition_dims` (most significant
-first) are flattened into rows; row r lies in partition r % 128 of row tile r // 128. All other dims are
-free dims with a stride in elements; a stride of 0 broadcasts. An SBUF storage without partition dims
-is *replicated*: every partition holds the whole tensor. Device memory has free dims only.
+A `Storage` is a buffer plus, per tensor dim, a stride. Dims listed in `partition_dims` (most
+significant first) are flattened into rows; row r lies in partition r % 128 of row tile r // 128.
+All other dims are free dims with a stride in elements; a stride of 0 broadcasts. An SBUF storage
+without partition dims is *replicated*: every partition holds the whole tensor. Device memory has
+free dims only.
 
 Transposes, slices and broadcasts of free dims, and reshapes that keep rows whole, only make a new
 `Storage` of the same buffer: they cost nothing (docs/design/0003-layouts-and-tiles.md).
 
-A `Lane` is one operand of a loop nest over part of a storage: partitions, offset, stride per loop axis.
-"""
+A `Lane` is one operand of a loop nest over part of a storage: partitions, offset, stride per loop
+axis."""
 
 from __future__ import annotations
 
@@ -252,9 +254,7 @@ def _restride(storage: Storage, dims: list[int], sizes: list[int]) -> list[int] 
     return result
 
 
-def merge_loops(
-    sizes: list[int], strides_of_lanes: list[list[int]]
-) -> list[tuple[int, list[int]]]:
+def merge_loops(sizes: list[int], strides_of_lanes: list[list[int]]) -> list[tuple[int, list[int]]]:
     """Adjacent loops that every lane visits with one stride become one; loops of size 1 vanish.
     Returns (size, [stride of each lane]) outermost first."""
     merged: list[tuple[int, list[int]]] = []

@@ -14,7 +14,6 @@ from collections.abc import Callable
 import numpy as np
 from torch_mlir import ir
 
-from axonc.backends.isa.access_pattern import Memory
 from axonc.backends.numerics.dtypes import DTYPES, DType
 from axonc.backends.program import TensorKind
 from axonc.backends.targets.target import Engine, Target
@@ -27,13 +26,13 @@ from axonc.passes.elementwise_expression import (
     machine_dtype,
     region_expression,
 )
-from axonc.passes.kernel_builder import KernelBuilder, row_major
+from axonc.passes.kernel_builder import KernelBuilder
 from axonc.passes.region_operands import RegionOperands
 from axonc.passes.tensor_storage import Loop, Storage
 from axonc.passes.tile_dot import DotTiler
 from axonc.passes.tile_elementwise import emit_expression, supported_elementwise
 from axonc.passes.tile_move import cast, free_loops, new_storage, row_blocks, store, wants_transpose
-from axonc.passes.tile_program import TileProgram, View
+from axonc.passes.tile_program import TileProgram
 from axonc.passes.tile_reduce import tile_layer_norm, tile_reduce, tile_rms_norm, tile_softmax
 from axonc.passes.tile_values import Values, hbm_storage
 from axonc.passes.view_ops import VIEW_OPS, shape_of
@@ -88,9 +87,7 @@ def tile_gather_rows(values: Values, op: ir.Operation, dtype: DType) -> Storage:
 def _clamped(values: Values, indices: Storage, size: int) -> Storage:
     """Indices limited to the table, as StableHLO's gather does; exact on GpSimdE."""
     builder = values.builder
-    result = new_storage(
-        builder, indices.shape, DTYPES["i32"], indices.partition_dims, "indices"
-    )
+    result = new_storage(builder, indices.shape, DTYPES["i32"], indices.partition_dims, "indices")
     partitions = builder.target.partitions
     for row, count, tiles in row_blocks(result, partitions):
         loops = (*tiles, *free_loops(result))
@@ -155,7 +152,11 @@ def tile_iota(values: Values, op: ir.Operation, dtype: DType) -> Storage:
     """GpSimdE counts along the dim, which is free."""
     dim = ir.IntegerAttr(op.attributes["dimension"]).value
     result = new_storage(
-        values.builder, shape_of(op.results[0]), dtype, integers(op.attributes["layout.rows"]), "iota"
+        values.builder,
+        shape_of(op.results[0]),
+        dtype,
+        integers(op.attributes["layout.rows"]),
+        "iota",
     )
     partitions = values.builder.target.partitions
     for row, count, tiles in row_blocks(result, partitions):
@@ -212,7 +213,8 @@ class Tiler:
         elif op.name in VIEW_OPS:
             self.values.derived[op.results[0]] = op
         elif _is_conversion(op):
-            self.values.converted[op.results[0]] = op.operands[0]
+            if op.results[0] not in self.values.storages:
+                self.values.converted[op.results[0]] = op.operands[0]
         else:
             self._compute(op)
 
@@ -233,16 +235,17 @@ class Tiler:
             storage = RULES[op.name](self.values, op, dtype)
             for c in casts:
                 self.values.add(c.results[0], storage)
-            self._only_converted = result
         else:
             self.values.add(result, RULES[op.name](self.values, op, machine_dtype(result.type)))
 
     # ---- the edges of the program -----------------------------------------------------------------
 
     def _declare_arguments(self, block: ir.Block) -> None:
-        attributes = ir.ArrayAttr(self.function.attributes["arg_attrs"]) if (
-            "arg_attrs" in self.function.attributes
-        ) else [ir.DictAttr.get({})] * len(block.arguments)
+        attributes = (
+            ir.ArrayAttr(self.function.attributes["arg_attrs"])
+            if ("arg_attrs" in self.function.attributes)
+            else [ir.DictAttr.get({})] * len(block.arguments)
+        )
         for number, argument in enumerate(block.arguments):
             given = ir.DictAttr(attributes[number])
             name = _string(given, "neuron.name", f"arg{number}")
@@ -300,9 +303,7 @@ class Tiler:
             return
         dtype = machine_dtype(result.type)
         data = np.ascontiguousarray(array.astype(dtype.numpy)).tobytes()
-        view = self.builder.hbm(
-            "constant", shape_of(result), dtype, TensorKind.CONSTANT, data=data
-        )
+        view = self.builder.hbm("constant", shape_of(result), dtype, TensorKind.CONSTANT, data=data)
         self.values.add(result, hbm_storage(view, shape_of(result)))
 
     def _drop_unused(self) -> None:

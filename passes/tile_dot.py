@@ -1,11 +1,11 @@
 """Tiles `neuron.dot` in full generality: any batch, contracted and free dims, any sizes.
 
-One side is stationary (its free dims become the result's rows, through PSUM partitions), the other moves.
-The loops, outermost first: groups of PSUM banks, the contraction in tiles of 128, the slots of the group.
-A slot is one (batch element, stationary tile, moving chunk); slots that end up in a regular pattern share
-a bank. A finished bank is evicted with the epilogue (bias, scale, activation, cast, residual) in the same
-instructions. Weights stream from device memory (weight_stream.py); other operands lie in SBUF.
-"""
+One side is stationary (its free dims become the result's rows, through PSUM partitions), the other
+moves. The loops, outermost first: groups of PSUM banks, the contraction in tiles of 128, the slots
+of the group. A slot is one (batch element, stationary tile, moving chunk); slots that end up in a
+regular pattern share a bank. A finished bank is evicted with the epilogue (bias, scale, activation,
+cast, residual) in the same instructions. Weights stream from device memory (weight_stream.py);
+other operands lie in SBUF."""
 
 from __future__ import annotations
 
@@ -19,14 +19,13 @@ from torch_mlir import ir
 from axonc.backends.numerics.dtypes import F32, DType
 from axonc.backends.program import TensorKind
 from axonc.diagnostics import UnsupportedOpError
-from axonc.passes.dot_geometry import LHS, RHS, DotGeometry, DotSide, dot_geometry
+from axonc.passes.dot_geometry import LHS, RHS, DotSide, dot_geometry
 from axonc.passes.elementwise_expression import (
     Expression,
     integers,
     machine_dtype,
     region_expression,
 )
-from axonc.passes.kernel_builder import KernelBuilder
 from axonc.passes.region_operands import RegionOperands
 from axonc.passes.tensor_storage import ROW_TILES, Lane, Loop, Storage
 from axonc.passes.tile_elementwise import emit_expression
@@ -36,8 +35,8 @@ from axonc.passes.tile_values import Values
 from axonc.passes.weight_stream import MAX_BLOCK_BYTES, WeightStream, stream_weight
 
 GROUP_BANKS = 4
-"""PSUM banks one group of results may fill: half of them, so that the next group can start while this
-one is evicted."""
+"""PSUM banks one group of results may fill: half of them, so that the next group can start while
+this one is evicted."""
 
 
 @dataclass(frozen=True)
@@ -103,8 +102,8 @@ def flat_index(index: tuple[int, ...], sizes: list[int]) -> int:
 
 @dataclass
 class Operand:
-    """One side of the dot and where its tiles come from: a stream, or an SBUF storage whose free dims
-    have one stride."""
+    """One side of the dot and where its tiles come from: a stream, or an SBUF storage whose free
+    dims have one stride."""
 
     side: DotSide
     partitions: int
@@ -202,7 +201,8 @@ class DotTiler:
         return operand
 
     def _weight_source(self, value: ir.Value) -> Storage | None:
-        """The device storage of a weight (or of a cast or relabelling of one) without batch dims."""
+        """The device storage of a weight (or of a cast or relabelling of one) without batch
+        dims."""
         source = self.values.source(self.values.unconverted(value))
         if source is None or self.geometry.batch_count > 1:
             return None
@@ -257,8 +257,8 @@ class DotTiler:
     def _batch_runs(
         self, pieces: list[Chunk], tiles: list[tuple[int, int]]
     ) -> Iterator[list[tuple[int, ...]]]:
-        """Batch elements to do together: neighbours along the last batch dim, when their results are
-        small enough to share a bank and do not lie on different partitions."""
+        """Batch elements to do together: neighbours along the last batch dim, when their results
+        are small enough to share a bank and do not lie on different partitions."""
         sizes = [self.geometry.result_shape[d] for d in self.geometry.batch]
         small = len(pieces) == 1 and len(tiles) == 1 and not self.stacked
         run = max(1, self.bank_columns // pieces[0].count) if small and sizes else 1

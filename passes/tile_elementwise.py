@@ -458,8 +458,8 @@ def operator_of(e: Expression) -> str:
 
 
 def engine_for(e: Expression, operator: str) -> Engine:
-    """32-bit integers are exact on GpSimdE only (hardware.md 2.3); narrower ones would saturate where
-    StableHLO wraps."""
+    """32-bit integers are exact on GpSimdE only (hardware.md 2.3); narrower ones would saturate
+    where StableHLO wraps."""
     kinds = {arg.dtype.name for arg in e.args if not arg.is_constant}
     if kinds & {"i32", "u32"} and operator not in BITWISE.values():
         return Engine.GPSIMD

@@ -25,7 +25,8 @@ MAX_DMA_TILE_DIMS = 4
 """Free dims of the on-chip side of a transfer (hardware.md 1.4: up to 4)."""
 
 MIN_ROW_BYTES = 256
-"""Below this a DMA row costs its overhead only (hardware.md 1.4): transposing on the PE is cheaper."""
+"""Below this a DMA row costs its overhead only (hardware.md 1.4): transposing on the PE is
+cheaper."""
 
 
 def row_blocks(storage: Storage, partitions: int) -> Iterator[tuple[int, int, tuple[Loop, ...]]]:
@@ -73,9 +74,7 @@ def store(builder: KernelBuilder, result: Storage, source: Storage) -> None:
         builder.dma(hbm, tile)
 
 
-def _transfers(
-    builder: KernelBuilder, tile: Storage, hbm: Storage
-) -> Iterator[tuple[View, View]]:
+def _transfers(builder: KernelBuilder, tile: Storage, hbm: Storage) -> Iterator[tuple[View, View]]:
     """Pairs of views, on-chip and device, that together move the whole tensor."""
     partitions = builder.target.partitions
     replicated = not tile.partition_dims
@@ -138,8 +137,8 @@ def wants_transpose(source: Storage, rows: PartitionDims) -> PartitionDims | Non
 
 
 def can_transpose(source: Storage, rows: PartitionDims) -> bool:
-    """Whether the tensor engine can move `rows` on to partitions: float data, rows now free, and the
-    present rows becoming free."""
+    """Whether the tensor engine can move `rows` on to partitions: float data, rows now free, and
+    the present rows becoming free."""
     if not source.dtype.is_float or source.dtype.size_bytes > 4 or source.in_hbm:
         return False
     return bool(rows) and bool(source.partition_dims) and not set(rows) & set(source.partition_dims)
@@ -177,7 +176,9 @@ Block = tuple[int, int, tuple[int, ...]]
 """(first new row, new rows, indices of the other dims)."""
 
 
-def _blocks(new_rows: int, partitions: int, rest: list[Loop]) -> list[tuple[Block, tuple[Loop, ...]]]:
+def _blocks(
+    new_rows: int, partitions: int, rest: list[Loop]
+) -> list[tuple[Block, tuple[Loop, ...]]]:
     blocks = []
     for number in range(math.prod(lp.size for lp in rest)):
         loops = []
@@ -286,8 +287,8 @@ def new_storage(
     name: str,
     last: PartitionDims = (),
 ) -> Storage:
-    """A fresh SBUF storage: `rows` on partitions; the other dims behind the row tile, in order, with
-    the dims in `last` innermost. Without rows it is replicated on all partitions."""
+    """A fresh SBUF storage: `rows` on partitions; the other dims behind the row tile, in order,
+    with the dims in `last` innermost. Without rows it is replicated on all partitions."""
     rows = normalised(rows, shape)
     first = [d for d in range(len(shape)) if d not in rows and d not in last]
     strides, per_tile = [0] * len(shape), 1

@@ -1,9 +1,9 @@
 """The tile level: buffers without addresses, views of them, and tile operations.
 
 A tile operation is one instruction (or a pair that must stay together, such as LoadStationary and
-MultiplyMoving) whose operands are views of buffers. It may have several *forms*, one per engine that can
-do the work; `assign-engines` keeps one. Its order in the program is a legal sequential order;
-`schedule` derives the per-engine order from the data dependences.
+MultiplyMoving) whose operands are views of buffers. It may have several *forms*, one per engine
+that can do the work; `assign-engines` keeps one. Its order in the program is a legal sequential
+order; `schedule` derives the per-engine order from the data dependences.
 
 Printed and parsed as the `ntile` dialect (dialects/ntile.py).
 """
@@ -63,9 +63,8 @@ class Buffer:
 class View:
     """Elements of one buffer, in the terms of an access pattern (`TileAccess`, `HbmAccess`).
 
-    byte_offset is relative to the buffer. For HBM the partition fields are zero and `dims` holds every
-    dimension.
-    """
+    byte_offset is relative to the buffer. For HBM the partition fields are zero and `dims` holds
+    every dimension."""
 
     buffer: Buffer
     dtype: DType

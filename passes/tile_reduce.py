@@ -1,5 +1,5 @@
-"""Tiles reductions, softmax and the norms. The reduced dims lie on the free axis (choose-layouts sees to
-it), so every instruction works on all rows of a row tile at once."""
+"""Tiles reductions, softmax and the norms. The reduced dims lie on the free axis (choose-layouts
+sees to it), so every instruction works on all rows of a row tile at once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from axonc.passes.tile_program import Form, View
 from axonc.passes.tile_values import Values
 
 MAX_SOFTMAX_ELEMENTS = 1024
-"""Elements per partition of one softmax piece: exp of one piece overlaps the maximum of the next."""
+"""Elements per partition of one softmax piece: exp of one piece overlaps the maximum of the
+next."""
 
 REDUCE_OPERATORS = {
     "sum": "add",
@@ -38,7 +39,8 @@ REDUCE_OPERATORS = {
 def vectors(
     builder: KernelBuilder, axis: int, storages: list[Storage]
 ) -> Iterator[tuple[int, list[Lane]]]:
-    """(rows, lanes without loops) of every vector along `axis`; lanes start at its first element."""
+    """(rows, lanes without loops) of every vector along `axis`; lanes start at its first
+    element."""
     partitions = builder.target.partitions
     first = storages[0]
     for row, rows, tiles in row_blocks(first, partitions):
@@ -181,9 +183,7 @@ def _softmax_piece(
 
 def scale_rows(builder: KernelBuilder, dst: View, src: View, column: View) -> None:
     """dst = src * column, one factor per partition, on VectorE or ScalarE."""
-    vector = step(
-        "tensor_scalar", dst=dst, src=src, scalar0=column, op0="multiply", op1="bypass"
-    )
+    vector = step("tensor_scalar", dst=dst, src=src, scalar0=column, op0="multiply", op1="bypass")
     scalar = step("activation", dst=dst, src=src, scale_tile=column, func="copy", scale=1.0)
     builder.append(Form(Engine.VECTOR, (vector,)), Form(Engine.SCALAR, (scalar,)))
 
@@ -248,9 +248,7 @@ def _moments(builder: KernelBuilder, x: View, rows: int, size: int) -> View:
     stats = builder.sbuf((rows, pieces, 6), F32, "stats")
     for number in range(pieces):
         stop = min(size, (number + 1) * width)
-        builder.emit(
-            "bn_stats", dst=stats[0:rows, number], src=x[0:rows, number * width : stop]
-        )
+        builder.emit("bn_stats", dst=stats[0:rows, number], src=x[0:rows, number * width : stop])
     moments = builder.sbuf((rows, 2), F32, "moments")
     flat = replace(stats, dims=((1, pieces * 6),))
     builder.emit("bn_aggr", dst=moments, src=flat)

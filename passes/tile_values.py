@@ -1,10 +1,10 @@
-"""Where the values of the graph are while it is being tiled: every storage made so far, and how to get one
-with other rows or another dtype.
+"""Where the values of the graph are while it is being tiled: every storage made so far, and how to
+get one with other rows or another dtype.
 
-`Values.get(value, rows, dtype)` is the only way a tiling rule obtains an operand. It returns a storage that
-is there, or relabels one, or makes one: by a cast, by transposes on the tensor engine, by a load from
-device memory, or, when nothing better fits (integers, mixed rows), by way of device memory.
-"""
+`Values.get(value, rows, dtype)` is the only way a tiling rule obtains an operand. It returns a
+storage that is there, or relabels one, or makes one: by a cast, by transposes on the tensor engine,
+by a load from device memory, or, when nothing better fits (integers, mixed rows), by way of device
+memory."""
 
 from __future__ import annotations
 
@@ -58,18 +58,14 @@ class Values:
         self.storages.setdefault(value, []).append(storage)
 
     def get(self, value: ir.Value, rows: PartitionDims, dtype: DType | None = None) -> Storage:
-        """An SBUF storage of `value` with `rows` on partitions. Its element type is `dtype` if given;
-        else the value's own, or a narrower one that holds the same numbers."""
+        """An SBUF storage of `value` with `rows` on partitions. Its element type is `dtype` if
+        given; else the value's own, or a narrower one that holds the same numbers."""
         rows = normalised(rows, shape_of(value))
         if value in self.converted:
             return self._get_converted(value, rows, dtype)
         wanted = dtype or machine_dtype(value.type)
         for storage in self.known(value):
-            if (
-                not storage.in_hbm
-                and storage.partition_dims == rows
-                and storage.dtype == wanted
-            ):
+            if not storage.in_hbm and storage.partition_dims == rows and storage.dtype == wanted:
                 return storage
         made = self._make(value, rows, wanted)
         self.add(value, made)
@@ -132,7 +128,8 @@ class Values:
         return result
 
     def _relabels(self, value: ir.Value, rows: PartitionDims) -> bool:
-        """Whether having the operand with some rows gives `value` with `rows`, at a sensible size."""
+        """Whether having the operand with some rows gives `value` with `rows`, at a sensible
+        size."""
         if value not in self.derived:
             return False
         op = self.derived[value]
@@ -167,10 +164,9 @@ class Values:
         cast(self.builder, result, source)
         return result
 
-    def _load(
-        self, value: ir.Value, source: Storage, rows: PartitionDims, dtype: DType
-    ) -> Storage:
-        """From device memory; when the rows are its fastest dim, by rows it likes and a transpose."""
+    def _load(self, value: ir.Value, source: Storage, rows: PartitionDims, dtype: DType) -> Storage:
+        """From device memory; when the rows are its fastest dim, by rows it likes and a
+        transpose."""
         other = wants_transpose(source, rows)
         if other is not None and source.dtype.is_float:
             first = self.get(value, other, dtype)

@@ -1,7 +1,8 @@
-"""Neuron ops that only relabel elements: how a storage, or a choice of partition dims, goes through them.
+"""Neuron ops that only relabel elements: how a storage, or a choice of partition dims, goes through
+them.
 
-Each entry says what the result's storage is, given the operand's (None: the data has to move), and which
-partition dims the operand needs so that the result gets given ones (None: no such choice).
+Each entry says what the result's storage is, given the operand's (None: the data has to move), and
+which partition dims the operand needs so that the result gets given ones (None: no such choice).
 """
 
 from __future__ import annotations
@@ -75,8 +76,8 @@ def _broadcast_back(op: ir.Operation, storage: Storage) -> Storage | None:
 
 
 def unbroadcast(storage: Storage, dims: tuple[int, ...], shape: Shape) -> Storage | None:
-    """The operand of a broadcast whose result would lie like `storage`; None when some, but not all,
-    of the result's partition dims come from expansion."""
+    """The operand of a broadcast whose result would lie like `storage`; None when some, but not
+    all, of the result's partition dims come from expansion."""
     source = {target: d for d, target in enumerate(dims) if shape[d] == storage.shape[target]}
     kept = normalised(storage.partition_dims, storage.shape)
     found = tuple(source[d] for d in kept if d in source)

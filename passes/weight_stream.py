@@ -1,10 +1,9 @@
 """Weights on their way from device memory to the tensor engine.
 
-A weight that a dot contracts over is packed in device memory exactly as SBUF wants it (`Packing`): for
-every column block, every partition's elements of all row tiles are contiguous, so each DMA row is
-kilobytes long. It is loaded in chunks of some row tiles x one column block, each a buffer of its own in
-the rotating part of SBUF, so that the scheduler can fetch chunks ahead of their use.
-"""
+A weight that a dot contracts over is packed in device memory exactly as SBUF wants it (`Packing`):
+for every column block, every partition's elements of all row tiles are contiguous, so each DMA row
+is kilobytes long. It is loaded in chunks of some row tiles x one column block, each a buffer of its
+own in the rotating part of SBUF, so that the scheduler can fetch chunks ahead of their use."""
 
 from __future__ import annotations
 
@@ -12,18 +11,18 @@ from dataclasses import dataclass, field
 
 from axonc.backends.isa.access_pattern import Dims, element_count
 from axonc.backends.numerics.dtypes import DType
-from axonc.backends.program import Packing, TensorKind
+from axonc.backends.program import Packing
 from axonc.passes.kernel_builder import KernelBuilder
 from axonc.passes.tensor_storage import PartitionDims, Storage
 from axonc.passes.tile_program import Pool, View
 
 MAX_BLOCK_BYTES = 32 * 1024
-"""Bytes per partition of one column block over all row tiles: a sixth of SBUF, so that blocks can be
-fetched ahead."""
+"""Bytes per partition of one column block over all row tiles: a sixth of SBUF, so that blocks can
+be fetched ahead."""
 
 CHUNK_BYTES = 8 * 1024
-"""Bytes per partition of one transfer: DMA rows of this length reach full bandwidth (hardware.md 1.4),
-1 MiB in all."""
+"""Bytes per partition of one transfer: DMA rows of this length reach full bandwidth (hardware.md
+1.4), 1 MiB in all."""
 
 
 @dataclass
@@ -42,8 +41,8 @@ class WeightStream:
         return max(1, min(self.packing.row_tiles, CHUNK_BYTES // row_bytes))
 
     def block(self, row_tile: int, rows: int, column: int, count: int) -> View:
-        """[rows, count] of row tile `row_tile`, columns from `column`, in SBUF; loads its chunk once
-        per column block visit."""
+        """[rows, count] of row tile `row_tile`, columns from `column`, in SBUF; loads its chunk
+        once per column block visit."""
         number, offset = divmod(column, self.packing.column_block)
         per_chunk = self.tiles_per_chunk
         chunk, within = divmod(row_tile, per_chunk)
@@ -74,8 +73,8 @@ def stream_weight(
     dtype: DType,
     widest: int,
 ) -> WeightStream:
-    """The weight behind `source` (device memory, any strides) as a stream of [rows, columns], in column
-    blocks of at most `widest`."""
+    """The weight behind `source` (device memory, any strides) as a stream of [rows, columns], in
+    column blocks of at most `widest`."""
 
     def dims(axes: PartitionDims) -> Dims:
         return tuple((source.strides[d], source.shape[d]) for d in axes) or ((1, 1),)
@@ -84,8 +83,6 @@ def stream_weight(
     assert tensor is not None
     columns_dims = dims(columns)
     block = min(widest, element_count(columns_dims))
-    packing = Packing(
-        dims(rows), columns_dims, source.offset, builder.target.partitions, block
-    )
+    packing = Packing(dims(rows), columns_dims, source.offset, builder.target.partitions, block)
     packed = builder.packed_weight(tensor, packing, dtype)
     return WeightStream(builder, packed, packing, dtype)
