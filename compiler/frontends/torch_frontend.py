@@ -8,23 +8,24 @@ torch is imported inside functions: everything else in axonc works without it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
 
-from axonc.diagnostics import UnsupportedOpError, UsageError
+from axonc.diagnostics import UnsupportedOpError
 from axonc.frontends import stablehlo_module
 from axonc.frontends.constants import LARGE_BYTES
 from axonc.frontends.imported import ImportedProgram, bind_arrays
 from axonc.frontends.jax_frontend import copy_module
 from axonc.frontends.torch_weights import import_torch, weights_of
+from axonc.frontends.torchax_import import load_torchax
 
 if TYPE_CHECKING:
     import torch
+
 
 @dataclass(frozen=True)
 class GraphInput:
@@ -86,58 +87,6 @@ def import_module(
     finally:
         model.train(training)
     return import_exported_program(program, weights_file=weights_file)
-
-
-def load_torchax() -> Any:
-    """Import torchax. It looks up aten overloads that torch 2.13 no longer has (the `Dimname` ones);
-    during its import these look-ups give an inert stand-in.
-
-    Raises:
-        UsageError: torch or torchax is not installed.
-    """
-    import_torch()
-    try:
-        with _gone_overloads():
-            import torchax
-            import torchax.export
-            import torchax.ops.jaten
-
-            torchax.default_env()
-    except ImportError as error:
-        hint = "pip install 'axonc[torch]'"
-        raise UsageError(f"torch programs need torchax: {error}", hint=hint) from None
-    return torchax
-
-
-class _GoneOverload:
-    """Stands for an aten overload this torch does not have. torchax only uses it as a table key."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def __repr__(self) -> str:
-        return f"<no overload {self._name}>"
-
-
-@contextmanager
-def _gone_overloads() -> Iterator[None]:
-    from torch._ops import OpOverloadPacket
-
-    original = OpOverloadPacket.__getattr__
-
-    def tolerant(packet: Any, key: str) -> Any:
-        try:
-            return original(packet, key)
-        except AttributeError:
-            if key.startswith("__"):
-                raise
-            return _GoneOverload(f"{packet}.{key}")
-
-    OpOverloadPacket.__getattr__ = tolerant
-    try:
-        yield
-    finally:
-        OpOverloadPacket.__getattr__ = original
 
 
 def _decomposed(program: Any) -> Any:
