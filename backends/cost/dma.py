@@ -1,4 +1,4 @@
-"""How long the DMA engines need for a transfer: descriptors, their times, their spread over engines.
+"""How long DMA engines need for a transfer: descriptors, their times, their spread over engines.
 
 A transfer is a list of descriptors, one per run that is contiguous in both source and destination
 (hardware.md 1.4); a tile needs at least one per partition. Up to `target.dma.engines` engines share
@@ -56,7 +56,7 @@ def contiguous_elements(dims: Dims) -> int:
 
 
 def run_count(source_run: int, destination_run: int, total: int) -> int:
-    """Number of pieces when `total` elements break every `source_run` and every `destination_run`."""
+    """Number of pieces of `total` elements broken every `source_run` and `destination_run`."""
     common = math.lcm(source_run, destination_run)
     return -(-total // source_run) + -(-total // destination_run) - -(-total // common)
 

@@ -88,7 +88,8 @@ def _operand_key(access: Access | None) -> object:
         return None
     if isinstance(access, HbmAccess):
         return (access.dtype.code, access.dims)
-    return (access.memory, access.dtype.code, access.num_partitions, access.dims, access.register < 0)
+    is_static = access.register < 0
+    return (access.memory, access.dtype.code, access.num_partitions, access.dims, is_static)
 
 
 def _shape_key(instruction: Instruction) -> tuple[object, ...]:

@@ -23,24 +23,21 @@ from axonc.backends.isa.instruction import Instruction
 from axonc.backends.isa.spec import Role
 from axonc.backends.numerics.cast import Rounding, from_float32, to_float32
 from axonc.backends.numerics.dtypes import DType
-from axonc.backends.program import TensorKind
 from axonc.backends.targets.target import Engine, Target
 
 Closure = Callable[[], None]
 
-READ_ONLY_KINDS = (TensorKind.WEIGHT, TensorKind.CONSTANT, TensorKind.INPUT)
-
 
 @dataclass(slots=True)
 class SystolicArray:
-    """The stationary matrix of the tensor engine, transposed: float32 [M, K]; None before a load."""
+    """The stationary matrix of the tensor engine, float32 [M, K] (transposed); None before a load."""
 
     stationary: np.ndarray | None = None
 
 
 @dataclass(slots=True)
 class Bindings:
-    """What closures share: the memories, the engines' state, the array, and where to report garbage."""
+    """What closures share. report: told with a sentence that a result is garbage on hardware."""
 
     target: Target
     memory: MemorySystem
@@ -52,7 +49,7 @@ class Bindings:
 
 @dataclass(frozen=True, slots=True)
 class BoundOperand:
-    """An operand's name, its view ([partitions, *free sizes] or the device-memory dims) and dtype."""
+    """An operand: view is [partitions, *free sizes], or has the dims of a device-memory access."""
 
     name: str
     view: np.ndarray
@@ -158,12 +155,9 @@ def bound_operands(
 
 def check_writable(access: Access, memory: MemorySystem) -> None:
     """Raises: Violation if `access` is part of an input, a weight or a constant."""
-    if isinstance(access, HbmAccess):
+    if isinstance(access, HbmAccess) and memory.is_read_only(access):
         tensor = memory.segment_at(access).tensor
-        if tensor.kind in READ_ONLY_KINDS:
-            raise Violation(
-                FindingKind.READ_ONLY, f"writes {tensor.kind.value} tensor {tensor.name}"
-            )
+        raise Violation(FindingKind.READ_ONLY, f"writes {tensor.kind.value} tensor {tensor.name}")
 
 
 # ---- tensor engine
@@ -299,7 +293,9 @@ def bind_indirect(instruction: Instruction, bindings: Bindings) -> Closure:
     is_gather = instruction.field("indirect") == "gather"
     check_writable(destination, bindings.memory)
     view = bindings.memory.view
-    table, rows = (view(source), view(destination)) if is_gather else (view(destination), view(source))
+    table, rows = view(destination), view(source)
+    if is_gather:
+        table, rows = rows, table
     indices = view(index)
     skip = instruction.field("oob") == "skip"
     move = _gather if is_gather else _scatter
@@ -320,7 +316,7 @@ def bind_indirect(instruction: Instruction, bindings: Bindings) -> Closure:
 
 
 RowStep = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""(source rows, old destination rows), both [rows, elements] -> new destination rows, in storage."""
+"""(source, old destination) [rows, elements] -> new destination rows; all in storage types."""
 
 
 def _row_step(instruction: Instruction, bindings: Bindings) -> RowStep:

@@ -100,7 +100,7 @@ def _overwrites_all(instruction: Instruction) -> bool:
 
 
 class IndirectRows:
-    """The rows of the table that an indirect transfer touches, by the present values of its index."""
+    """The table rows that an indirect transfer touches, by the present values of its index."""
 
     def __init__(self, table_name: str, table: HbmAccess, numbers: np.ndarray, skips: bool) -> None:
         self.table_name = table_name

@@ -18,13 +18,12 @@ from axonc.backends.targets.target import DmaTiming
 
 @dataclass(slots=True, eq=False)
 class Transfer:
-    """One transfer. step: of its trigger. arrival_ns: descriptors ready; start_ns, end_ns: data moves."""
+    """One transfer. step: of its trigger. Data moves from start_ns to end_ns."""
 
     queue: int
     cost: TransferCost
     step: int
     signal: tuple[int, int] | None
-    arrival_ns: float
     start_ns: float = 0.0
     end_ns: float = 0.0
 
@@ -36,7 +35,7 @@ class _Queue:
 
 
 class DmaEngines:
-    """State of the DMA engines and queues of one core. Times in ns, non-decreasing from call to call."""
+    """The DMA engines and queues of one core. Times in ns never decrease from call to call."""
 
     def __init__(self, timing: DmaTiming) -> None:
         self.timing = timing

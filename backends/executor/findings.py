@@ -36,7 +36,7 @@ HINTS: dict[FindingKind, str] = {
     FindingKind.PSUM_ACCUMULATE: "start the accumulation group with accumulate=False",
     FindingKind.ACTIVATION_RANGE: "clamp or range-reduce the input (hardware.md 3.3)",
     FindingKind.SEMAPHORE_RESET: "reset a semaphore only after everything that signals it",
-    FindingKind.STEP_LIMIT: "is there a loop that does not end? Machine(max_steps=...) sets the limit",
+    FindingKind.STEP_LIMIT: "does a loop never end? Machine(max_steps=...) sets the limit",
 }
 
 
@@ -50,7 +50,7 @@ class Violation(Exception):
 
 
 class FindingError(ExecutionError):
-    """A broken law. kind: which; engine, index: the instruction (empty, -1 for the whole program)."""
+    """A broken law. kind: which. engine, index: the instruction ("", -1: the whole program)."""
 
     def __init__(
         self,

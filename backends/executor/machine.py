@@ -1,7 +1,7 @@
 """One NeuronCore that runs a program: its results, and the time they would have taken.
 
 `Machine(program)` decodes the encoded streams once. Unless a register is loaded from memory, control
-flow and so time do not depend on data: the order of instructions is found once and reused.
+flow and time do not depend on data: the order of instructions is found once and reused.
 """
 
 from __future__ import annotations
@@ -26,12 +26,13 @@ from axonc.backends.executor.checks import Checker
 from axonc.backends.executor.findings import FindingError, Violation
 from axonc.backends.executor.host_arrays import as_stored, check_names, check_stored
 from axonc.backends.executor.memory import POISON, MemorySystem, flat_bytes
-from axonc.backends.executor.order_checks import check_order
 from axonc.backends.executor.prepared import Prepared, Preparer, uses_registers
+from axonc.backends.executor.races import check_order
 from axonc.backends.executor.rule_checks import check_instructions, finding
 from axonc.backends.executor.semantics import EngineState
 from axonc.backends.executor.sequencer import Registers
-from axonc.backends.executor.simulation import Execute, Simulation, StepFailure, Steps
+from axonc.backends.executor.simulation import Execute, Simulation, Steps
+from axonc.backends.executor.step_failure import StepFailure
 from axonc.backends.executor.timeline import Timeline
 from axonc.backends.isa.instruction import Instruction
 from axonc.backends.numerics.cast import Rounding
@@ -65,9 +66,7 @@ class Machine:
         max_steps: int = DEFAULT_MAX_STEPS,
     ) -> None:
         if program.target not in TARGETS:
-            raise UsageError(
-                f"no target '{program.target}'", hint=nearest(program.target, TARGETS)
-            )
+            raise UsageError(f"no target '{program.target}'", hint=nearest(program.target, TARGETS))
         self.program = program
         self.target = TARGETS[program.target]
         self.is_checked = mode == "checked"
@@ -120,7 +119,7 @@ class Machine:
         return {t.name: t for t in self.program.tensors if t.kind is kind}
 
     def load_weights(self, weights: Mapping[str, np.ndarray]) -> None:
-        """Use `weights` (already in stored layout and dtype, C-contiguous) in place, without a copy.
+        """Use `weights` (in stored layout and dtype, C-contiguous) in place, without a copy.
 
         Raises: ExecutionError on an unknown name, or a wrong dtype, size or layout.
         """
@@ -243,8 +242,8 @@ class Machine:
             self._run_guarded(prepared, closure)
 
     def _run_guarded(self, prepared: Prepared, closure: Closure) -> None:
-        checked = closure if self._checker is None else partial(self._checker.run, prepared, closure)
-        self._guarded(prepared, checked)
+        checker = self._checker
+        self._guarded(prepared, partial(checker.run, prepared, closure) if checker else closure)
 
     def _closure(self, prepared: Prepared, stored: int | None) -> Closure:
         if stored is not None:
@@ -272,7 +271,7 @@ class Machine:
         try:
             self._timeline = simulation.run()
             if self._checker is not None:
-                check_order(self.target, simulation.steps.prepared)
+                check_order(self.target, simulation.steps.prepared, self._memory.is_read_only)
         except StepFailure as failure:
             raise self._finding(failure.violation, failure.step) from None
         self._steps = simulation.steps

@@ -13,11 +13,15 @@ import numpy as np
 
 from axonc.backends.executor.findings import FindingKind, Violation
 from axonc.backends.isa.access_pattern import Access, HbmAccess, Memory, TileAccess
-from axonc.backends.program import HbmTensor
+from axonc.backends.program import HbmTensor, TensorKind
 from axonc.backends.targets.target import Target
 
 POISON = 0xFF
 """Byte that fills memory nobody wrote: NaN in every float type that has one."""
+
+
+HOST_WRITTEN = (TensorKind.INPUT, TensorKind.WEIGHT, TensorKind.CONSTANT)
+"""Tensors a program only reads."""
 
 
 @dataclass(slots=True)
@@ -89,8 +93,12 @@ class MemorySystem:
             f"device memory bytes [{first}, {end}) lie in no single tensor{known}",
         )
 
+    def is_read_only(self, access: HbmAccess) -> bool:
+        """Whether only the host writes the tensor that `access` lies in."""
+        return self.segment_at(access).tensor.kind in HOST_WRITTEN
+
     def view(self, access: Access) -> np.ndarray:
-        """What `access` names, of shape `access.shape` and the storage dtype; writable if bound so."""
+        """What `access` names: shape `access.shape`, storage dtype; writable if its array is."""
         if isinstance(access, TileAccess):
             self.check_tile(access)
             return tile_view(self.on_chip[access.memory], access)

@@ -47,9 +47,7 @@ def check_instructions(
                 raise finding(violation, prepared, locations)
 
 
-def _rule_violation(
-    verifier: Verifier, engine: Engine, prepared: Prepared
-) -> Violation | None:
+def _rule_violation(verifier: Verifier, engine: Engine, prepared: Prepared) -> Violation | None:
     instruction = prepared.instruction
     if instruction.engine is not engine:
         text = f"an instruction of {instruction.engine.value} in the stream of {engine.value}"

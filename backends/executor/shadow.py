@@ -9,11 +9,9 @@ from __future__ import annotations
 import numpy as np
 
 from axonc.backends.executor.findings import FindingKind, Violation
-from axonc.backends.executor.memory import MemorySystem, Segment
+from axonc.backends.executor.memory import HOST_WRITTEN, MemorySystem, Segment
 from axonc.backends.isa.access_pattern import Access, Memory, TileAccess
-from axonc.backends.program import HbmTensor, TensorKind
-
-HOST_WRITTEN = (TensorKind.INPUT, TensorKind.WEIGHT, TensorKind.CONSTANT)
+from axonc.backends.program import HbmTensor
 
 ByteDims = tuple[tuple[int, int], ...]
 

@@ -20,6 +20,7 @@ from axonc.backends.executor.dma_engines import DmaEngines, Transfer
 from axonc.backends.executor.findings import FindingKind, Violation
 from axonc.backends.executor.prepared import Prepared, Preparer, Region, regions_overlap
 from axonc.backends.executor.sequencer import Registers
+from axonc.backends.executor.step_failure import StepFailure
 from axonc.backends.executor.timeline import EngineRecord, Stall, Timeline, TransferRecord
 from axonc.backends.targets.target import Engine, Target
 
@@ -27,15 +28,6 @@ SIGNAL, ASSIGN, ARRIVAL, DMA_FREE, ISSUE = range(5)
 """Kinds of events, in the order in which simultaneous ones happen."""
 
 NEVER = -1.0
-
-
-class StepFailure(Exception):
-    """A law broken while the event loop ran `step`."""
-
-    def __init__(self, step: Prepared | None, violation: Violation) -> None:
-        self.step = step
-        self.violation = violation
-        super().__init__(violation.message)
 
 
 @dataclass(slots=True, eq=False)
@@ -84,7 +76,7 @@ Execute = Callable[[Prepared, Registers], None]
 
 
 class Simulation:
-    """One run of the streams in modelled time. Raises: StepFailure on a deadlock or too many steps."""
+    """One run of the streams in modelled time. `run` raises StepFailure on a broken law."""
 
     def __init__(
         self,
@@ -298,7 +290,7 @@ class Simulation:
         queue = int(prepared.instruction.field("queue"))  # type: ignore[call-overload]
         arrival = max(end, run.completed_ns) + self.target.dma.fixed_latency_ns
         step = len(self.steps.prepared) - 1
-        self._push(arrival, ARRIVAL, Transfer(queue, cost, step, prepared.signal, arrival))
+        self._push(arrival, ARRIVAL, Transfer(queue, cost, step, prepared.signal))
 
     def _start_branch(self, now: float, run: EngineRun, prepared: Prepared) -> None:
         if run.registers.is_taken(prepared.instruction):
@@ -386,9 +378,7 @@ class Simulation:
     def _engine_records(self) -> dict[Engine, EngineRecord]:
         rows: dict[Engine, list[tuple[int, float, float]]] = {e.engine: [] for e in self.engines}
         steps = self.steps
-        for prepared, start, end in zip(
-            steps.prepared, steps.start_ns, steps.end_ns, strict=True
-        ):
+        for prepared, start, end in zip(steps.prepared, steps.start_ns, steps.end_ns, strict=True):
             rows[prepared.engine].append((prepared.index, start, end))
         return {engine: _record(found) for engine, found in rows.items()}
 

@@ -38,7 +38,7 @@ class EngineRecord:
 
 @dataclass(frozen=True)
 class TransferRecord:
-    """DMA transfers in the order their data started to move. index: of the trigger in its stream."""
+    """DMA transfers in the order they started. engine, index: of the triggering instruction."""
 
     queue: np.ndarray
     engine: tuple[Engine, ...]

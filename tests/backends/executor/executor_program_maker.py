@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+
 from axonc.backends.encoding import encode_stream
 from axonc.backends.isa import instruction
 from axonc.backends.isa.access_pattern import Access, Dims, HbmAccess, Memory, TileAccess
@@ -109,9 +110,7 @@ class ProgramMaker:
             self.counts[semaphore] += step
         return semaphore, self.counts[semaphore]
 
-    def load(
-        self, destination: Access, tensor: HbmTensor, **named: object
-    ) -> tuple[int, int]:
+    def load(self, destination: Access, tensor: HbmTensor, **named: object) -> tuple[int, int]:
         """Copy a whole tensor to a tile; signals."""
         return self.copy(destination, self.whole(tensor), **named)
 
@@ -131,9 +130,7 @@ class ProgramMaker:
     ) -> tuple[int, int]:
         operands = {"dst": destination, "src": source}
         fields = {"queue": queue}
-        return self.add(
-            "dma_copy", engine, operands, fields, waits=waits, signal=signal, line=line
-        )
+        return self.add("dma_copy", engine, operands, fields, waits=waits, signal=signal, line=line)
 
     def program(self) -> Program:
         return Program(
