@@ -7,7 +7,6 @@ from collections.abc import Callable
 import numpy as np
 
 from axonc.backends.executor.semantics.alu import (
-    FLOAT_FUNCTIONS,
     REDUCTIONS,
     as_unsigned,
     is_bitvec,
@@ -111,8 +110,7 @@ def partition_reduce(inputs: Inputs, fields: Fields, context: Context) -> Output
     source, op = inputs["src"], fields["op"]
     dst = context.dtypes["dst"]
     if op == "average":
-        count = np.float32(source.shape[0])
-        return {"dst": FLOAT_FUNCTIONS["divide"](source.sum(axis=0, keepdims=True), count)}
+        return {"dst": source.sum(axis=0, keepdims=True) / np.float32(source.shape[0])}
     if is_bitvec(op):
         bits = REDUCTIONS[op].reduce(as_unsigned(source), axis=0, keepdims=True)
         return {"dst": bits.astype(f"u{dst.size_bytes}", copy=False).view(dst.numpy)}

@@ -17,6 +17,8 @@ from axonc.backends.isa.activation_functions import (
 from axonc.backends.numerics.cast import from_float32
 from axonc.backends.numerics.dtypes import DTYPES
 
+Execute = Callable[..., dict[str, np.ndarray]]
+
 ERF = np.vectorize(math.erf, otypes=[np.float64])
 
 
@@ -168,7 +170,7 @@ X = np.random.default_rng(4).standard_normal((4, 2, 5)).astype(np.float32)
 COLUMN = np.array([[0.5], [-1.0], [2.0], [0.25]], np.float32)
 
 
-def test_instruction_scales_then_adds_then_applies(execute) -> None:
+def test_instruction_scales_then_adds_then_applies(execute: Execute) -> None:
     found = execute(
         "activation",
         {"src": X, "bias": COLUMN},
@@ -180,7 +182,7 @@ def test_instruction_scales_then_adds_then_applies(execute) -> None:
     assert np.allclose(found, expected, rtol=0, atol=2e-7)
 
 
-def test_instruction_with_a_scale_tile(execute) -> None:
+def test_instruction_with_a_scale_tile(execute: Execute) -> None:
     found = execute(
         "activation",
         {"src": X, "scale_tile": COLUMN},
@@ -191,7 +193,7 @@ def test_instruction_with_a_scale_tile(execute) -> None:
     assert np.array_equal(found, from_float32(X * COLUMN.reshape(4, 1, 1), DTYPES["bf16"]))
 
 
-def test_instruction_accumulates_float32_results_before_the_cast(execute) -> None:
+def test_instruction_accumulates_float32_results_before_the_cast(execute: Execute) -> None:
     found = execute(
         "activation",
         {"src": X},
@@ -203,14 +205,14 @@ def test_instruction_accumulates_float32_results_before_the_cast(execute) -> Non
     assert np.array_equal(found["dst"], from_float32(np.exp(X), DTYPES["f8e4m3"]))
 
 
-def test_instruction_copies_words_through_float32(execute) -> None:
+def test_instruction_copies_words_through_float32(execute: Execute) -> None:
     """ScalarE has no exact copy: integers above 2^24 are rounded (hardware.md 2.3)."""
     words = np.array([[2**24 + 1, 3]], np.int32)
     found = execute("activation", {"src": words}, {"dst": ((1, 2), "i32")}, func="copy")
     assert found["dst"].tolist() == [[2**24, 3]]
 
 
-def test_instruction_reports(execute) -> None:
+def test_instruction_reports(execute: Execute) -> None:
     reports: list[str] = []
     execute(
         "activation",

@@ -1,5 +1,7 @@
 """dma_copy's data path and the tensor engine's product."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -8,10 +10,12 @@ from axonc.backends.numerics.cast import from_float32, to_float32
 from axonc.backends.numerics.dtypes import DTYPES
 from axonc.backends.targets import Engine
 
+Execute = Callable[..., dict[str, np.ndarray]]
+
 RNG = np.random.default_rng(53)
 
 
-def test_dma_between_equal_types_keeps_bits_and_order(execute) -> None:
+def test_dma_between_equal_types_keeps_bits_and_order(execute: Execute) -> None:
     source = RNG.integers(0, 2**32, (4, 6), dtype=np.uint32)
     found = execute("dma_copy", {"src": source}, {"dst": ((2, 3, 4), "u32")}, engine=Engine.SYNC)
     assert np.array_equal(found["dst"].reshape(-1), source.reshape(-1))
@@ -22,7 +26,7 @@ def test_dma_between_equal_types_keeps_bits_and_order(execute) -> None:
 
 @pytest.mark.parametrize("dst", ["bf16", "f16", "f8e4m3", "i8", "u32"])
 @pytest.mark.parametrize("src", ["f32", "bf16", "i32"])
-def test_dma_casts_through_float32(execute, src: str, dst: str) -> None:
+def test_dma_casts_through_float32(execute: Execute, src: str, dst: str) -> None:
     source = from_float32((RNG.standard_normal((8, 5)) * 50).astype(np.float32), DTYPES[src])
     found = execute("dma_copy", {"src": source}, {"dst": ((8, 5), dst)}, engine=Engine.SYNC)["dst"]
     assert np.array_equal(found, from_float32(source.astype(np.float32), DTYPES[dst]))
@@ -31,7 +35,7 @@ def test_dma_casts_through_float32(execute, src: str, dst: str) -> None:
 @pytest.mark.parametrize(
     ("op", "function"), [("add", np.add), ("max", np.maximum), ("min", np.minimum)]
 )
-def test_dma_combines_in_float32(execute, op, function) -> None:
+def test_dma_combines_in_float32(execute: Execute, op: str, function: Callable) -> None:
     old = from_float32(RNG.standard_normal((3, 8)).astype(np.float32), DTYPES["bf16"])
     source = RNG.standard_normal((4, 6)).astype(np.float32)
     found = execute(

@@ -1,5 +1,7 @@
 """tensor_tensor, tensor_scalar and scalar_tensor_tensor: casts, scalars, order, integers."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,8 @@ from axonc.backends.numerics.cast import from_float32, to_float32
 from axonc.backends.numerics.dtypes import DTYPES
 from axonc.backends.targets import Engine
 from axonc.diagnostics import ExecutionError
+
+Execute = Callable[..., dict[str, np.ndarray]]
 
 RNG = np.random.default_rng(17)
 SHAPE = (4, 6)
@@ -31,7 +35,9 @@ def down(array: np.ndarray, dtype: str) -> np.ndarray:
 @pytest.mark.parametrize(
     "sources", [("f32", "f32"), ("bf16", "f16"), ("i8", "f32"), ("u16", "i16")]
 )
-def test_tensor_tensor_computes_in_float32_and_casts_once(execute, sources, dst) -> None:
+def test_tensor_tensor_computes_in_float32_and_casts_once(
+    execute: Execute, sources: tuple[str, str], dst: str
+) -> None:
     a, b = values(sources[0]), values(sources[1])
     for op, expected in (
         ("add", as64(a) + as64(b)),
@@ -42,13 +48,13 @@ def test_tensor_tensor_computes_in_float32_and_casts_once(execute, sources, dst)
         assert np.array_equal(found["dst"], down(expected, dst))
 
 
-def test_tensor_tensor_free_dims_may_be_split_differently(execute) -> None:
+def test_tensor_tensor_free_dims_may_be_split_differently(execute: Execute) -> None:
     a, b = values("f32", (4, 2, 3)), values("f32", (4, 6))
     found = execute("tensor_tensor", {"src0": a, "src1": b}, {"dst": ((4, 3, 2), "f32")}, op="add")
     assert np.array_equal(found["dst"].reshape(4, 6), a.reshape(4, 6) + b)
 
 
-def test_vector_engine_loses_integers_above_2_to_24_and_gpsimd_does_not(execute) -> None:
+def test_vector_engine_loses_integers_above_2_to_24_and_gpsimd_does_not(execute: Execute) -> None:
     a = np.array([[2**24 + 1, 2**31 - 1]], np.int32)
     b = np.array([[2, 1]], np.int32)
     reads, writes = {"src0": a, "src1": b}, {"dst": ((1, 2), "i32")}
@@ -60,7 +66,7 @@ def test_vector_engine_loses_integers_above_2_to_24_and_gpsimd_does_not(execute)
     assert product.tolist() == [[2 * (2**24 + 1), 2**31 - 1]]
 
 
-def test_gpsimd_needs_words_everywhere_to_be_exact(execute) -> None:
+def test_gpsimd_needs_words_everywhere_to_be_exact(execute: Execute) -> None:
     a = np.array([[2**24 + 1]], np.int32)
     writes = {"dst": ((1, 1), "f32")}
     found = execute(
@@ -72,7 +78,7 @@ def test_gpsimd_needs_words_everywhere_to_be_exact(execute) -> None:
     assert found["dst"].tolist() == [[1.0]]  # both round to 2^24
 
 
-def test_gpsimd_unsigned_words(execute) -> None:
+def test_gpsimd_unsigned_words(execute: Execute) -> None:
     a = np.array([[2**32 - 1, 5]], np.uint32)
     b = np.array([[2, 7]], np.uint32)
     for op, expected in (
@@ -90,7 +96,7 @@ def test_gpsimd_unsigned_words(execute) -> None:
         assert found["dst"].tolist() == [expected]
 
 
-def test_bit_operators_keep_storage(execute) -> None:
+def test_bit_operators_keep_storage(execute: Execute) -> None:
     a = np.array([[-1, 2**31 - 1, 0x12345678]], np.int32)
     b = np.array([[4, 8, 33]], np.int32)
     writes = {"dst": ((1, 3), "i32")}
@@ -105,7 +111,7 @@ def test_bit_operators_keep_storage(execute) -> None:
 
 @pytest.mark.parametrize("op0", BINARY)
 @pytest.mark.parametrize("reverse0", [False, True])
-def test_tensor_scalar_operators_and_order(execute, op0: str, reverse0: bool) -> None:
+def test_tensor_scalar_operators_and_order(execute: Execute, op0: str, reverse0: bool) -> None:
     x = np.abs(values("f32")) + 0.5
     scalar = np.array([[0.5], [-1.5], [2.0], [3.25]], np.float32)
     found = execute(
@@ -121,7 +127,7 @@ def test_tensor_scalar_operators_and_order(execute, op0: str, reverse0: bool) ->
     assert np.array_equal(found, expected, equal_nan=True)
 
 
-def test_tensor_scalar_two_operators_round_between(execute) -> None:
+def test_tensor_scalar_two_operators_round_between(execute: Execute) -> None:
     x = values("bf16", (4, 2, 3))
     scalar = np.array([[1.1], [2.2], [-3.3], [4.4]], np.float32)
     found = execute(
@@ -143,7 +149,9 @@ def test_tensor_scalar_two_operators_round_between(execute) -> None:
 @pytest.mark.parametrize(
     ("op", "expected"), [("abs", [2.5, 4.0]), ("relu", [0.0, 4.0]), ("square", [6.25, 16.0])]
 )
-def test_unary_operators_ignore_scalar_and_order(execute, op, expected) -> None:
+def test_unary_operators_ignore_scalar_and_order(
+    execute: Execute, op: str, expected: list[float]
+) -> None:
     x = np.array([[-2.5, 4.0]], np.float32)
     for reverse in (False, True):
         found = execute(
@@ -160,13 +168,13 @@ def test_unary_operators_ignore_scalar_and_order(execute, op, expected) -> None:
         assert found["dst"].tolist() == [expected]
 
 
-def test_tensor_scalar_copies_when_both_operators_bypass(execute) -> None:
+def test_tensor_scalar_copies_when_both_operators_bypass(execute: Execute) -> None:
     x = values("f32")
     found = execute("tensor_scalar", {"src": x}, {"dst": (SHAPE, "f16")}, op0="bypass")
     assert np.array_equal(found["dst"], from_float32(x, DTYPES["f16"]))
 
 
-def test_tensor_scalar_bits(execute) -> None:
+def test_tensor_scalar_bits(execute: Execute) -> None:
     x = np.array([[0xF0F0, 0x1234]], np.uint16)
     found = execute(
         "tensor_scalar",
@@ -204,7 +212,7 @@ def test_tensor_scalar_bits(execute) -> None:
     assert negative["dst"].tolist() == [[-6]]
 
 
-def test_bit_immediates_must_be_whole(execute) -> None:
+def test_bit_immediates_must_be_whole(execute: Execute) -> None:
     with pytest.raises(ExecutionError, match="immediate 1.5 of bitwise_and is not an integer"):
         execute(
             "tensor_scalar",
@@ -215,7 +223,7 @@ def test_bit_immediates_must_be_whole(execute) -> None:
         )
 
 
-def test_tensor_scalar_exact_on_gpsimd(execute) -> None:
+def test_tensor_scalar_exact_on_gpsimd(execute: Execute) -> None:
     x = np.array([[2**24 + 1], [-7]], np.int32)
     scalar = np.array([[3], [2]], np.int32)
     found = execute(
@@ -243,7 +251,9 @@ def test_tensor_scalar_exact_on_gpsimd(execute) -> None:
 @pytest.mark.parametrize("reverse0", [False, True])
 @pytest.mark.parametrize("reverse1", [False, True])
 @pytest.mark.parametrize("with_tile", [False, True])
-def test_scalar_tensor_tensor(execute, reverse0, reverse1, with_tile) -> None:
+def test_scalar_tensor_tensor(
+    execute: Execute, reverse0: bool, reverse1: bool, with_tile: bool
+) -> None:
     a, b = values("bf16"), values("f16")
     scalar = np.array([[0.5], [-1.5], [2.0], [3.25]], np.float32)
     reads = {"src0": a, "src1": b} | ({"scalar": scalar} if with_tile else {})
@@ -264,7 +274,7 @@ def test_scalar_tensor_tensor(execute, reverse0, reverse1, with_tile) -> None:
     assert np.array_equal(found, expected.astype(np.float32))
 
 
-def test_scalar_operand_of_another_type_is_cast_up(execute) -> None:
+def test_scalar_operand_of_another_type_is_cast_up(execute: Execute) -> None:
     found = execute(
         "tensor_scalar",
         {"src": np.array([[1.0]], np.float32), "scalar0": np.array([[3]], np.int32)},

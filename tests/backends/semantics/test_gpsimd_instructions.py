@@ -1,6 +1,7 @@
 """GpSimdE: affine patterns, gathers, reductions across partitions."""
 
 import functools
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ from axonc.backends.numerics.cast import from_float32
 from axonc.backends.numerics.dtypes import DTYPES
 from axonc.backends.targets import Engine
 from axonc.diagnostics import ExecutionError
+
+Execute = Callable[..., dict[str, np.ndarray]]
 
 RNG = np.random.default_rng(41)
 SHAPE = (5, 2, 3, 4)
@@ -27,7 +30,7 @@ def expected_pattern() -> np.ndarray:
 
 
 @pytest.mark.parametrize("dtype", ["i32", "f32", "bf16", "i16", "u8", "u32"])
-def test_iota(execute, dtype: str) -> None:
+def test_iota(execute: Execute, dtype: str) -> None:
     found = execute("iota", {}, {"dst": (SHAPE, dtype)}, engine=Engine.GPSIMD, **PATTERN)["dst"]
     expected = expected_pattern()
     if dtype in ("i32", "u32"):
@@ -38,7 +41,7 @@ def test_iota(execute, dtype: str) -> None:
         assert np.array_equal(found, from_float32(expected.astype(np.float32), DTYPES[dtype]))
 
 
-def test_iota_wraps_and_keeps_large_integers(execute) -> None:
+def test_iota_wraps_and_keeps_large_integers(execute: Execute) -> None:
     found = execute(
         "iota",
         {},
@@ -63,7 +66,7 @@ COMPARE = {
 
 @pytest.mark.parametrize("dst", ["f32", "bf16"])
 @pytest.mark.parametrize("compare", sorted(COMPARE))
-def test_affine_select(execute, compare: str, dst: str) -> None:
+def test_affine_select(execute: Execute, compare: str, dst: str) -> None:
     source = RNG.standard_normal(SHAPE).astype(np.float32)
     fields = PATTERN | {"offset": -106}  # 0 at p = 1, index (0, 0, 3): some values are equal to 0
     found = execute(
@@ -81,7 +84,7 @@ def test_affine_select(execute, compare: str, dst: str) -> None:
     assert np.array_equal(found, from_float32(expected, DTYPES[dst]))
 
 
-def test_affine_select_of_equal_types_keeps_bits(execute) -> None:
+def test_affine_select_of_equal_types_keeps_bits(execute: Execute) -> None:
     words = np.array([[2**31 - 1, 2**24 + 1, 3]], np.int32)
     found = execute(
         "affine_select",
@@ -97,7 +100,7 @@ def test_affine_select_of_equal_types_keeps_bits(execute) -> None:
 
 
 @pytest.mark.parametrize("run", [1, 2, 8])
-def test_local_gather(execute, run: int) -> None:
+def test_local_gather(execute: Execute, run: int) -> None:
     source = RNG.integers(0, 2**16, (32, 40), dtype=np.uint16)
     indices = RNG.integers(0, 40 - run + 1, (32, 3), dtype=np.uint16)
     found = execute(
@@ -115,7 +118,7 @@ def test_local_gather(execute, run: int) -> None:
             assert np.array_equal(found[partition, j * run : (j + 1) * run], wanted)
 
 
-def test_local_gather_out_of_range(execute) -> None:
+def test_local_gather_out_of_range(execute: Execute) -> None:
     with pytest.raises(ExecutionError, match="reads element 4 of a tile with 4 elements"):
         execute(
             "local_gather",
@@ -126,7 +129,7 @@ def test_local_gather_out_of_range(execute) -> None:
 
 
 @pytest.mark.parametrize("op", ["add", "average", "max"])
-def test_partition_reduce_in_float32(execute, op: str) -> None:
+def test_partition_reduce_in_float32(execute: Execute, op: str) -> None:
     x = from_float32(RNG.standard_normal((100, 2, 3)).astype(np.float32), DTYPES["bf16"])
     found = execute(
         "partition_reduce", {"src": x}, {"dst": ((1, 6), "f32")}, engine=Engine.GPSIMD, op=op
@@ -136,7 +139,7 @@ def test_partition_reduce_in_float32(execute, op: str) -> None:
     assert np.allclose(found["dst"][0], expected, rtol=0, atol=1e-5)
 
 
-def test_partition_reduce_of_words_is_exact(execute) -> None:
+def test_partition_reduce_of_words_is_exact(execute: Execute) -> None:
     x = RNG.integers(2**29, 2**30, (5, 4), dtype=np.int32)
     for op, expected in (
         ("add", [(sum(c) + 2**31) % 2**32 - 2**31 for c in x.T.tolist()]),

@@ -2,6 +2,7 @@
 
 import functools
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ from axonc.backends.executor.semantics import EngineState
 from axonc.backends.isa.vector import mask_words
 from axonc.backends.numerics.cast import from_float32, to_float32
 from axonc.backends.numerics.dtypes import DTYPES
+
+Execute = Callable[..., dict[str, np.ndarray]]
 
 RNG = np.random.default_rng(23)
 EDGES = np.array([[0.0, -0.0, np.inf, -np.inf, np.nan, 1e-40, 3.4028235e38, -1.5]], np.float32)
@@ -20,7 +23,7 @@ def normal(*shape: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("dtype", sorted(set(DTYPES) - {"tf32"}))
-def test_copy_of_equal_types_keeps_every_bit(execute, dtype: str) -> None:
+def test_copy_of_equal_types_keeps_every_bit(execute: Execute, dtype: str) -> None:
     kind = DTYPES[dtype].numpy
     bits = RNG.integers(0, 256, (4, 64 * kind.itemsize), dtype=np.uint8)
     source = bits.view(kind)
@@ -28,7 +31,7 @@ def test_copy_of_equal_types_keeps_every_bit(execute, dtype: str) -> None:
     assert found.tobytes() == source.tobytes()
 
 
-def test_copy_between_types_goes_through_float32(execute) -> None:
+def test_copy_between_types_goes_through_float32(execute: Execute) -> None:
     words = np.array([[2**24 + 1, 2**31 - 1, -5]], np.int32)
     found = execute("tensor_copy", {"src": words}, {"dst": ((1, 3), "u32")})["dst"]
     assert found.tolist() == [[2**24, 2**31, 0]]
@@ -38,7 +41,7 @@ def test_copy_between_types_goes_through_float32(execute) -> None:
 
 
 @pytest.mark.parametrize("reverse", [False, True])
-def test_predicated_copy(execute, reverse: bool) -> None:
+def test_predicated_copy(execute: Execute, reverse: bool) -> None:
     source = RNG.integers(-(2**31), 2**31, (4, 3, 2), dtype=np.int32)
     old = RNG.integers(-(2**31), 2**31, (4, 6), dtype=np.int32)
     predicate = np.array([[0, 1, 255, 0, 2, 0]] * 4, np.uint8)
@@ -55,7 +58,7 @@ def test_predicated_copy(execute, reverse: bool) -> None:
 
 
 @pytest.mark.parametrize("with_tile", [False, True])
-def test_select(execute, with_tile: bool) -> None:
+def test_select(execute: Execute, with_tile: bool) -> None:
     on_true = from_float32(normal(2, 5), DTYPES["bf16"])
     predicate = np.array([[1, 0, -1, 0, 2], [0, 0, 1, 1, 0]], np.int8)
     tile = np.array([[-9.0], [4.0]], np.float32)
@@ -72,12 +75,12 @@ def test_select(execute, with_tile: bool) -> None:
     ("dtype", "bits", "value"),
     [("f32", 0x3FC00000, 1.5), ("bf16", 0xFF80, -np.inf), ("i32", 2**32 - 2, -2), ("u8", 7, 7)],
 )
-def test_memset(execute, dtype: str, bits: int, value: float) -> None:
+def test_memset(execute: Execute, dtype: str, bits: int, value: float) -> None:
     found = execute("memset", {}, {"dst": ((3, 2, 4), dtype)}, value_bits=bits)["dst"]
     assert found.shape == (3, 2, 4) and (found == value).all()
 
 
-def test_reciprocal_is_correctly_rounded(execute) -> None:
+def test_reciprocal_is_correctly_rounded(execute: Execute) -> None:
     x = np.concatenate((normal(1, 1000), EDGES), axis=1)
     found = execute("reciprocal", {"src": x}, {"dst": (x.shape, "f32")})["dst"]
     with np.errstate(all="ignore"):
@@ -101,7 +104,7 @@ REDUCERS = {
 @pytest.mark.parametrize("negate", [False, True])
 @pytest.mark.parametrize("axes", [1, 2, 3])
 @pytest.mark.parametrize("op", sorted(REDUCERS))
-def test_reduce(execute, op: str, axes: int, negate: bool) -> None:
+def test_reduce(execute: Execute, op: str, axes: int, negate: bool) -> None:
     """float32 sums of up to 60 terms: 60 * 2^-24 relative to the sum of magnitudes."""
     x = normal(4, 3, 4, 5)
     x[:, 1] = np.where(x[:, 1] > 0, x[:, 1], 0)
@@ -129,13 +132,13 @@ def test_reduce(execute, op: str, axes: int, negate: bool) -> None:
         ("bitwise_xor", lambda a, b: a ^ b),
     ],
 )
-def test_reduce_bits(execute, op, function) -> None:
+def test_reduce_bits(execute: Execute, op: str, function: Callable) -> None:
     x = RNG.integers(-(2**31), 2**31, (4, 7), dtype=np.int32) | 0x10
     found = execute("tensor_reduce", {"src": x}, {"dst": ((4, 1), "i32")}, op=op)["dst"]
     assert found.reshape(-1).tolist() == [functools.reduce(function, row) for row in x.tolist()]
 
 
-def test_reduce_propagates_nan_and_infinity(execute) -> None:
+def test_reduce_propagates_nan_and_infinity(execute: Execute) -> None:
     x = np.array([[1.0, np.nan], [np.inf, -np.inf], [np.inf, 1.0]], np.float32)
     for op, expected in (
         ("max", [np.nan, np.inf, np.inf]),
@@ -149,7 +152,7 @@ def test_reduce_propagates_nan_and_infinity(execute) -> None:
 @pytest.mark.parametrize(
     ("op0", "op1"), [("multiply", "add"), ("max", "subtract"), ("subtract", "min")]
 )
-def test_scan(execute, op0: str, op1: str, with_tile: bool) -> None:
+def test_scan(execute: Execute, op0: str, op1: str, with_tile: bool) -> None:
     a, b = normal(3, 2, 8), normal(3, 16)
     initial = np.array([[0.5], [-1.0], [2.0]], np.float32)
     reads = {"src0": a, "src1": b} | ({"initial": initial} if with_tile else {})
@@ -173,7 +176,7 @@ def test_scan(execute, op0: str, op1: str, with_tile: bool) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 512])
-def test_bn_stats_of_even_and_odd_elements(execute, size: int) -> None:
+def test_bn_stats_of_even_and_odd_elements(execute: Execute, size: int) -> None:
     x = normal(4, size) * 3 + 100
     found = execute("bn_stats", {"src": x}, {"dst": ((4, 6), "f32")})["dst"]
     for row in range(4):
@@ -191,7 +194,7 @@ def test_bn_stats_of_even_and_odd_elements(execute, size: int) -> None:
 
 
 @pytest.mark.parametrize("sizes", [[512], [512, 512, 300], [1], [3, 1]])
-def test_bn_aggr_merges(execute, sizes: list[int]) -> None:
+def test_bn_aggr_merges(execute: Execute, sizes: list[int]) -> None:
     parts = [normal(4, size) * (i + 1) + 5 * i for i, size in enumerate(sizes)]
     stats = [execute("bn_stats", {"src": p}, {"dst": ((4, 6), "f32")})["dst"] for p in parts]
     triples = np.concatenate(stats, axis=1)
@@ -201,7 +204,7 @@ def test_bn_aggr_merges(execute, sizes: list[int]) -> None:
     assert np.allclose(found[:, 1], whole.var(axis=1), rtol=1e-5, atol=1e-6)
 
 
-def test_transpose_of_one_block_and_of_many(execute) -> None:
+def test_transpose_of_one_block_and_of_many(execute: Execute) -> None:
     small = from_float32(normal(20, 7), DTYPES["bf16"])
     found = execute("vector_transpose", {"src": small}, {"dst": ((7, 20), "bf16")})["dst"]
     assert np.array_equal(found, small.T)
@@ -213,7 +216,7 @@ def test_transpose_of_one_block_and_of_many(execute) -> None:
             assert np.array_equal(found[block], large[block].T)
 
 
-def test_shuffle_permutes_broadcasts_and_keeps(execute) -> None:
+def test_shuffle_permutes_broadcasts_and_keeps(execute: Execute) -> None:
     mask = [31 - i for i in range(32)]
     mask[3], mask[7] = 255, 0
     source = RNG.integers(0, 256, (64, 2, 3), dtype=np.uint8)
@@ -232,7 +235,7 @@ def test_shuffle_permutes_broadcasts_and_keeps(execute) -> None:
         assert np.array_equal(found[partition], wanted)
 
 
-def test_shuffle_of_fewer_than_32_partitions(execute) -> None:
+def test_shuffle_of_fewer_than_32_partitions(execute: Execute) -> None:
     source, old = normal(4, 3), normal(4, 3)
     mask = [1, 0, 3, 2] + [255] * 28
     found = execute(
@@ -241,7 +244,7 @@ def test_shuffle_of_fewer_than_32_partitions(execute) -> None:
     assert np.array_equal(found, source[[1, 0, 3, 2]])
 
 
-def test_random_bits_depend_on_the_seed_only(execute) -> None:
+def test_random_bits_depend_on_the_seed_only(execute: Execute) -> None:
     def draw(seed: int, dtype: str) -> np.ndarray:
         state = EngineState()
         seeds = {"src": np.array([[seed]], np.uint32)}
@@ -257,13 +260,13 @@ def test_random_bits_depend_on_the_seed_only(execute) -> None:
     assert max(abs(mean - 0.5) for mean in means) < 0.03
 
 
-def test_random_bits_continue(execute) -> None:
+def test_random_bits_continue(execute: Execute) -> None:
     state = EngineState()
     one, two = (execute("rng", {}, {"dst": ((2, 8), "u32")}, state=state)["dst"] for _ in "ab")
     assert not np.array_equal(one, two)
 
 
-def test_float8_survives_the_vector_engine(execute) -> None:
+def test_float8_survives_the_vector_engine(execute: Execute) -> None:
     """Doubling and halving a value of every 8-bit format gives it back."""
     for name in ("f8e5m2", "f8e4m3", "f8e3m4"):
         stored = from_float32(np.array([[0.5, -1.5, 3.0]], np.float32), DTYPES[name])
