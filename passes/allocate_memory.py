@@ -127,7 +127,7 @@ def allocate_memory(program: TileProgram) -> MemoryPlan:
     return plan
 
 
-# ---- SBUF -------------------------------------------------------------------------------------------
+# ---- SBUF ----------------------------------------------------------------------------------
 
 
 def _place_sbuf(program: TileProgram, lives: list[Lifetime], plan: MemoryPlan) -> None:
@@ -174,7 +174,7 @@ def _place_all(program: TileProgram, arena: Arena, lives: list[Lifetime]) -> Are
     return arena
 
 
-# ---- PSUM and device memory ---------------------------------------------------------------------------
+# ---- PSUM and device memory ----------------------------------------------------------------
 
 
 def _place_psum(program: TileProgram, lives: list[Lifetime], plan: MemoryPlan) -> None:

@@ -95,7 +95,7 @@ class LayoutPlanner:
     available: dict[ir.Value, list[PartitionDims]] = field(default_factory=dict)
     choices: dict[ir.Value, Choice] = field(default_factory=dict)
 
-    # ---- costs ----------------------------------------------------------------------------------
+    # ---- costs ------------------------------------------------------------------------------
 
     def conversion_ns(self, value: ir.Value, rows: PartitionDims) -> float:
         """Cost of having `value` with `rows`, given what is available; 0 for arguments."""
@@ -124,7 +124,7 @@ class LayoutPlanner:
                 cost += min(self._move_ns(shape, rows, new) for new in best)
         return cost
 
-    # ---- backward: wishes -------------------------------------------------------------------------
+    # ---- backward: wishes -------------------------------------------------------------------
 
     def collect_wishes(self, ops: list[ir.Operation]) -> None:
         for op in reversed(ops):
@@ -183,7 +183,7 @@ class LayoutPlanner:
         if shape_of(operand) == shape_of(op.results[0]):
             self._wish(operand, self.wishes.get(op.results[0], ()))
 
-    # ---- forward: choices -------------------------------------------------------------------------
+    # ---- forward: choices -------------------------------------------------------------------
 
     def choose_all(self, ops: list[ir.Operation]) -> None:
         for op in ops:
@@ -301,7 +301,7 @@ class LayoutPlanner:
         )
 
 
-# ---- questions about single ops ---------------------------------------------------------------------
+# ---- questions about single ops ------------------------------------------------------------
 
 
 def default_rows(shape: Shape, avoid: frozenset[int] = frozenset()) -> PartitionDims:

@@ -150,7 +150,7 @@ def _count_uses(root: Expression) -> Expression:
     return root
 
 
-# ---- rewrites into what the engines have ------------------------------------------------------------
+# ---- rewrites into what the engines have ---------------------------------------------------
 
 
 def _negate(e: Expression) -> Expression:
@@ -199,7 +199,7 @@ def _convert(e: Expression) -> Expression:
         return Expression("compare", (source, constant(0.0)), e.dtype, direction="NE", is_bool=True)
     if source.dtype.is_float and not e.dtype.is_float:
         raise UnsupportedOpError(
-            f"conversion from {source.dtype} to {e.dtype} truncates towards zero; the engines round",
+            f"{source.dtype} to {e.dtype} truncates towards zero; the engines round",
             op="neuron.convert",
         )
     if source.dtype == e.dtype:

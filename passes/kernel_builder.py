@@ -83,7 +83,7 @@ class KernelBuilder:
         self._names: dict[str, int] = {}
         self._constants: dict[tuple[object, ...], View] = {}
 
-    # ---- memory -------------------------------------------------------------------------------
+    # ---- memory -----------------------------------------------------------------------------
 
     def sbuf(
         self, shape: tuple[int, ...], dtype: DType, name: str = "tile", pool: Pool = Pool.WORK
@@ -164,7 +164,7 @@ class KernelBuilder:
         count = self._names[name] = self._names.get(name, -1) + 1
         return f"{name}.{count}" if count else name
 
-    # ---- operations ---------------------------------------------------------------------------
+    # ---- operations -------------------------------------------------------------------------
 
     @contextmanager
     def at(self, source: SourceLocation) -> Iterator[None]:

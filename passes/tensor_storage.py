@@ -81,7 +81,7 @@ class Storage:
     def rows(self) -> int:
         return math.prod(self.shape[d] for d in self.partition_dims)
 
-    # ---- relabelling ----------------------------------------------------------------------------
+    # ---- relabelling ------------------------------------------------------------------------
 
     def transposed(self, permutation: tuple[int, ...]) -> Storage:
         """Result dim i is this storage's dim permutation[i]."""
@@ -157,7 +157,7 @@ class Storage:
                 return new_dims if dim == first else []
         return []
 
-    # ---- loops ----------------------------------------------------------------------------------
+    # ---- loops ------------------------------------------------------------------------------
 
     def lane(self, row: int, rows: int, loops: tuple[Loop, ...], partitions: int) -> Lane:
         """The operand for `rows` rows from `row` (within one row tile), looping over `loops`.

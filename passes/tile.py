@@ -21,7 +21,6 @@ from axonc.context import source_location
 from axonc.diagnostics import AxoncError, UnsupportedOpError
 from axonc.dialects.evaluate import dense_array
 from axonc.passes.elementwise_expression import (
-    Expression,
     integers,
     machine_dtype,
     region_expression,
@@ -238,7 +237,7 @@ class Tiler:
         else:
             self.values.add(result, RULES[op.name](self.values, op, machine_dtype(result.type)))
 
-    # ---- the edges of the program -----------------------------------------------------------------
+    # ---- the edges of the program -----------------------------------------------------------
 
     def _declare_arguments(self, block: ir.Block) -> None:
         attributes = (
@@ -320,14 +319,12 @@ class Tiler:
 
 def _is_conversion(op: ir.Operation) -> bool:
     """Whether the op only converts between float types."""
-    if op.name == "neuron.convert":
-        value: Expression | None = None
-    elif op.name == "neuron.fused":
+    if op.name == "neuron.fused":
         block = op.regions[0].blocks[0]
         inner = [o.operation for o in block.operations]
         if len(inner) != 2 or inner[0].name != "neuron.convert" or len(block.arguments) != 1:
             return False
-    else:
+    elif op.name != "neuron.convert":
         return False
     kinds = [machine_dtype(v.type) for v in (op.operands[0], op.results[0])]
     return all(dtype.is_float for dtype in kinds)

@@ -181,7 +181,7 @@ class DotTiler:
             return region_expression(self.op.regions[0].blocks[0])
         return Expression("leaf", (), F32, argument=0, uses=1)
 
-    # ---- operands -------------------------------------------------------------------------------
+    # ---- operands ---------------------------------------------------------------------------
 
     def _operand(self, number: int) -> Operand:
         side = self.geometry.sides[number]
@@ -230,7 +230,7 @@ class DotTiler:
         sizes = tuple(side.shape[d] for d in side.free)
         return chunks(side.result_free, sizes, limit)
 
-    # ---- result tiles -----------------------------------------------------------------------------
+    # ---- result tiles -----------------------------------------------------------------------
 
     def _banks(self) -> Iterator[Bank]:
         still, moving = self.sides[self.stationary], self.sides[1 - self.stationary]
@@ -241,10 +241,10 @@ class DotTiler:
         for batch in self._batch_runs(pieces, tiles):
             if still.stream is not None:
                 width = still.stream.packing.column_block
-                for number, block in itertools.groupby(tiles, lambda tile: tile[0] // width):
-                    block_tiles = list(block)
+                for number, first in enumerate(range(0, tiles[-1][0] + 1, width)):
+                    block = [tile for tile in tiles if first <= tile[0] < first + width]
                     for piece in pieces:
-                        yield from self._pack(batch, block_tiles, piece, number)
+                        yield from self._pack(batch, block, piece, number)
             else:
                 for number, piece in enumerate(pieces):
                     yield from self._pack(batch, tiles, piece, number)
@@ -301,7 +301,7 @@ class DotTiler:
                 if side.stream is not None:
                     side.stream.forget()
 
-    # ---- instructions -------------------------------------------------------------------------------
+    # ---- instructions -----------------------------------------------------------------------
 
     def _emit_group(
         self, group: list[Bank], root: Expression, leaves: RegionOperands, result: Storage

@@ -162,7 +162,7 @@ class TileEmitter:
         self._made: dict[int, Lane] = {}
         self._varying: dict[int, bool] = {}
 
-    # ---- operands -------------------------------------------------------------------------------
+    # ---- operands ---------------------------------------------------------------------------
 
     def varies(self, e: Expression) -> bool:
         """Whether the value differs between elements of one partition."""
@@ -232,7 +232,7 @@ class TileEmitter:
             return e.value
         return None if self.varies(e) else self.value(e)
 
-    # ---- rules ----------------------------------------------------------------------------------
+    # ---- rules ------------------------------------------------------------------------------
 
     def emit(self, e: Expression, dst: Lane) -> None:
         """Instructions for dst = e."""

@@ -59,7 +59,7 @@ def cast(builder: KernelBuilder, result: Storage, source: Storage) -> None:
             builder.copy(dst.view(sizes), src.view(sizes))
 
 
-# ---- device memory ------------------------------------------------------------------------------
+# ---- device memory -------------------------------------------------------------------------
 
 
 def load(builder: KernelBuilder, result: Storage, source: Storage) -> None:
@@ -133,7 +133,7 @@ def wants_transpose(source: Storage, rows: PartitionDims) -> PartitionDims | Non
     return None if too_small else other
 
 
-# ---- transposes ---------------------------------------------------------------------------------
+# ---- transposes ----------------------------------------------------------------------------
 
 
 def can_transpose(source: Storage, rows: PartitionDims) -> bool:

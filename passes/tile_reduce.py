@@ -56,7 +56,7 @@ def along(lane: Lane, stride: int, size: int) -> View:
     return replace(lane, strides=(stride,)).view((size,))
 
 
-# ---- reduce -----------------------------------------------------------------------------------------
+# ---- reduce --------------------------------------------------------------------------------
 
 
 def tile_reduce(values: Values, op: ir.Operation, dtype: DType) -> Storage:
@@ -118,7 +118,7 @@ def _with_dims(result: Storage, kept: list[int], rank: int) -> Storage:
     return replace(result, shape=tuple(shape), strides=tuple(strides), partition_dims=rows)
 
 
-# ---- softmax ----------------------------------------------------------------------------------------
+# ---- softmax -------------------------------------------------------------------------------
 
 
 def tile_softmax(values: Values, op: ir.Operation, dtype: DType) -> Storage:
@@ -188,7 +188,7 @@ def scale_rows(builder: KernelBuilder, dst: View, src: View, column: View) -> No
     builder.append(Form(Engine.VECTOR, (vector,)), Form(Engine.SCALAR, (scalar,)))
 
 
-# ---- norms ------------------------------------------------------------------------------------------
+# ---- norms ---------------------------------------------------------------------------------
 
 
 def tile_layer_norm(values: Values, op: ir.Operation, dtype: DType) -> Storage:
