@@ -1,0 +1,343 @@
+"""The `neuron` dialect: tensors with value semantics, close to what the engines do.
+
+Every operation is pure, has one result, static shapes, and element types of `ELEMENT_TYPES`. Elementwise
+operations need equal shapes; broadcasts are explicit. `concatenate`, `dot` and `fused` carry
+`operandSegmentSizes`: an IRDL variadic takes operands of one type only, so their operands are declared as
+RUNS runs of equal types (neuron_builder.operand_runs; `context.parse_module` adds it to text). Shapes below are written [d0, d1, ...]. The rules
+`(Cn)` of an operation are in its docstring and in the verifier's message; (C1) is the same for all:
+
+(C1) operands and results are tensors of static shape with an element type of the dialect.
+
+Reference semantics: axonc.dialects.evaluate. Builders: axonc.dialects.neuron_builder.
+"""
+# No `from __future__ import annotations`: ext reads the annotations as objects.
+
+import types
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch_mlir import ir
+from torch_mlir.dialects import ext
+from torch_mlir.dialects.ext import Operand, Region, Result
+
+from axonc.dialects import neuron_rules as rules
+from axonc.dialects.neuron_table import ELEMENTWISE
+
+Tensor = ir.RankedTensorType
+
+
+RUNS = 8
+"""Most runs of equal types among the operands of an operation with any number of operands."""
+
+
+class VariadicOp(ext.Operation):
+    """Base of operations with any number of operands of any types, at most RUNS runs of equal types."""
+
+    __annotations__ = {f"run{i}": Sequence[Operand[Any]] for i in range(RUNS)}
+
+
+class Neuron(ext.Dialect, name="neuron"):
+    """Tensor operations of a NeuronCore program."""
+
+
+def _verifier(check: Callable[[ir.Operation], str]) -> type[ir.DynamicOpTrait]:
+    """A trait that reports what `check` finds; `check` returns an empty string when all is well."""
+
+    class Verifier(ir.DynamicOpTrait):
+        @staticmethod
+        def verify_invariants(op: ir.Operation) -> bool:
+            problem = rules.run(check, op)
+            if problem:
+                op.location.emit_error(f"'{op.name}' op {problem}")
+            return not problem
+
+    return Verifier
+
+
+def _pure(check: Callable[[ir.Operation], str]) -> list[type]:
+    return [ext.Pure, _verifier(check)]
+
+
+def _make_elementwise(name: str) -> type[ext.Operation]:
+    """The operation class of one entry of the table: n operands and a result, all of one type."""
+    entry = ELEMENTWISE[name]
+    operands = ("operand",) if entry.arity == 1 else ("lhs", "rhs")
+    annotations: dict[str, object] = {n: Operand[Tensor] for n in operands}
+    annotations["result"] = Result[Tensor]
+    body = {
+        "__annotations__": annotations,
+        "__module__": __name__,
+        "__doc__": f"{entry.summary}.\n\n(C2) operands and result have one type. (C3) its element "
+        f"type is one of {', '.join(sorted(entry.dtypes))}.",
+    }
+    return types.new_class(
+        "".join(part.capitalize() for part in name.split("_")) + "Op",
+        (ext.Operation,),
+        {"dialect": Neuron, "name": name, "traits": _pure(rules.elementwise)},
+        lambda namespace: namespace.update(body),
+    )
+
+
+for _name in ELEMENTWISE:
+    _class = _make_elementwise(_name)
+    globals()[_class.__name__] = _class
+
+
+class CompareOp(ext.Operation, dialect=Neuron, name="compare", traits=_pure(rules.compare)):
+    """lhs `direction` rhs. NaN compares unequal to everything.
+
+    (C2) operands have one type. (C3) the result has their shape and element type i1.
+    (C4) direction is EQ, NE, LT, LE, GT or GE.
+    """
+
+    lhs: Operand[Tensor]
+    rhs: Operand[Tensor]
+    result: Result[Tensor]
+    direction: ir.StringAttr
+
+
+class SelectOp(ext.Operation, dialect=Neuron, name="select", traits=_pure(rules.select)):
+    """on_true where pred is true, else on_false.
+
+    (C2) pred is i1 of the result's shape. (C3) on_true, on_false and the result have one type.
+    """
+
+    pred: Operand[Tensor]
+    on_true: Operand[Tensor]
+    on_false: Operand[Tensor]
+    result: Result[Tensor]
+
+
+class ConvertOp(ext.Operation, dialect=Neuron, name="convert", traits=_pure(rules.convert)):
+    """Elements in another type: to floats round to nearest even, to integers towards zero, to i1 is x != 0.
+
+    (C2) operand and result have one shape.
+    """
+
+    operand: Operand[Tensor]
+    result: Result[Tensor]
+
+
+class ConstantOp(ext.Operation, dialect=Neuron, name="constant", traits=_pure(rules.constant)):
+    """A splat, or a small tensor of numbers; large ones are weights.
+
+    (C2) `value` is a dense elements attribute of the result's type.
+    """
+
+    result: Result[Tensor]
+    value: Any
+
+
+class IotaOp(ext.Operation, dialect=Neuron, name="iota", traits=_pure(rules.iota)):
+    """Each element is its index along `dimension`.
+
+    (C2) dimension is one of the result's. (C3) the element type is not i1.
+    """
+
+    result: Result[Tensor]
+    dimension: ir.IntegerAttr
+
+
+class BroadcastOp(ext.Operation, dialect=Neuron, name="broadcast", traits=_pure(rules.broadcast)):
+    """Operand dim i becomes result dim dims[i]; its other dims repeat, as do operand dims of size 1.
+
+    (C2) dims names one distinct result dim for each operand dim. (C3) operand dim i has size 1 or the size
+    of result dim dims[i]. (C4) element types are equal.
+    """
+
+    operand: Operand[Tensor]
+    result: Result[Tensor]
+    dims: ir.ArrayAttr
+
+
+class ReshapeOp(ext.Operation, dialect=Neuron, name="reshape", traits=_pure(rules.reshape)):
+    """The same elements in row-major order under another shape.
+
+    (C2) operand and result have as many elements. (C3) element types are equal.
+    """
+
+    operand: Operand[Tensor]
+    result: Result[Tensor]
+
+
+class TransposeOp(ext.Operation, dialect=Neuron, name="transpose", traits=_pure(rules.transpose)):
+    """Result dim i is operand dim permutation[i].
+
+    (C2) permutation holds each operand dim once. (C3) the result has the permuted shape and the same
+    element type.
+    """
+
+    operand: Operand[Tensor]
+    result: Result[Tensor]
+    permutation: ir.ArrayAttr
+
+
+class SliceOp(ext.Operation, dialect=Neuron, name="slice", traits=_pure(rules.slice_)):
+    """Elements start, start + stride, ... below limit, in each dim.
+
+    (C2) start, limit and strides have one entry for each dim, 0 <= start <= limit <= size, stride >= 1.
+    (C3) the result has size ceil((limit - start) / stride) in each dim and the same element type.
+    """
+
+    operand: Operand[Tensor]
+    result: Result[Tensor]
+    start: ir.ArrayAttr
+    limit: ir.ArrayAttr
+    strides: ir.ArrayAttr
+
+
+class ConcatenateOp(
+    VariadicOp, dialect=Neuron, name="concatenate", traits=_pure(rules.concatenate)
+):
+    """Operands one after the other along `dimension`.
+
+    (C2) at least one operand; dimension is one of theirs. (C3) operands agree in the other dims and the
+    element type. (C4) the result has the sum of their sizes along dimension.
+    """
+
+    result: Result[Tensor]
+    dimension: ir.IntegerAttr
+
+
+class PadOp(ext.Operation, dialect=Neuron, name="pad", traits=_pure(rules.pad)):
+    """`low` copies of `value` before, `high` after, `interior` between the elements of each dim.
+
+    (C2) value is a tensor of rank 0 with the operand's element type. (C3) low, high and interior have one
+    entry >= 0 for each dim. (C4) the result's size is low + size + (size - 1) * interior + high.
+    """
+
+    operand: Operand[Tensor]
+    value: Operand[Tensor]
+    result: Result[Tensor]
+    low: ir.ArrayAttr
+    high: ir.ArrayAttr
+    interior: ir.ArrayAttr
+
+
+class ReverseOp(ext.Operation, dialect=Neuron, name="reverse", traits=_pure(rules.reverse)):
+    """The order of the elements along `dims` turned round.
+
+    (C2) dims are distinct dims of the operand. (C3) operand and result have one type.
+    """
+
+    operand: Operand[Tensor]
+    result: Result[Tensor]
+    dims: ir.ArrayAttr
+
+
+class ReduceOp(ext.Operation, dialect=Neuron, name="reduce", traits=_pure(rules.reduce)):
+    """`kind` (sum, max, min, product, and, or) over `dims`, which vanish. Floats accumulate in float32.
+
+    (C2) kind is one of these; `and` and `or` need integers or i1. (C3) dims are distinct dims of the
+    operand, at least one. (C4) the result has the remaining dims and the operand's element type.
+    """
+
+    operand: Operand[Tensor]
+    result: Result[Tensor]
+    kind: ir.StringAttr
+    dims: ir.ArrayAttr
+
+
+class DotOp(VariadicOp, dialect=Neuron, name="dot", traits=[
+    ir.IsIsolatedFromAboveTrait, *_pure(rules.dot)
+]):  # fmt: skip
+    """Sum of products over the contract dims, for each batch index: [batch, lhs free, rhs free].
+
+    inputs: lhs, rhs, extras. Accumulates in float32 (integers: int32), rounds to the result's type once. With
+    an epilogue region, the region computes the result from the float32 accumulator and the extras.
+    (C2) batch and contract dims are distinct dims, as many for lhs as for rhs, of equal sizes.
+    (C3) the dims of the product are batch, lhs free, rhs free; without epilogue it has the result's shape.
+    (C4) lhs and rhs are both floats, or both integers. (C5) without epilogue there are no extras; with
+    one, its first argument is the f32 product and the others have the types of the extras.
+    (C6) the region is an elementwise graph, see `FusedOp`.
+    """
+
+    result: Result[Tensor]
+    lhs_batch: ir.ArrayAttr
+    rhs_batch: ir.ArrayAttr
+    lhs_contract: ir.ArrayAttr
+    rhs_contract: ir.ArrayAttr
+    epilogue: Region
+
+
+class GatherRowsOp(
+    ext.Operation, dialect=Neuron, name="gather_rows", traits=_pure(rules.gather_rows)
+):
+    """Rows of `table` [n, ...] by index; indices are clamped to [0, n - 1].
+
+    (C2) indices are integers; the table has rank >= 1 and n >= 1. (C3) the result has shape
+    indices.shape + table.shape[1:] and the table's element type.
+    """
+
+    table: Operand[Tensor]
+    indices: Operand[Tensor]
+    result: Result[Tensor]
+
+
+class SoftmaxOp(ext.Operation, dialect=Neuron, name="softmax", traits=_pure(rules.softmax)):
+    """exp(x - max) / sum(exp(x - max)) along `axis`, in float32.
+
+    (C2) operand and result have one float type. (C3) axis is one of its dims.
+    """
+
+    operand: Operand[Tensor]
+    result: Result[Tensor]
+    axis: ir.IntegerAttr
+
+
+class LayerNormOp(ext.Operation, dialect=Neuron, name="layer_norm", traits=_pure(rules.norm)):
+    """(x - mean) / sqrt(variance + epsilon) * gamma + beta over the last axis, in float32.
+
+    (C2) operand and result have one float type of rank >= 1. (C3) gamma and beta are float vectors of the
+    size of the last axis. (C4) epsilon is a float >= 0.
+    """
+
+    operand: Operand[Tensor]
+    gamma: Operand[Tensor]
+    beta: Operand[Tensor]
+    result: Result[Tensor]
+    epsilon: ir.FloatAttr
+
+
+class RmsNormOp(ext.Operation, dialect=Neuron, name="rms_norm", traits=_pure(rules.norm)):
+    """x / sqrt(mean(x * x) + epsilon) * gamma over the last axis, in float32.
+
+    (C2) operand and result have one float type of rank >= 1. (C3) gamma is a float vector of the size of the
+    last axis. (C4) epsilon is a float >= 0.
+    """
+
+    operand: Operand[Tensor]
+    gamma: Operand[Tensor]
+    result: Result[Tensor]
+    epsilon: ir.FloatAttr
+
+
+class FusedOp(VariadicOp, dialect=Neuron, name="fused", traits=[
+    ir.IsIsolatedFromAboveTrait, *_pure(rules.fused)
+]):  # fmt: skip
+    """An elementwise graph computed in one go; the region's arguments are the inputs.
+
+    (C2) the region's arguments have the types of the inputs. (C3) the body holds elementwise operations,
+    `broadcast`, splat `constant`s and ends with one `yield` of one value of the result's type. (C4) every
+    value in it has the result's shape, except the arguments, which `broadcast` brings to it.
+    """
+
+    result: Result[Tensor]
+    body: Region
+
+
+class YieldOp(ext.Operation, dialect=Neuron, name="yield", traits=[ext.Pure, ir.IsTerminatorTrait]):
+    """The value a region computes."""
+
+    value: Operand[Tensor]
+
+
+ELEMENTWISE_OPS: frozenset[str] = frozenset(rules.ELEMENTWISE_OPS)
+"""Full names of the operations a fused region may compute with."""
+
+
+def neuron_op_list() -> list[tuple[str, str]]:
+    """(full name, first line of its description) of every operation, by name."""
+    return sorted(
+        (op.OPERATION_NAME, (op.__doc__ or "").splitlines()[0]) for op in Neuron.operations
+    )
