@@ -1,0 +1,107 @@
+"""Hand-written kernels: build, compile, run, time.
+
+A kernel is a list of instructions on *tiles*, views of buffers in SBUF, PSUM or device memory. You say
+what is computed; the compiler's passes choose engines, addresses, the order of issue and semaphores.
+
+    >>> import numpy as np
+    >>> from axonc.backends.numerics.dtypes import F32
+    >>> from axonc.kernel import Kernel
+    >>> kernel = Kernel()                               # one NeuronCore-v2
+    >>> x = kernel.input("x", (128, 512), F32)          # device memory
+    >>> y = kernel.output("y", (128, 512), F32)
+    >>> tile = kernel.sbuf((128, 512), F32)             # 128 partitions x 512 elements
+    >>> kernel.dma(tile, x)                             # destination first, as everywhere
+    >>> kernel.emit("activation", dst=tile, src=tile, bias=kernel.fill(1.0, F32), func="exp")
+    >>> kernel.dma(y, tile)
+    >>> compiled = kernel.compile()
+    >>> found = compiled.run(x=np.zeros((128, 512), np.float32))
+    >>> bool(np.allclose(found["y"], np.e))
+    True
+    >>> compiled.modelled_ns() < 30_000                 # start-up and tear-down are 21 us of it
+    True
+
+The rules are the hardware's: the first dimension of a tile is the partition (at most 128), matrix
+products contract over partitions into PSUM, device memory is reached by `dma` only. Instructions, their
+operands and their fields: docs/reference/instructions.md. Double buffering needs nothing from you but a
+new tile per iteration: tiles are cheap names, the allocator rotates them through SBUF. A longer example:
+docs/tutorial/write_a_kernel.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from axonc.backends.executor.machine import Machine, Mode
+from axonc.backends.executor.timeline import Timeline
+from axonc.backends.program import Program, TensorKind
+from axonc.backends.targets import TARGETS
+from axonc.backends.targets.target import Target
+from axonc.diagnostics import UsageError, nearest
+from axonc.passes.allocate_memory import allocate_memory
+from axonc.passes.assign_engines import assign_engines
+from axonc.passes.kernel_builder import KernelBuilder
+from axonc.passes.lower import lower, pack
+from axonc.passes.schedule import schedule
+
+
+@dataclass
+class KernelProgram:
+    """A compiled kernel: the encoded program, and a machine to run it on per mode."""
+
+    program: Program
+    _machines: dict[Mode, Machine] = field(default_factory=dict, repr=False)
+
+    def machine(self, mode: Mode = "fast") -> Machine:
+        """The executor behind `run` and `timeline`; "checked" finds races and unwritten reads."""
+        if mode not in self._machines:
+            self._machines[mode] = Machine(self.program, mode=mode)
+        return self._machines[mode]
+
+    def run(self, *, mode: Mode = "fast", **arrays: np.ndarray) -> dict[str, np.ndarray]:
+        """Outputs by name. arrays: one per input, by name, in its dtype (`dtype.numpy`) and shape.
+
+        Raises: ExecutionError on missing, unknown or ill-shaped arrays; FindingError in checked mode.
+        """
+        return self.machine(mode).run(arrays)
+
+    def timeline(self, record: bool = False) -> Timeline:
+        """Modelled time, without computing anything. record: with every instruction and transfer."""
+        return self.machine().timeline(record)
+
+    def modelled_ns(self) -> float:
+        """Modelled latency, program start-up and tear-down included."""
+        return self.timeline().total_ns
+
+
+class Kernel(KernelBuilder):
+    """A kernel under construction, for a target named as in `TARGETS` (or a `Target`)."""
+
+    def __init__(self, target: Target | str = "inf2") -> None:
+        super().__init__(_target(target))
+
+    def compile(self) -> KernelProgram:
+        """Passes in order: engines, addresses, schedule, semaphores, bytes. Call it once.
+
+        Raises: UsageError without an output; CapacityError (with the memory map) if SBUF or PSUM
+        cannot hold what is alive at once.
+        """
+        self._check_has_output()
+        assign_engines(self.program)
+        memory = allocate_memory(self.program)
+        streams = lower(self.program, schedule(self.program))
+        return KernelProgram(pack(self.program, streams, memory.sbuf_peak_bytes))
+
+    def _check_has_output(self) -> None:
+        tensors = [buffer.tensor for buffer in self.program.buffers if buffer.tensor]
+        if not any(tensor.kind is TensorKind.OUTPUT for tensor in tensors):
+            raise UsageError("the kernel has no output", hint="declare one with kernel.output(...)")
+
+
+def _target(target: Target | str) -> Target:
+    if isinstance(target, Target):
+        return target
+    if target not in TARGETS:
+        raise UsageError(f"no target '{target}'", hint=nearest(target, TARGETS))
+    return TARGETS[target]

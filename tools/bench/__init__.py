@@ -1,0 +1,1 @@
+"""Benchmarks: modelled and host times against published or independent ones."""
