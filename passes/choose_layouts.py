@@ -203,9 +203,18 @@ class LayoutPlanner:
             have.append(rows)
 
     def _choose_plain(self, op: ir.Operation) -> Choice:
-        """Ops whose result is made by DMA or from nothing: any layout; take the wished one."""
+        """Ops whose result is made piece by piece or from nothing: the wished layout, without the
+        dims the pieces differ in."""
         result = op.results[0]
-        return self._best(result, self._result_candidates(result, frozenset()), lambda rows: 0.0)
+        avoid = UNROWABLE.get(op.name, lambda op: frozenset())(op)
+        return self._best(result, self._result_candidates(result, avoid), lambda rows: 0.0)
+
+    def _choose_gather(self, op: ir.Operation) -> Choice:
+        """One table row per partition: the index dims are the rows."""
+        rank = len(shape_of(op.operands[1]))
+        rows = normalised(tuple(range(rank)), shape_of(op.results[0]))
+        self._take(op.operands[1], rows)
+        return Choice(rows)
 
     def _result_candidates(self, result: ir.Value, avoid: frozenset[int]) -> list[PartitionDims]:
         shape = shape_of(result)
@@ -351,7 +360,7 @@ def batch_choices(geometry: DotGeometry, target: Target) -> list[bool]:
     if geometry.batch_count > 1 and stacks_on_partitions(
         geometry.depth, geometry.batch_count, target
     ):
-        return [True, False]
+        return [False, True]
     return [False]
 
 
@@ -359,7 +368,7 @@ def stacking_choices(geometry: DotGeometry, stationary: int, target: Target) -> 
     side = geometry.sides[stationary]
     rows = side.count(side.free)
     if geometry.batch_count > 1 and stacks_on_partitions(rows, geometry.batch_count, target):
-        return [True, False]
+        return [False, True]
     return [False]
 
 
@@ -375,6 +384,23 @@ def matmul_ns(geometry: DotGeometry, stationary: int, target: Target) -> float:
     return geometry.batch_count * cycles / target.engines[Engine.TENSOR].clock_ghz
 
 
+def _dimension(op: ir.Operation) -> frozenset[int]:
+    return frozenset((ir.IntegerAttr(op.attributes["dimension"]).value,))
+
+
+def _padded_dims(op: ir.Operation) -> frozenset[int]:
+    edges = [integers(op.attributes[name]) for name in ("low", "high", "interior")]
+    return frozenset(d for d in range(len(edges[0])) if any(edge[d] for edge in edges))
+
+
+UNROWABLE: dict[str, Callable[[ir.Operation], frozenset[int]]] = {
+    "neuron.concatenate": _dimension,
+    "neuron.iota": _dimension,
+    "neuron.pad": _padded_dims,
+}
+"""Result dims that may not lie on partitions, for ops that treat indices along them differently."""
+
+
 WISHES: dict[str, Callable[[LayoutPlanner, ir.Operation], None]] = {
     **{name: LayoutPlanner._wish_through_view for name in VIEW_OPS},
     "neuron.fused": LayoutPlanner._wish_elementwise,
@@ -388,6 +414,7 @@ WISHES: dict[str, Callable[[LayoutPlanner, ir.Operation], None]] = {
 CHOOSERS: dict[str, Callable[[LayoutPlanner, ir.Operation], Choice]] = {
     **{name: LayoutPlanner._choose_view for name in VIEW_OPS},
     "neuron.fused": LayoutPlanner._choose_elementwise,
+    "neuron.gather_rows": LayoutPlanner._choose_gather,
     "neuron.dot": LayoutPlanner._choose_dot,
     "neuron.reduce": LayoutPlanner._choose_reduction,
     "neuron.softmax": LayoutPlanner._choose_reduction,

@@ -203,7 +203,7 @@ class DotTiler:
     def _weight_source(self, value: ir.Value) -> Storage | None:
         """The device storage of a weight (or of a cast or relabelling of one) without batch
         dims."""
-        source = self.values.source(self.values.unconverted(value))
+        source = self.values.source(value)
         if source is None or self.geometry.batch_count > 1:
             return None
         tensor = source.buffer.tensor

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 
 from axonc.backends.isa.access_pattern import Memory
 from axonc.backends.isa.alu import ALU_BY_NAME
-from axonc.backends.numerics.dtypes import F32, DType
+from axonc.backends.numerics.dtypes import F32, I32, U32, DType
 from axonc.backends.targets.target import Engine
 from axonc.diagnostics import UnsupportedOpError
 from axonc.passes.elementwise_expression import Expression
@@ -296,6 +296,9 @@ class TileEmitter:
     def _emit_binary(self, e: Expression, operator: str, dst: Lane) -> None:
         a, b = e.args
         engine = engine_for(e, operator)
+        if engine is Engine.GPSIMD and e.op == "compare" and dst.dtype not in (I32, U32):
+            self._emit_exact_compare(e, operator, dst)
+            return
         first, second = self.scalar(a), self.scalar(b)
         if second is not None and self.varies(a):
             self._emit_tensor_scalar(a, operator, second, False, engine, dst, e)
@@ -307,6 +310,12 @@ class TileEmitter:
             self._emit_scalar_tensor_tensor(b, operator, a, True, dst)
         else:
             self._emit_tensor_tensor(a, operator, b, engine, dst)
+
+    def _emit_exact_compare(self, e: Expression, operator: str, dst: Lane) -> None:
+        """GpSimdE is exact only when every tile is a 32-bit integer, the result's too."""
+        wide = self._new_lane(I32)
+        self._emit_binary(e, operator, wide)
+        self._emit_copy(wide, dst)
 
     def _inner(self, e: Expression) -> tuple[Expression, str, Value, bool] | None:
         """e as (x, operator, scalar, reversed), if one more operator fits the instruction."""
