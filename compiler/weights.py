@@ -1,7 +1,7 @@
 """Weights by reference: where the bytes of a tensor live, read only when somebody needs them.
 
-A compiled program names its weights; the numbers stay in the user's files (or in the arrays the user
-already holds). Files are memory-mapped: opening a checkpoint reads its header alone.
+A compiled program names its weights; the numbers stay in the user's files, or in the arrays the
+user already holds. Files are memory-mapped: opening a checkpoint reads its header alone.
 
 Source of the layout of safetensors: the format section of the README of huggingface/safetensors
 (u64 little-endian header size, JSON header, data).
@@ -108,7 +108,9 @@ class FileRegion:
     def load(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
         if 0 in shape:
             return np.empty(shape, dtype)
-        mapped = np.memmap(self.path, np.uint8, "r", self.offset_bytes, (_size_bytes(shape, dtype),))
+        mapped = np.memmap(
+            self.path, np.uint8, "r", self.offset_bytes, (_size_bytes(shape, dtype),)
+        )
         return mapped.view(dtype).reshape(shape)
 
     def describe(self) -> str:
@@ -206,8 +208,9 @@ def open_weight_file(path: str | Path) -> dict[str, WeightRef]:
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         hint = nearest(path.suffix, _READERS) or f"known: {', '.join(_READERS)}"
-        raise UsageError(f"{path}: cannot tell the format of a weight file from '{path.suffix}'",
-                         hint=hint)
+        raise UsageError(
+            f"{path}: cannot tell the format of a weight file from '{path.suffix}'", hint=hint
+        )
     if not path.is_file():
         raise UsageError(f"{path}: no such weight file")
     return reader(path)
@@ -255,13 +258,16 @@ def _safetensors_entry(
     except (KeyError, TypeError, ValueError):
         raise _damaged(path, f"malformed header entry of tensor '{name}'") from None
     if spelled not in MLIR_OF_SAFETENSORS:
-        raise UsageError(f"{path}: tensor '{name}' has dtype {spelled}, which axonc does not know",
-                         hint=nearest(spelled, MLIR_OF_SAFETENSORS))
+        raise UsageError(
+            f"{path}: tensor '{name}' has dtype {spelled}, which axonc does not know",
+            hint=nearest(spelled, MLIR_OF_SAFETENSORS),
+        )
     dtype = MLIR_OF_SAFETENSORS[spelled]
     expected = _size_bytes(shape, NUMPY_OF_MLIR[dtype])
     if not 0 <= begin <= end <= data_bytes:
-        raise _damaged(path, f"tensor '{name}' is at data bytes {begin}..{end}, "
-                             f"the file holds {data_bytes}")
+        raise _damaged(
+            path, f"tensor '{name}' is at data bytes {begin}..{end}, the file holds {data_bytes}"
+        )
     if end - begin != expected:
         raise _damaged(path, f"tensor '{name}' has {end - begin} bytes, its type needs {expected}")
     return WeightRef(shape, dtype, FileRegion(path, name, data_start + begin))
@@ -296,8 +302,11 @@ def _read_npy(path: Path) -> dict[str, WeightRef]:
         start = file.tell()
     spelled = mlir_dtype(dtype, what=str(path))
     if path.stat().st_size - start < _size_bytes(shape, dtype):
-        raise _damaged(path, f"{path.stat().st_size - start} data bytes, "
-                             f"{tensor_spelling(shape, spelled)} needs {_size_bytes(shape, dtype)}")
+        raise _damaged(
+            path,
+            f"{path.stat().st_size - start} data bytes, "
+            f"{tensor_spelling(shape, spelled)} needs {_size_bytes(shape, dtype)}",
+        )
     if fortran_order or not dtype.isnative:
         return {path.stem: WeightRef.of_array(np.load(path, allow_pickle=False))}
     return {path.stem: WeightRef(shape, spelled, FileRegion(path, path.stem, start))}

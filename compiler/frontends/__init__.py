@@ -1,7 +1,7 @@
 """Frontends: a model of some framework -> `ImportedProgram`.
 
-A frontend is one entry of `FRONTENDS`. The entry is found by the names of the source's types, so that
-no framework is imported unless a program of it is given.
+A frontend is one entry of `FRONTENDS`. It is found by the names of the source's types, so that no
+framework is imported unless a program of it is given.
 """
 
 from __future__ import annotations
@@ -111,8 +111,9 @@ def _frontend_of(source: object) -> Frontend:
             return frontend
     known = "; ".join(f"{f.name}: {f.summary}" for f in FRONTENDS)
     hints = {
-        "torch.nn.modules.module.Module": "export it first: torch.export.export(model.eval(), inputs)"
-        ", or use axonc.frontends.torch_frontend.import_module(model, inputs)",
+        "torch.nn.modules.module.Module": "export it first: "
+        "torch.export.export(model.eval(), inputs), or use "
+        "axonc.frontends.torch_frontend.import_module(model, inputs)",
         "jaxlib._jax.PjitFunction": "lower it first: jax.jit(f).lower(*args)",
     }
     hint = next((text for name, text in hints.items() if name in names), known)

@@ -1,4 +1,4 @@
-"""What every frontend hands to the compiler: one StableHLO module, its arguments by name, its weights."""
+"""What every frontend hands to the compiler: a StableHLO module, named arguments, weights."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def bind_arrays(
 ) -> ImportedProgram:
     """Bind arguments to weights. A key is an argument's name, or that name without its first part
     (a checkpoint says `encoder.weight`, the function got it as `params.encoder.weight`). Keys which
-    fit no argument are unused weights and are left out: a traced program drops what it does not read.
+    fit no argument are left out as unused: a traced program drops what it does not read.
 
     Raises:
         UsageError: no key fits at all; or shape or dtype differ from the argument's.
@@ -68,8 +68,9 @@ def bind_arrays(
         names = [a.name for a in program.arguments]
         first = next(iter(mapping))
         hint = nearest(first, names) or f"arguments: {', '.join(names[:8])}"
-        raise UsageError(f"no argument fits any of {len(mapping)} weights, such as '{first}'",
-                         hint=hint)
+        raise UsageError(
+            f"no argument fits any of {len(mapping)} weights, such as '{first}'", hint=hint
+        )
     return replace(program, arguments=bound)
 
 

@@ -63,7 +63,5 @@ def _bind_leading_constants(
     imported: ImportedProgram, constants: list[jax.Array]
 ) -> ImportedProgram:
     """Newer JAX may pass closed-over arrays as leading arguments; they are weights."""
-    leading = {
-        imported.arguments[i].name: np.asarray(value) for i, value in enumerate(constants)
-    }
+    leading = {imported.arguments[i].name: np.asarray(value) for i, value in enumerate(constants)}
     return bind_arrays(imported, leading) if leading else imported

@@ -28,7 +28,7 @@ class Progression:
 
 
 def progression(index: np.ndarray, size: int) -> Progression | None:
-    """`index` (broadcast shape, values in -size..size-1) as a progression, or None if it is not one.
+    """`index` (broadcast shape, values in -size..size-1) as a progression, or None if it is none.
 
     Only ascending ones: a slice cannot go backwards.
     """
@@ -46,9 +46,7 @@ def progression(index: np.ndarray, size: int) -> Progression | None:
     return Progression(varying[0], start, steps.pop(), line.size)
 
 
-def take_by_slices(
-    x: jax.Array, indices: Sequence[np.ndarray], first: int = 0
-) -> jax.Array | None:
+def take_by_slices(x: jax.Array, indices: Sequence[np.ndarray], first: int = 0) -> jax.Array | None:
     """`x[:, ..., *indices]`, the indices applying to adjacent dims from `first` on, by one slice.
 
     Returns None when an index is no progression, or two vary along the same axis.
@@ -68,7 +66,7 @@ def _slice_and_place(
     after = first + len(parts)
     window = tuple(slice(p.start, p.start + p.step * (p.count - 1) + 1, p.step) for p in parts)
     taken = x[(slice(None),) * first + window]
-    order = sorted(range(len(parts)), key=lambda i: -1 if parts[i].axis is None else parts[i].axis)
+    order = sorted(range(len(parts)), key=lambda i: _axis_order(parts[i]))
     taken = jnp.transpose(
         taken, (*range(first), *(first + i for i in order), *range(after, x.ndim))
     )
@@ -76,3 +74,7 @@ def _slice_and_place(
     kept = tuple(n if a in varying else 1 for a, n in enumerate(shape))
     before, behind = x.shape[:first], x.shape[after:]
     return jnp.broadcast_to(taken.reshape(*before, *kept, *behind), (*before, *shape, *behind))
+
+
+def _axis_order(part: Progression) -> int:
+    return -1 if part.axis is None else part.axis

@@ -1,7 +1,7 @@
-"""Programs that are StableHLO (or HLO) already: text, bytecode, portable artifact, module object, proto.
+"""Programs that are StableHLO or HLO already: text, bytecode, artifact, module object, protobuf.
 
-What a file is, is decided by its first bytes, not by its name. Only a HLO protobuf has no mark of its
-own: it is what does not look like text.
+What a file is, is decided by its first bytes, not by its name. Only a HLO protobuf has no mark of
+its own: it is what does not look like text.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from axonc.frontends.stablehlo_module import (
     source_location,
 )
 
-# MLIR bytecode begins with these bytes (mlir.llvm.org, MLIR Bytecode Format); a portable artifact is
-# bytecode whose producer string says StableHLO.
+# MLIR bytecode begins with these bytes (mlir.llvm.org, MLIR Bytecode Format); a portable artifact
+# is bytecode whose producer string says StableHLO.
 _BYTECODE_MAGIC = b"ML\xefR"
 _PRODUCER = b"StableHLO_v"
 _HEADER_BYTES = 64
@@ -74,7 +74,7 @@ def import_text_or_path(source: str) -> ImportedProgram:
 
 
 def import_module_object(module: Any) -> ImportedProgram:
-    """Import an `ir.Module` of jaxlib or torch_mlir (or any MLIR binding that can print). It is copied.
+    """Import (a copy of) an `ir.Module` of jaxlib, torch_mlir or another binding that can print.
 
     Raises:
         CompileError: it holds dialects that jaxlib does not know.

@@ -1,7 +1,7 @@
 """The common end of all frontends: a StableHLO module in jaxlib -> `ImportedProgram`.
 
-jaxlib is the host here because it knows the dialects frontends emit (chlo, mhlo, sdy) and torch_mlir
-does not. What leaves is a portable artifact with debug locations, which torch_mlir reads.
+jaxlib is the host here: it knows the dialects frontends emit (chlo, mhlo, sdy), torch_mlir does
+not. What leaves is a portable artifact with debug locations, which torch_mlir reads.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def finish_import(
         results = _unique(result_names or result_names_of(main))
         _drop_foreign_attributes(module, main)
         _run(PassManager.parse(_PREPARE), module)
-        # The round trip turns `dense_resource` blobs, which Python cannot read, into dense elements.
+        # The round trip turns `dense_resource` blobs, unreadable in Python, into dense elements.
         module = deserialize(serialize(module), module.context)
         main = main_function(module)
         arguments = [_argument(n, a) for n, a in zip(names, main.arguments, strict=True)]
@@ -196,7 +196,11 @@ def first_line(error: Exception) -> str:
 def source_location(text: str) -> SourceLocation | None:
     """The first `"file":line:column` of a location or a diagnostic."""
     found = _FILE_LINE.search(text)
-    return SourceLocation("", found["file"], int(found["line"]), int(found["column"])) if found else None
+    return (
+        SourceLocation("", found["file"], int(found["line"]), int(found["column"]))
+        if found
+        else None
+    )
 
 
 def _is_private(function: ir.OpView) -> bool:
@@ -208,9 +212,7 @@ def _run(passes: PassManager, module: ir.Module) -> None:
     try:
         passes.run(module.operation)
     except ir.MLIRError as error:
-        raise CompileError(
-            first_line(error), location=source_location(str(error))
-        ) from None
+        raise CompileError(first_line(error), location=source_location(str(error))) from None
 
 
 def _refuse_sharding(module: ir.Module) -> None:
@@ -245,7 +247,7 @@ def _name_of_location(location: ir.Location) -> str:
 
 
 def _drop_foreign_attributes(module: ir.Module, main: ir.OpView) -> None:
-    """Names have been read; what else is there is of no use here (layouts, donation, one-device meshes)."""
+    """Names have been read; the rest (layouts, donation, one-device meshes) is of no use here."""
     for which in ("arg_attrs", "res_attrs"):
         if which in main.operation.attributes:
             del main.operation.attributes[which]

@@ -1,6 +1,6 @@
-"""PyTorch programs: `torch.export.ExportedProgram` (or a module and example inputs) -> `ImportedProgram`.
+"""PyTorch programs, as `torch.export.ExportedProgram` or a module -> `ImportedProgram`.
 
-The exported graph is run once, abstractly, with JAX functions for its ops (torchax and `torch_ops`);
+The exported graph is run once, abstractly, with JAX functions for its ops (torchax, `torch_ops`);
 JAX writes the StableHLO. Weights stay where torch has them and are never copied.
 torch is imported inside functions: everything else in axonc works without it.
 """
@@ -20,6 +20,7 @@ from axonc.frontends import stablehlo_module
 from axonc.frontends.constants import LARGE_BYTES
 from axonc.frontends.imported import ImportedProgram, bind_arrays
 from axonc.frontends.jax_frontend import copy_module
+from axonc.frontends.torch_locations import relocate
 from axonc.frontends.torch_weights import import_torch, weights_of
 from axonc.frontends.torchax_import import load_torchax
 
@@ -41,7 +42,7 @@ class GraphInput:
 def import_exported_program(
     program: torch.export.ExportedProgram, *, weights_file: str | Path | None = None
 ) -> ImportedProgram:
-    """Import an exported program. Its parameters and buffers become weights under their torch names,
+    """Import an exported program. Parameters and buffers become weights under their torch names,
     referring to torch's memory, or to `weights_file` (.safetensors, .npz).
 
     Raises:
@@ -55,7 +56,7 @@ def import_exported_program(
     names, lowered, origins = _trace(program, inputs)
     module = copy_module(lowered.compiler_ir("stablehlo"), stablehlo_module.new_context())
     arguments = _torch_names(module, names)
-    _relocate(module, origins)
+    relocate(module, origins)
     imported = stablehlo_module.finish_import(
         module, argument_names=arguments, result_names=_result_names(program)
     )
@@ -138,7 +139,7 @@ def _graph_inputs(program: Any) -> list[GraphInput]:
 
 
 def _is_structural(spec: Any, value: Any) -> bool:
-    """Small tensors that belong to the program and not to a checkpoint (position ids, index tables):
+    """Small tensors that belong to the program, not to a checkpoint (position ids, index tables):
     they become constants, so that what follows from them can be computed at import time.
     """
     if value.device.type == "meta" or value.numel() * value.element_size() > LARGE_BYTES:
@@ -153,7 +154,7 @@ def _is_structural(spec: Any, value: Any) -> bool:
 def _trace(
     program: Any, inputs: list[GraphInput]
 ) -> tuple[list[str], jax.stages.Lowered, list[Any]]:
-    """(names of the call inputs, lowered program, origin of each node). 64-bit types stay 64-bit."""
+    """(names of the call inputs, lowered program, origin of each node). 64-bit stays 64-bit."""
     from axonc.frontends.torch_interpreter import GraphInterpreter
 
     interpreter = GraphInterpreter(program.graph_module)
@@ -166,7 +167,7 @@ def _trace(
     names = [i.name for i in inputs if i.kind == "input"]
 
     def run(weights: dict[str, jax.Array], call: list[jax.Array]) -> tuple[Any, ...]:
-        given = {**dict(zip(names, call, strict=True))}
+        given = dict(zip(names, call, strict=True))
         values = [_value_of(i, weights, given) for i in inputs]
         return tuple(interpreter.run(*values, enable_io_processing=False))
 
@@ -205,12 +206,6 @@ def _torch_names(module: Any, call_names: list[str]) -> list[str]:
     main = stablehlo_module.main_function(module)
     found = [_TRACED_NAME.fullmatch(a.location.name_str) for a in main.arguments]
     return [m["key"] or call_names[int(m["index"])] for m in found if m is not None]
-
-
-def _relocate(module: Any, origins: list[Any]) -> None:
-    from axonc.frontends.torch_locations import relocate
-
-    relocate(module, origins)
 
 
 def _result_names(program: Any) -> list[str]:

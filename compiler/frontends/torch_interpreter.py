@@ -1,4 +1,4 @@
-"""Run a torch.export graph with JAX functions: each node under a scope that names where it came from.
+"""Run a torch.export graph with JAX functions, each node under a scope that tells its origin.
 
 Nodes that depend on no input (positions, masks, index tables) are evaluated by torch itself while
 they are small, and enter the program as constants.
@@ -17,7 +17,6 @@ from torchax.ops import ops_registry
 from axonc.diagnostics import AxoncError, CompileError, SourceLocation, UnsupportedOpError
 from axonc.frontends.torch_locations import NodeOrigin, origin_of, scope_name
 from axonc.frontends.torch_ops import LOWERINGS, SEES_KNOWN_VALUES, to_jax
-
 
 # Values computed at import time are kept up to this size; a larger one is cheaper to compute.
 FOLDED_BYTES = 64 * 1024

@@ -1,7 +1,7 @@
 """Give the ops of a traced torch program the locations of the torch model.
 
-Every torch node is traced under a JAX scope `@<number>`; afterwards the scope in an op's location is
-replaced by the module path, and the Python frames of the tracer by those of the model.
+Every torch node is traced under a JAX scope `@<number>`; afterwards the scope in an op's location
+is replaced by the module path, and the Python frames of the tracer by those of the model.
 """
 
 from __future__ import annotations
@@ -46,9 +46,7 @@ def origin_of(node: Any) -> NodeOrigin:
     module = _module_path(modules[-1][0]) if modules else ""
     operation = str(node.target).split("::")[-1].removeprefix("aten.").split(".")[0]
     stack = node.meta.get("stack_trace") or ""
-    frames = tuple(
-        Frame(m["file"], int(m["line"]), m["function"]) for m in _FRAME.finditer(stack)
-    )
+    frames = tuple(Frame(m["file"], int(m["line"]), m["function"]) for m in _FRAME.finditer(stack))
     return NodeOrigin(f"{module}/{operation}" if module else operation, frames)
 
 

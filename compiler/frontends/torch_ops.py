@@ -1,14 +1,14 @@
 """How torch ops become JAX: what the model meant stays one named composite; the rest is torchax.
 
 `LOWERINGS` goes before torchax's own table. A composite carries its decomposition, so a stage that
-does not know the name can still expand it. Import this file only after `torch_frontend.load_torchax`.
+does not know the name can still expand it. Import this file only after `load_torchax`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -20,12 +20,13 @@ from axonc.frontends.torch_weights import weight_of_tensor
 
 aten = torch.ops.aten
 
-Array = jax.Array
+# JAX is not typed here (mypy follows no JAX imports), so the alias is one for readers.
+Array: TypeAlias = jax.Array
 Lowering = Callable[..., Any]
 
 
 def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
-    """x [..., in] times weight [out, in] along `in`, plus bias [out]; the weight is not transposed."""
+    """x [..., in] times weight [out, in] along `in`, plus bias [out]; no transpose is written."""
     product = _contract(x, weight, 1) if weight.ndim == 2 else jnp.matmul(x, weight)
     return product if bias is None else product + bias
 
@@ -79,7 +80,7 @@ def index(x: Array | torch.Tensor, indices: Sequence[Array | torch.Tensor | None
     """x[indices]; slices when all indices are known now and are ranges, else torchax's gather."""
     x = to_jax(x)
     given = [i for i, value in enumerate(indices) if value is not None]
-    known = [indices[i] for i in given if isinstance(indices[i], torch.Tensor)]
+    known = [v for v in indices if isinstance(v, torch.Tensor)]
     adjacent = given == list(range(given[0], given[-1] + 1))
     if adjacent and len(known) == len(given) and all(_is_integer(k) for k in known):
         taken = take_by_slices(x, [k.numpy() for k in known], given[0])
@@ -116,12 +117,21 @@ def softmax(x: Array, dim: int, dtype: Any = None) -> Array:
     """`axonc.softmax(x)`, attribute `axis` >= 0. `dtype`: convert before, as torch does."""
     x = x if dtype is None else x.astype(mappings.t2j_dtype(dtype))
     axis = dim % x.ndim if x.ndim else 0
-    return jax.lax.composite(_softmax, "axonc.softmax")(x, axis=axis) if x.ndim else jnp.ones_like(x)
+    return (
+        jax.lax.composite(_softmax, "axonc.softmax")(x, axis=axis) if x.ndim else jnp.ones_like(x)
+    )
 
 
 def _softmax(x: Array, *, axis: int) -> Array:
     shifted = jnp.exp(x - jnp.max(x, axis=axis, keepdims=True))
     return shifted / jnp.sum(shifted, axis=axis, keepdims=True)
+
+
+def safe_softmax(x: Array, dim: int, dtype: Any = None) -> Array:
+    """Softmax that is 0, not NaN, along a line that is -inf throughout."""
+    hidden = jnp.all(x == -jnp.inf, axis=dim, keepdims=True)
+    result = softmax(x, dim, dtype)
+    return jnp.where(hidden, jnp.zeros((), result.dtype), result)
 
 
 def core_softmax(x: Array, dim: int, half_to_float: bool) -> Array:
@@ -149,11 +159,16 @@ def layer_norm(
 
 
 def _layer_norm(x: Array, gamma: Array, beta: Array, *, epsilon: float) -> Array:
-    wide = x.astype(jnp.float32)
+    wide = _widened(x)
     centred = wide - jnp.mean(wide, axis=-1, keepdims=True)
     variance = jnp.mean(centred * centred, axis=-1, keepdims=True)
-    normal = centred * jax.lax.rsqrt(variance + jnp.float32(epsilon))
-    return (normal * gamma.astype(jnp.float32) + beta.astype(jnp.float32)).astype(x.dtype)
+    normal = centred * jax.lax.rsqrt(variance + jnp.asarray(epsilon, wide.dtype))
+    return (normal * gamma.astype(wide.dtype) + beta.astype(wide.dtype)).astype(x.dtype)
+
+
+def _widened(x: Array) -> Array:
+    """x in the type torch keeps statistics in: float32, or float64 for float64."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def rms_norm(
@@ -163,19 +178,20 @@ def rms_norm(
     eps: float | None = None,
 ) -> Array:
     """`axonc.rms_norm(x, gamma)` over the last axis, attribute `epsilon`; torch's default for it is
-    the machine epsilon of the dtype.
+    the machine epsilon of the type of the statistics (float32 for bf16).
     """
     flat, size = _merge_axes(x, normalized_shape)
     gamma = jnp.ones(size, x.dtype) if weight is None else weight.reshape(size)
-    epsilon = float(jnp.finfo(x.dtype).eps) if eps is None else eps
+    epsilon = float(jnp.finfo(_widened(x).dtype).eps) if eps is None else eps
     normal = jax.lax.composite(_rms_norm, "axonc.rms_norm")(flat, gamma, epsilon=epsilon)
     return normal.reshape(x.shape)
 
 
 def _rms_norm(x: Array, gamma: Array, *, epsilon: float) -> Array:
-    wide = x.astype(jnp.float32)
-    scale = jax.lax.rsqrt(jnp.mean(wide * wide, axis=-1, keepdims=True) + jnp.float32(epsilon))
-    return (wide * scale * gamma.astype(jnp.float32)).astype(x.dtype)
+    wide = _widened(x)
+    square = jnp.mean(wide * wide, axis=-1, keepdims=True)
+    normal = wide * jax.lax.rsqrt(square + jnp.asarray(epsilon, wide.dtype))
+    return (normal * gamma.astype(wide.dtype)).astype(x.dtype)
 
 
 def _merge_axes(x: Array, normalized_shape: Sequence[int]) -> tuple[Array, int]:
@@ -194,10 +210,11 @@ def attention(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Array:
-    """softmax(query keyᵀ scale + mask) value over [..., tokens, features]: plain ops around softmax.
+    """softmax(scale query key' + mask) value over [..., tokens, features]: plain ops, one softmax.
 
-    A boolean mask keeps where it is true; `is_causal` keeps the lower triangle. Dropout is 0 in an
-    exported program in eval mode; anything else is refused.
+    A boolean mask keeps where it is true; `is_causal` keeps the lower triangle. A row whose mask
+    keeps nothing gives 0, as in torch. Dropout is 0 in an exported program in eval mode; anything
+    else is refused.
     """
     if dropout_p:
         raise NotImplementedError(f"dropout_p={dropout_p}: call model.eval() before exporting")
@@ -207,7 +224,8 @@ def attention(
     factor = query.shape[-1] ** -0.5 if scale is None else scale
     scores = jnp.einsum("...td,...sd->...ts", query, key) * jnp.asarray(factor, query.dtype)
     scores = _masked(scores, attn_mask, is_causal)
-    return jnp.einsum("...ts,...sd->...td", softmax(scores, -1), value)
+    mixed = jnp.einsum("...ts,...sd->...td", softmax(scores, -1), value)
+    return mixed if attn_mask is None else _without_empty_rows(mixed, attn_mask)
 
 
 def _masked(scores: Array, mask: Array | None, is_causal: bool) -> Array:
@@ -220,8 +238,14 @@ def _masked(scores: Array, mask: Array | None, is_causal: bool) -> Array:
     return jnp.where(mask, scores, jnp.asarray(-jnp.inf, scores.dtype))
 
 
+def _without_empty_rows(mixed: Array, mask: Array) -> Array:
+    """The softmax of nothing is NaN. The mask is smaller than the scores of all heads."""
+    kept = mask if mask.dtype == jnp.bool_ else mask > -jnp.inf
+    return jnp.where(jnp.any(kept, axis=-1, keepdims=True), mixed, jnp.zeros((), mixed.dtype))
+
+
 def no_check(*_: Any, **__: Any) -> None:
-    """Run-time assertions of torch.export: the compiled program has no way to raise, so these go."""
+    """Run-time assertions of torch.export: a compiled program has no way to raise, so these go."""
 
 
 LOWERINGS: dict[Any, Lowering] = {
@@ -235,7 +259,7 @@ LOWERINGS: dict[Any, Lowering] = {
     aten.gelu.default: gelu,
     aten.softmax.int: softmax,
     aten._softmax.default: core_softmax,
-    aten._safe_softmax.default: softmax,
+    aten._safe_softmax.default: safe_softmax,
     aten.layer_norm.default: layer_norm,
     aten.rms_norm.default: rms_norm,
     aten.scaled_dot_product_attention.default: attention,

@@ -43,8 +43,10 @@ def weight_of_tensor(tensor: torch.Tensor, name: str) -> WeightRef:
         UsageError: a tensor without bytes (meta device), or a dtype with no tensor element type.
     """
     if tensor.device.type == "meta" or type(tensor).__name__ == "FakeTensor":
-        raise UsageError(f"weight '{name}' has no data (device {tensor.device})",
-                         hint="pass weights_file=, or load the model's weights before exporting")
+        raise UsageError(
+            f"weight '{name}' has no data (device {tensor.device})",
+            hint="pass weights_file=, or load the model's weights before exporting",
+        )
     torch = import_torch()
     held = tensor.detach().cpu()
     view = _VIEW_AS.get(str(held.dtype).removeprefix("torch."))

@@ -1,4 +1,4 @@
-"""Fixtures of the frontend tests: run an imported program on XLA's CPU client, read it in torch_mlir."""
+"""Fixtures of the frontend tests: run a program on XLA's CPU client, read it in torch_mlir."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from collections.abc import Callable, Mapping
 import jax
 import numpy as np
 import pytest
-from axonc.frontends.imported import ImportedProgram
-from axonc.frontends.stablehlo_module import deserialize, new_context
 from jax._src.lib import xla_client
 from jaxlib.mlir import ir
 from torch_mlir import ir as torch_mlir_ir
 from torch_mlir._mlir_libs import _stablehlo
+
+from axonc.frontends.imported import ImportedProgram
+from axonc.frontends.stablehlo_module import deserialize, new_context
 
 Run = Callable[[ImportedProgram, Mapping[str, np.ndarray]], list[np.ndarray]]
 Census = Callable[[ImportedProgram], collections.Counter]

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import pytest
+
 from axonc.diagnostics import UnsupportedOpError
 from axonc.frontends import import_program
 from axonc.frontends.stablehlo_module import path_name
@@ -148,6 +149,8 @@ except Exception as error:
 
 
 def test_importing_the_package_loads_no_framework():
-    code = "import sys, axonc.frontends; print(sorted({'jax', 'torch', 'jaxlib'} & set(sys.modules)))"
+    code = (
+        "import sys, axonc.frontends; print(sorted({'jax', 'torch', 'jaxlib'} & set(sys.modules)))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -6,6 +6,7 @@ import importlib.util
 
 import numpy as np
 import pytest
+
 from axonc.frontends.imported import bind_arrays
 from axonc.frontends.jax_frontend import import_lowered
 from axonc.tools.models import minilm_jax
@@ -31,14 +32,18 @@ def tokens() -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def hidden_of_torch(tokens) -> np.ndarray:
-    """The oracle: the same module in float64, so that only the import's own rounding is measured."""
+    """The oracle: the same module in float64, so that only the import's rounding is seen."""
     torch = pytest.importorskip("torch")
     pytest.importorskip("transformers")
     from axonc.tools.models import minilm_torch
 
     ids, mask = (torch.from_numpy(t.astype(np.int64)) for t in tokens)
     with torch.no_grad():
-        return minilm_torch.model().double()(input_ids=ids, attention_mask=mask).last_hidden_state.numpy()
+        return (
+            minilm_torch.model()
+            .double()(input_ids=ids, attention_mask=mask)
+            .last_hidden_state.numpy()
+        )
 
 
 def _pooled(hidden: np.ndarray, mask: np.ndarray) -> np.ndarray:

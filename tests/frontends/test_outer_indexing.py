@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
 from axonc.frontends.outer_indexing import progression, take_by_slices
 
 X = np.arange(4 * 5 * 6).reshape(4, 5, 6)

@@ -8,15 +8,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from torch_mlir import ir as torch_mlir_ir
+from torch_mlir._mlir_libs import _stablehlo
+
 from axonc.diagnostics import CompileError, UnsupportedOpError, UsageError
 from axonc.frontends import import_program
 from axonc.frontends.imported import bind_arrays
 from axonc.weights import WeightRef
-from torch_mlir import ir as torch_mlir_ir
-from torch_mlir._mlir_libs import _stablehlo
 
-TEXT = """func.func @main(%x: tensor<2x3xf32> loc("x"), %w: tensor<3x4xf32> {neuron.name = "dense.w"})
-    -> (tensor<2x4xf32> {neuron.name = "y"}) {
+TEXT = """func.func @main(
+    %x: tensor<2x3xf32> loc("x"), %w: tensor<3x4xf32> {neuron.name = "dense.w"}
+) -> (tensor<2x4xf32> {neuron.name = "y"}) {
   %0 = stablehlo.dot_general %x, %w, contracting_dims = [1] x [0]
       : (tensor<2x3xf32>, tensor<3x4xf32>) -> tensor<2x4xf32>
   return %0 : tensor<2x4xf32>
@@ -88,17 +90,23 @@ def test_weights_bind_by_name_and_without_the_first_part():
 
 
 def test_weights_that_fit_nothing_are_an_error():
-    with pytest.raises(UsageError, match=r"no argument fits .* 'dense.v'\n  hint: did you mean 'dense.w'"):
+    with pytest.raises(
+        UsageError, match=r"no argument fits .* 'dense.v'\n  hint: did you mean 'dense.w'"
+    ):
         import_program(TEXT, weights={"dense.v": W})
     with pytest.raises(UsageError, match="shape of weight .* does not fit argument 'dense.w'"):
         import_program(TEXT, weights={"dense.w": W.T})
 
 
 def test_syntax_error_has_file_and_line(tmp_path: Path):
-    path = _written(tmp_path / "bad.mlir", TEXT.replace("dot_general %x", "dot_general %z").encode())
+    path = _written(
+        tmp_path / "bad.mlir", TEXT.replace("dot_general %x", "dot_general %z").encode()
+    )
     with pytest.raises(CompileError) as error:
         import_program(path)
-    assert str(error.value).startswith(f"{path}:3:30: error: cannot read the MLIR text: use of undecl")
+    assert str(error.value).startswith(
+        f"{path}:4:30: error: cannot read the MLIR text: use of undecl"
+    )
 
 
 def test_cut_text_is_one_error(tmp_path: Path):
@@ -127,12 +135,14 @@ def test_missing_file():
 
 def test_foreign_op_is_named_with_its_line():
     text = TEXT.replace("  return", '  "other.op"() : () -> ()\n  return')
-    with pytest.raises(UnsupportedOpError, match=r"^-:5:3: error: not StableHLO: other.op"):
+    with pytest.raises(UnsupportedOpError, match=r"^-:6:3: error: not StableHLO: other.op"):
         import_program(text)
 
 
 def test_dynamic_argument_is_refused():
-    text = "func.func @main(%a: tensor<?x2xf32>) -> tensor<?x2xf32> {\n return %a : tensor<?x2xf32>\n}"
+    text = (
+        "func.func @main(%a: tensor<?x2xf32>) -> tensor<?x2xf32> {\n return %a : tensor<?x2xf32>\n}"
+    )
     with pytest.raises(UnsupportedOpError, match=r"'arg0' has the dynamic type tensor<\?x2xf32>"):
         import_program(text)
 

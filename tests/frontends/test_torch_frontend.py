@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
+
 from axonc.diagnostics import UnsupportedOpError, UsageError
 from axonc.frontends import import_program
 from axonc.weights import open_weight_file
-from safetensors.numpy import save_file
 
 torch = pytest.importorskip("torch")
 if importlib.util.find_spec("torchax") is None:  # importing it bare fails with this torch
@@ -53,6 +54,7 @@ def _check(model, inputs, run, *, atol: float = 2e-6):
 X = _random(2, 3, 8)
 SQUARE = (_random(2, 4, 6, 8), _random(2, 4, 6, 8) * 0.5, _random(2, 4, 6, 8) + 1)
 GROUPED = (SQUARE[0], _random(2, 2, 6, 8), _random(2, 2, 6, 8))
+ROW_HIDDEN = torch.ones(6, 6, dtype=torch.bool).index_fill(0, torch.tensor(2), False)
 MASK = torch.tensor([[True, True, True, False, True, False]]).expand(6, 6)
 
 COMPOSITES = {
@@ -60,21 +62,52 @@ COMPOSITES = {
     "gelu tanh": (lambda x: F.gelu(x, approximate="tanh"), (X,), "axonc.gelu"),
     "softmax": (lambda x: F.softmax(x, -1), (X,), "axonc.softmax"),
     "softmax middle axis": (lambda x: F.softmax(x, 1), (X,), "axonc.softmax"),
-    "layer norm": (lambda x, g, b: F.layer_norm(x, (8,), g, b), (X, X[0, 0], X[0, 1]),
-                   "axonc.layer_norm"),
+    "layer norm": (
+        lambda x, g, b: F.layer_norm(x, (8,), g, b),
+        (X, X[0, 0], X[0, 1]),
+        "axonc.layer_norm",
+    ),
     "layer norm bare": (lambda x: F.layer_norm(x, (8,), eps=0.1), (X,), "axonc.layer_norm"),
     "layer norm two axes": (lambda x, g: F.layer_norm(x, (3, 8), g), (X, X[0]), "axonc.layer_norm"),
     "rms norm": (lambda x, g: F.rms_norm(x, (8,), g, 1e-3), (X, X[0, 0]), "axonc.rms_norm"),
     "rms norm bare": (lambda x: F.rms_norm(x, (8,)), (X,), "axonc.rms_norm"),
     "attention": (F.scaled_dot_product_attention, SQUARE, "axonc.softmax"),
-    "attention mask": (lambda q, k, v: F.scaled_dot_product_attention(q, k, v, MASK), SQUARE,
-                       "axonc.softmax"),
-    "attention bias": (lambda q, k, v, m: F.scaled_dot_product_attention(q, k, v, m, scale=0.3),
-                       (*SQUARE, _random(6, 6)), "axonc.softmax"),
-    "attention causal": (lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True),
-                         SQUARE, "axonc.softmax"),
-    "attention grouped": (lambda q, k, v: F.scaled_dot_product_attention(q, k, v, enable_gqa=True),
-                          GROUPED, "axonc.softmax"),
+    "attention mask": (
+        lambda q, k, v: F.scaled_dot_product_attention(q, k, v, MASK),
+        SQUARE,
+        "axonc.softmax",
+    ),
+    "attention bias": (
+        lambda q, k, v, m: F.scaled_dot_product_attention(q, k, v, m, scale=0.3),
+        (*SQUARE, _random(6, 6)),
+        "axonc.softmax",
+    ),
+    "attention causal": (
+        lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True),
+        SQUARE,
+        "axonc.softmax",
+    ),
+    "attention row that sees nothing": (
+        lambda q, k, v: F.scaled_dot_product_attention(q, k, v, ROW_HIDDEN),
+        SQUARE,
+        "axonc.softmax",
+    ),
+    "attention bias that hides a row": (
+        lambda q, k, v, m: F.scaled_dot_product_attention(q, k, v, m),
+        (*SQUARE, torch.zeros(6, 6).masked_fill(~ROW_HIDDEN, -torch.inf)),
+        "axonc.softmax",
+    ),
+    "safe softmax": (
+        lambda x: torch.ops.aten._safe_softmax.default(x, -1),
+        (torch.zeros(6, 6).masked_fill(~ROW_HIDDEN, -torch.inf),),
+        "axonc.softmax",
+    ),
+    "layer norm f64": (lambda x: F.layer_norm(x, (8,)), (X.double(),), "axonc.layer_norm"),
+    "attention grouped": (
+        lambda q, k, v: F.scaled_dot_product_attention(q, k, v, enable_gqa=True),
+        GROUPED,
+        "axonc.softmax",
+    ),
 }
 
 
@@ -83,6 +116,13 @@ def test_composites_survive_and_compute(case, run, census):
     function, inputs, name = COMPOSITES[case]
     program = _check(Call(function), inputs, run)
     assert census(program)[name] == 1
+
+
+def test_rms_norm_of_bf16_uses_the_epsilon_of_float32(run):
+    small = Call(lambda x: F.rms_norm(x.bfloat16(), (8,)).float())  # bf16's epsilon hides 1e-4
+    program = torch_frontend.import_module(small, (X * 1e-2,))
+    (found,) = run(program, {program.inputs[0].name: (X * 1e-2).numpy()})
+    np.testing.assert_allclose(found, small(X * 1e-2).numpy(), rtol=2**-7)
 
 
 PLAIN = {
@@ -101,7 +141,9 @@ PLAIN = {
     "known mask": (lambda x: x.masked_fill(torch.ones(8, 8).triu(1).bool()[:3], -1.0), (X,)),
     "integers": (lambda i: (i * 3 // 2, i.float().mean()), (torch.tensor([-3, 4, 2**40]),)),
     "two axes of known ranges": (
-        lambda x: x[torch.arange(2)[:, None], torch.arange(3)[None, :]], (X,)),
+        lambda x: x[torch.arange(2)[:, None], torch.arange(3)[None, :]],
+        (X,),
+    ),
 }
 
 
@@ -137,9 +179,7 @@ class Loop(torch.nn.Module):
     def forward(self, x):
         from torch._higher_order_ops.while_loop import while_loop
 
-        return while_loop(
-            lambda i, v: i < 3, lambda i, v: (i + 1, v * 2 + 1), (torch.tensor(0), x)
-        )
+        return while_loop(lambda i, v: i < 3, lambda i, v: (i + 1, v * 2 + 1), (torch.tensor(0), x))
 
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])
@@ -176,8 +216,15 @@ def test_weights_are_torch_memory_under_torch_names(run):
     assert [a.name for a in program.inputs] == ["x", "rows"]
     assert program.inputs[1].dtype == "i64"
     assert program.result_names == ("y", "rows")
-    used = {"dense.weight", "dense.bias", "table", "norm.weight", "norm.bias",
-            "norm.running_mean", "norm.running_var"}
+    used = {
+        "dense.weight",
+        "dense.bias",
+        "table",
+        "norm.weight",
+        "norm.bias",
+        "norm.running_mean",
+        "norm.running_var",
+    }
     assert set(program.weights) == used
     held = program.weights["dense.weight"].load()
     assert np.shares_memory(held, model.dense.weight.detach().numpy())

@@ -1,4 +1,4 @@
-"""Weights by reference: what opening reads, what loading gives, and each way a file can be wrong."""
+"""Weights by reference: what opening reads, what loading gives, how a file can be wrong."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
+
 from axonc.diagnostics import UsageError
 from axonc.weights import WeightRef, check_fits, open_weight_file
-from safetensors.numpy import save_file
 
 
 def test_safetensors_round_trip(tmp_path: Path):
@@ -64,7 +65,9 @@ def test_npz_and_npy_round_trip(tmp_path: Path):
     assert {n: r.dtype for n, r in refs.items()} == {"x": "f16", "y": "ui8"}
     np.testing.assert_array_equal(refs["x"].load(), array)
     for name in ("one", "columns"):
-        np.testing.assert_array_equal(open_weight_file(tmp_path / f"{name}.npy")[name].load(), array)
+        np.testing.assert_array_equal(
+            open_weight_file(tmp_path / f"{name}.npy")[name].load(), array
+        )
 
 
 def test_held_array_is_not_copied():
@@ -131,7 +134,11 @@ def test_npz_that_cannot_name_its_dtype(tmp_path: Path):
 def test_mismatch_names_argument_and_weight():
     weight = WeightRef.of_array(np.ones((2, 3), np.float32))
     check_fits("w", (2, 3), "f32", weight)
-    with pytest.raises(UsageError, match=r"shape of weight .*2x3xf32.* argument 'w': tensor<3x2xf32>"):
+    with pytest.raises(
+        UsageError, match=r"shape of weight .*2x3xf32.* argument 'w': tensor<3x2xf32>"
+    ):
         check_fits("w", (3, 2), "f32", weight)
-    with pytest.raises(UsageError, match=r"dtype of weight .*2x3xf32.* argument 'w': tensor<2x3xbf16>"):
+    with pytest.raises(
+        UsageError, match=r"dtype of weight .*2x3xf32.* argument 'w': tensor<2x3xbf16>"
+    ):
         check_fits("w", (2, 3), "bf16", weight)

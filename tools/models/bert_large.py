@@ -32,7 +32,9 @@ def model(layers: int = LAYERS, *, seed: int = 0) -> Any:
         import torch
         from transformers import BertConfig, BertModel
     except ImportError:
-        raise UsageError("transformers is not installed", hint="pip install 'axonc[torch]'") from None
+        raise UsageError(
+            "transformers is not installed", hint="pip install 'axonc[torch]'"
+        ) from None
     torch.manual_seed(seed)
     config = BertConfig(num_hidden_layers=layers, attn_implementation="eager", **_LARGE)
     return BertModel(config, add_pooling_layer=False).eval()

@@ -38,7 +38,7 @@ class BertShape:
 
 
 def model_folder() -> Path:
-    """Where the checkpoint lies. The package is looked up, never imported: importing it pulls torch.
+    """Where the checkpoint lies. The package is looked up, not imported: that would pull torch.
 
     Raises:
         UsageError: the package is not installed.
@@ -67,7 +67,7 @@ def weights() -> dict[str, WeightRef]:
 
 
 def encode(params: Params, input_ids: jax.Array, attention_mask: jax.Array) -> jax.Array:
-    """Hidden states [B, T, hidden] float32 of ids [B, T] int32; mask [B, T] is 1 for real tokens."""
+    """Hidden states [B, T, hidden] float32 of ids [B, T]; the mask [B, T] is 1 for real tokens."""
     shape = config()
     x = _embed(params, input_ids, shape)
     keep = attention_mask[:, None, None, :].astype(x.dtype)
@@ -128,9 +128,7 @@ def _embed(p: Params, input_ids: jax.Array, shape: BertShape) -> jax.Array:
         return _layer_norm(p, "embeddings.LayerNorm", words + segment + positions, shape.epsilon)
 
 
-def _layer(
-    p: Params, prefix: str, x: jax.Array, bias: jax.Array, shape: BertShape
-) -> jax.Array:
+def _layer(p: Params, prefix: str, x: jax.Array, bias: jax.Array, shape: BertShape) -> jax.Array:
     attended = _attention(p, f"{prefix}.attention.self", x, bias, shape)
     attended = _linear(p, f"{prefix}.attention.output.dense", attended)
     x = _layer_norm(p, f"{prefix}.attention.output.LayerNorm", attended + x, shape.epsilon)

@@ -19,7 +19,9 @@ def model() -> Any:
     try:
         from transformers import BertModel
     except ImportError:
-        raise UsageError("transformers is not installed", hint="pip install 'axonc[torch]'") from None
+        raise UsageError(
+            "transformers is not installed", hint="pip install 'axonc[torch]'"
+        ) from None
     loaded = BertModel.from_pretrained(
         model_folder(), local_files_only=True, attn_implementation="eager", add_pooling_layer=False
     )
