@@ -27,7 +27,7 @@ from axonc.passes.elementwise_expression import (
     region_expression,
 )
 from axonc.passes.region_operands import RegionOperands
-from axonc.passes.tensor_storage import ROW_TILES, Lane, Loop, Storage
+from axonc.passes.tensor_storage import ROW_TILES, Lane, Loop, Storage, normalised
 from axonc.passes.tile_elementwise import emit_expression
 from axonc.passes.tile_move import compact, mergeable, new_storage
 from axonc.passes.tile_program import View
@@ -143,7 +143,7 @@ class DotTiler:
         a = op.attributes
         self.stationary = LHS if ir.StringAttr(a["layout.stationary"]).value == "lhs" else RHS
         self.batch_rows = ir.BoolAttr(a["layout.batch_rows"]).value
-        self.rows = integers(a["layout.rows"])
+        self.rows = normalised(integers(a["layout.rows"]), self.geometry.result_shape)
         self.still = self.geometry.sides[self.stationary]
         self.moving = self.geometry.sides[1 - self.stationary]
         self.stacked = bool(set(self.rows) & set(self.geometry.batch))
@@ -251,6 +251,8 @@ class DotTiler:
 
     def _stationary_tiles(self) -> list[tuple[int, int]]:
         width = self.target.pe_columns
+        if not self.rows:
+            return [(0, width)]
         total = self.still.count(self.still.free)
         return [(first, min(width, total - first)) for first in range(0, total, width)]
 
@@ -324,9 +326,14 @@ class DotTiler:
 
     def _multiply(self, dst: View, slot: Slot, start: int, rows: int) -> None:
         still, moving = self.sides[self.stationary], self.sides[1 - self.stationary]
+        if self.rows:
+            stationary = still.tile(slot.batch, start, rows, slot.first, slot.height)
+        else:  # one column, repeated: the result is replicated on all partitions
+            column = still.tile(slot.batch, start, rows, 0, 1)
+            stationary = replace(column, dims=((0, slot.height),))
         self.builder.matmul(
             dst,
-            still.tile(slot.batch, start, rows, slot.first, slot.height),
+            stationary,
             moving.tile(slot.batch, start, rows, slot.chunk.first, slot.chunk.count),
             accumulate=start > 0,
         )

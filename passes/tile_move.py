@@ -64,21 +64,23 @@ def cast(builder: KernelBuilder, result: Storage, source: Storage) -> None:
 
 def load(builder: KernelBuilder, result: Storage, source: Storage) -> None:
     """SBUF result = device-memory source (which may broadcast); casts on the way."""
-    for tile, hbm in _transfers(builder, result, source):
+    for tile, hbm in _transfers(builder, result, source, copies=result.buffer.partitions):
         builder.dma(tile, hbm)
 
 
 def store(builder: KernelBuilder, result: Storage, source: Storage) -> None:
-    """Device-memory result = SBUF source."""
-    for tile, hbm in _transfers(builder, source, result):
+    """Device-memory result = SBUF source; a replicated source is stored once."""
+    for tile, hbm in _transfers(builder, source, result, copies=1):
         builder.dma(hbm, tile)
 
 
-def _transfers(builder: KernelBuilder, tile: Storage, hbm: Storage) -> Iterator[tuple[View, View]]:
-    """Pairs of views, on-chip and device, that together move the whole tensor."""
+def _transfers(
+    builder: KernelBuilder, tile: Storage, hbm: Storage, copies: int
+) -> Iterator[tuple[View, View]]:
+    """Pairs of views, on-chip and device, that together move the whole tensor. copies: how many
+    partitions of a replicated tile take part."""
     partitions = builder.target.partitions
-    replicated = not tile.partition_dims
-    count = tile.buffer.partitions if replicated else partitions
+    count = partitions if tile.partition_dims else copies
     for row, rows, hbm_rows, offset in _row_runs(tile, hbm, count):
         loops = free_loops(tile)
         lane = tile.lane(row, rows, loops, partitions)
@@ -97,8 +99,7 @@ def _row_runs(
     rows within a row tile that device memory visits with one stride."""
     dims = tile.partition_dims
     if not dims:
-        rows = tile.buffer.partitions
-        yield 0, rows, (0, rows), 0
+        yield 0, partitions, (0, partitions), 0
         return
     merged = merge_loops([tile.shape[d] for d in dims], [[hbm.strides[d] for d in dims]])
     run, (stride,) = merged[-1] if merged else (1, [0])
