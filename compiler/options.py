@@ -1,0 +1,63 @@
+"""What a user may choose about a compile, with the names and meanings of `neuronx-cc compile`.
+
+Source of names, values and defaults: hardware.md 5.1 (the neuronx-cc command-line reference).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from axonc.backends.targets import TARGETS
+from axonc.diagnostics import UsageError, nearest
+
+AUTO_CAST = ("none", "matmult", "all")
+# fp8_e4m3 is documented for trn2 only: NeuronCore-v2 casts to it are not in auto-cast.
+AUTO_CAST_TYPES = ("bf16", "fp16", "tf32", "fp8_e4m3")
+MODEL_TYPES = ("generic", "transformer", "unet-inference")
+OPTLEVELS = (1, 2, 3)
+
+
+@dataclass(frozen=True)
+class CompileOptions:
+    """target: name in `backends/targets`. auto_cast: which FP32 operations compute in
+    auto_cast_type: none, those of the tensor engine, or all. cores: NeuronCores to compile for.
+    optlevel, model_type: accepted; one strategy serves all of their values today.
+
+    Raises:
+        UsageError: a value that does not exist; names the nearest that does.
+    """
+
+    target: str = "inf2"
+    auto_cast: str = "none"
+    auto_cast_type: str = "bf16"
+    optlevel: int = 2
+    cores: int = 1
+    model_type: str = "generic"
+
+    def __post_init__(self) -> None:
+        _check_choice("target", self.target, tuple(TARGETS))
+        _check_choice("auto-cast", self.auto_cast, AUTO_CAST)
+        _check_choice("auto-cast-type", self.auto_cast_type, AUTO_CAST_TYPES)
+        _check_choice("model-type", self.model_type, MODEL_TYPES)
+        _check_choice("optlevel", self.optlevel, OPTLEVELS)
+        if self.cores != 1:
+            raise UsageError(
+                f"cores is {self.cores!r}; this version compiles for 1 NeuronCore",
+                hint="leave --cores out",
+            )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for the manifest of a program."""
+        return asdict(self)
+
+    def with_changes(self, **changes: Any) -> CompileOptions:
+        """A copy with some fields replaced, checked like a new one."""
+        return replace(self, **changes)
+
+
+def _check_choice(name: str, value: object, known: tuple[Any, ...]) -> None:
+    if value in known and not isinstance(value, bool):
+        return
+    hint = nearest(str(value), map(str, known)) or f"known: {', '.join(map(str, known))}"
+    raise UsageError(f"{name} is {value!r}, which does not exist", hint=hint)
