@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -11,6 +12,9 @@ from axonc.backends.isa.instruction import UNKNOWN_LOCATION, Instruction
 from axonc.backends.isa.spec import INSTRUCTIONS, FieldKind, FieldSpec, InstructionSpec
 from axonc.backends.targets.target import Engine
 from axonc.diagnostics import VerifyError, nearest
+
+FLOAT32_LIMIT = 2.0**128 - 2.0**103
+"""Numbers from here on round to infinity in binary32."""
 
 
 def spec_of(mnemonic: str) -> InstructionSpec:
@@ -37,12 +41,18 @@ def normalized(field: FieldSpec, value: object) -> object:
     """The value as the encoding keeps it: floats rounded to binary32, numpy scalars made
     Python's."""
     if field.kind is FieldKind.FLOAT:
-        return float(np.float32(value))  # type: ignore[arg-type]
+        return _binary32(field, float(value))  # type: ignore[arg-type]
     if field.kind is FieldKind.BOOL:
         return bool(value)
     return (
         value if isinstance(value, (str, int)) and not isinstance(value, bool) else _integer(value)
     )
+
+
+def _binary32(field: FieldSpec, value: float) -> float:
+    if math.isfinite(value) and abs(value) >= FLOAT32_LIMIT:
+        raise VerifyError(f"field '{field.name}' = {value} is beyond binary32")
+    return float(np.float32(value))
 
 
 def _integer(value: object) -> object:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from axonc.backends.isa.access_pattern import Access, HbmAccess, Memory, TileAccess
+from axonc.backends.isa.construct import FLOAT32_LIMIT
 from axonc.backends.isa.instruction import Instruction
 from axonc.backends.isa.rules import COMMON_RULES
 from axonc.backends.isa.spec import FieldKind, FieldSpec, InstructionSpec, OperandSpec
@@ -23,7 +24,6 @@ Violation = tuple[str, str]
 
 FieldTest = Callable[[object], bool]
 COMPUTE_ENGINES = (Engine.VECTOR, Engine.SCALAR, Engine.GPSIMD)
-FLOAT32_MAX = 3.4028234663852886e38
 DMA_MNEMONICS = ("dma_copy",)
 SEQUENCER_MNEMONICS = ("register_load", "register_store")
 
@@ -41,7 +41,7 @@ def _is_float32(value: object) -> bool:
     """Whether the value has a nearest binary32 number, which is what the encoding keeps."""
     if type(value) is not float and type(value) is not int:
         return False
-    return not math.isfinite(value) or abs(value) <= FLOAT32_MAX
+    return not math.isfinite(value) or abs(value) < FLOAT32_LIMIT
 
 
 def _field_test(field: FieldSpec, target: Target) -> FieldTest:
