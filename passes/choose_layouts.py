@@ -35,8 +35,8 @@ from dataclasses import dataclass, field
 from torch_mlir import ir
 
 from axonc.backends.targets.target import Engine, Target
+from axonc.dialects.attributes import integers
 from axonc.passes.dot_geometry import LHS, RHS, DotGeometry, dot_geometry, stacks_on_partitions
-from axonc.passes.elementwise_expression import integers
 from axonc.passes.tensor_storage import PartitionDims, Shape, normalised
 from axonc.passes.view_ops import (
     VIEW_OPS,

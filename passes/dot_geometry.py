@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from torch_mlir import ir
 
 from axonc.backends.targets.target import Target
-from axonc.passes.elementwise_expression import integers
+from axonc.dialects.attributes import integers
 from axonc.passes.tensor_storage import PartitionDims, Shape, normalised
 from axonc.passes.view_ops import shape_of
 

@@ -16,6 +16,7 @@ from torch_mlir import ir
 
 from axonc.backends.numerics.dtypes import DTYPES, F32, DType
 from axonc.diagnostics import UnsupportedOpError
+from axonc.dialects.attributes import integers, splat_number
 
 MLIR_DTYPES: dict[str, DType] = {
     "f32": DTYPES["f32"],
@@ -74,11 +75,6 @@ def constant(value: float, dtype: DType = F32) -> Expression:
     return Expression("constant", (), dtype, value=float(value))
 
 
-def integers(attribute: ir.Attribute) -> tuple[int, ...]:
-    """An ArrayAttr of integers as a tuple."""
-    return tuple(ir.IntegerAttr(a).value for a in ir.ArrayAttr(attribute))
-
-
 def region_expression(block: ir.Block) -> Expression:
     """The expression a region yields."""
     nodes: dict[ir.Value, Expression] = {}
@@ -122,17 +118,10 @@ def _node(op: ir.Operation, nodes: dict[ir.Value, Expression]) -> Expression:
 
 
 def splat_value(attribute: ir.Attribute) -> float:
-    """The number of a splat DenseElementsAttr; bf16 and f8 come through their text."""
-    dense = ir.DenseElementsAttr(attribute)
-    splat = dense.get_splat_value()
-    value = getattr(splat, "value", None)
-    if value is None:
-        value = (
-            ir.FloatAttr(splat).value
-            if ir.FloatAttr.isinstance(splat)
-            else ir.IntegerAttr(splat).value
-        )
-    return float(value)
+    """The number of a splat constant."""
+    number = splat_number(attribute)
+    assert number is not None, "constants in regions are splats"
+    return float(number)
 
 
 def _count_uses(root: Expression) -> Expression:

@@ -19,9 +19,8 @@ from axonc.backends.program import TensorKind
 from axonc.backends.targets.target import Engine, Target
 from axonc.context import source_location
 from axonc.diagnostics import AxoncError, UnsupportedOpError
-from axonc.dialects.evaluate import dense_array
+from axonc.dialects.attributes import dense_to_numpy, integers
 from axonc.passes.elementwise_expression import (
-    integers,
     machine_dtype,
     region_expression,
 )
@@ -296,7 +295,7 @@ class Tiler:
     def _constant(self, op: ir.Operation) -> None:
         attribute = ir.DenseElementsAttr(op.attributes["value"])
         result = op.results[0]
-        array = dense_array(attribute)
+        array = dense_to_numpy(attribute)
         if attribute.is_splat and array.size:
             self.values.splats[result] = float(array.reshape(-1)[0])
             return

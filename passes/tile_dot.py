@@ -19,10 +19,10 @@ from torch_mlir import ir
 from axonc.backends.numerics.dtypes import F32, DType
 from axonc.backends.program import TensorKind
 from axonc.diagnostics import UnsupportedOpError
+from axonc.dialects.attributes import integers
 from axonc.passes.dot_geometry import LHS, RHS, DotSide, dot_geometry
 from axonc.passes.elementwise_expression import (
     Expression,
-    integers,
     machine_dtype,
     region_expression,
 )

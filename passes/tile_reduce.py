@@ -12,8 +12,9 @@ from torch_mlir import ir
 from axonc.backends.numerics.dtypes import F32, DType
 from axonc.backends.targets.target import Engine
 from axonc.diagnostics import UnsupportedOpError
+from axonc.dialects.attributes import integers
 from axonc.passes.choose_layouts import reduced_dims
-from axonc.passes.elementwise_expression import integers, machine_dtype
+from axonc.passes.elementwise_expression import machine_dtype
 from axonc.passes.kernel_builder import KernelBuilder, step
 from axonc.passes.tensor_storage import Lane, Loop, Shape, Storage, merge_loops
 from axonc.passes.tile_elementwise import nest_tiles

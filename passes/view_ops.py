@@ -14,7 +14,7 @@ from torch_mlir import ir
 
 from axonc.backends.isa.access_pattern import Memory
 from axonc.backends.numerics.dtypes import F32
-from axonc.passes.elementwise_expression import integers
+from axonc.dialects.attributes import integers
 from axonc.passes.tensor_storage import PartitionDims, Shape, Storage, normalised
 from axonc.passes.tile_program import Buffer
 
