@@ -30,7 +30,7 @@ Closure = Callable[[], None]
 
 @dataclass(slots=True)
 class SystolicArray:
-    """The stationary matrix of the tensor engine, float32 [M, K] (transposed); None before a load."""
+    """The stationary matrix of the tensor engine, float32 [M, K] (transposed); at first None."""
 
     stationary: np.ndarray | None = None
 
@@ -196,24 +196,31 @@ def bind_multiply_moving(instruction: Instruction, bindings: Bindings) -> Closur
         stationary = checked_stationary(array, rows, columns)
         return stationary, to_float32(source, moving.dtype).reshape(rows, -1)
 
-    def overwrite_flat() -> None:
-        stationary, streamed = product()
-        np.matmul(stationary, streamed, out=flat)
-
-    def accumulate_flat() -> None:
-        stationary, streamed = product()
-        np.add(flat, np.matmul(stationary, streamed), out=flat)
-
     def general() -> None:
-        stationary, streamed = product()
-        result = np.matmul(stationary, streamed).reshape(target.shape)
+        result = np.matmul(*product()).reshape(target.shape)
         if accumulate:
             result += to_float32(target, destination.dtype)
         target[...] = from_float32(result, destination.dtype)
 
     if flat is None:
         return general
-    return accumulate_flat if accumulate else overwrite_flat
+    return _flat_product(flat, product, accumulate)
+
+
+def _flat_product(
+    flat: np.ndarray, product: Callable[[], tuple[np.ndarray, np.ndarray]], accumulate: bool
+) -> Closure:
+    """Multiplication straight into `flat` [M, N] float32."""
+
+    def overwrite() -> None:
+        stationary, streamed = product()
+        np.matmul(stationary, streamed, out=flat)
+
+    def add() -> None:
+        stationary, streamed = product()
+        np.add(flat, np.matmul(stationary, streamed), out=flat)
+
+    return add if accumulate else overwrite
 
 
 def checked_stationary(array: SystolicArray, rows: int, columns: int) -> np.ndarray:

@@ -23,6 +23,7 @@ class FindingKind(enum.Enum):
     PSUM_ACCUMULATE = "psum-accumulate"
     STATIONARY_MISSING = "stationary-missing"
     ACTIVATION_RANGE = "activation-range"
+    ACTIVATION_TABLE = "activation-table"
     SEMAPHORE_OVERFLOW = "semaphore-overflow"
     SEMAPHORE_RESET = "semaphore-reset"
     STEP_LIMIT = "step-limit"

@@ -1,7 +1,7 @@
 """One NeuronCore that runs a program: its results, and the time they would have taken.
 
-`Machine(program)` decodes the encoded streams once. Unless a register is loaded from memory, control
-flow and time do not depend on data: the order of instructions is found once and reused.
+`Machine(program)` decodes the encoded streams once. Unless a register is loaded from memory,
+control flow and time do not depend on data: then the order of instructions is found once.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from axonc.backends.executor.semantics import EngineState
 from axonc.backends.executor.sequencer import Registers
 from axonc.backends.executor.simulation import Execute, Simulation, Steps
 from axonc.backends.executor.step_failure import StepFailure
+from axonc.backends.executor.table_checks import check_tables
 from axonc.backends.executor.timeline import Timeline
 from axonc.backends.isa.instruction import Instruction
 from axonc.backends.numerics.cast import Rounding
@@ -271,6 +272,7 @@ class Machine:
         try:
             self._timeline = simulation.run()
             if self._checker is not None:
+                check_tables(simulation.steps.prepared)
                 check_order(self.target, simulation.steps.prepared, self._memory.is_read_only)
         except StepFailure as failure:
             raise self._finding(failure.violation, failure.step) from None

@@ -83,7 +83,7 @@ class Preparer:
         engine, mnemonic = instruction.engine, instruction.spec.mnemonic
         waits = instruction.waits
         if mnemonic == "semaphore_wait":
-            waits = (*waits, instruction.fields)  # type: ignore[assignment]
+            waits = (*waits, instruction.fields)  # type: ignore[arg-type]
         reads, writes = _on_chip_regions(instruction)
         return Prepared(
             instruction=instruction,
