@@ -317,11 +317,14 @@ _verifiers = {name: Verifier(target) for name, target in TARGETS.items()}
 
 
 def _verifier_of(op: ir.Operation) -> Verifier:
-    module = op
-    while module.parent is not None:
-        module = module.parent
-    named = TARGET_ATTRIBUTE in module.attributes
-    name = _text(module.attributes[TARGET_ATTRIBUTE]) if named else DEFAULT_TARGET
+    """For the target of the nearest enclosing op that names one (while a module is being parsed,
+    another one encloses it)."""
+    name, enclosing = DEFAULT_TARGET, op.parent
+    while enclosing is not None:
+        if TARGET_ATTRIBUTE in enclosing.attributes:
+            name = _text(enclosing.attributes[TARGET_ATTRIBUTE])
+            break
+        enclosing = enclosing.parent
     if name not in _verifiers:
         raise ValueError(f"there is no target {name}; known are {', '.join(_verifiers)}")
     return _verifiers[name]
