@@ -1,7 +1,7 @@
 """Import torchax for its table of op functions, and for nothing else.
 
-Its import has two effects that we do not want. It fails on aten overloads which torch 2.13 no longer
-has. And it makes "jax" torch's accelerator, after which `torch.export` of cond and while_loop fails
+Its import has two effects that we do not want. It fails on aten overloads that torch 2.13 dropped.
+And it makes "jax" torch's accelerator, after which `torch.export` of cond and while_loop fails
 ("PyTorch is not linked with support for jax devices"). Both are held off here, only while it is
 being imported. A user who imported torchax before has made that choice already.
 """
