@@ -1,0 +1,246 @@
+"""The `ntile` dialect: tile programs, printed, parsed and verified.
+
+    !sbuf = !ntile.memory<"sbuf", 128 : i64, 2048 : i64>
+    %x = "ntile.buffer"() {name = "x"} : () -> !sbuf
+    %y = "ntile.buffer"() {name = "y"} : () -> !sbuf
+    "ntile.activation"(%y, %x) {engine = "scalar", func = "exp",
+      dst = #ntile.view<"f32", array<i64: 0, 128, 0>, array<i64: 512>, array<i64: 1>>,
+      src = #ntile.view<"f32", array<i64: 0, 128, 0>, array<i64: 512>, array<i64: 1>>
+    } : (!sbuf, !sbuf) -> ()
+
+One op per instruction of `backends/isa`, generated from its entries: its SSA operands are the buffers
+of those operands of the entry that are there, each with a view of it as the attribute of the
+operand's name; immediate fields are attributes, absent ones have their default. `ntile.bundle` holds
+instructions that one engine runs in a row as one operation, `ntile.choose` the forms of an operation
+from which assign-engines takes one. The order of the ops is a legal sequential order of execution.
+
+Rules: C1 to C14 and C20 on are those of the instruction set (docs/reference/instructions.md), as far
+as they can hold before there are addresses; C30 on are those of this dialect (ntile_rules.py).
+"""
+
+# No `from __future__ import annotations` here: ext reads the annotation objects.
+
+import types
+from collections.abc import Callable
+from typing import Optional
+
+from torch_mlir import ir
+from torch_mlir.dialects import ext
+from torch_mlir.dialects.ext import Operand, Region, Result
+
+from axonc.backends.isa import INSTRUCTIONS, InstructionSpec
+from axonc.backends.isa.effects import READS_DESTINATION
+from axonc.backends.isa.instruction import Instruction
+from axonc.backends.isa.spec import Role
+from axonc.backends.numerics.dtypes import DTYPES
+from axonc.backends.targets.target import Engine
+from axonc.diagnostics import VerifyError
+from axonc.dialects.ntile_print import print_program as print_program
+from axonc.dialects.ntile_read import (
+    MALFORMED,
+    body,
+    buffer_of,
+    engine_of,
+    fields_of,
+    given_operands,
+    placed_of,
+    target_of,
+    typed_buffer,
+)
+from axonc.dialects.ntile_read import from_module as from_module
+from axonc.dialects.ntile_read import read_scheduled as read_scheduled
+from axonc.dialects.ntile_rules import (
+    Violation,
+    buffer_violations,
+    form_violations,
+    forms_violations,
+    step_violations,
+)
+from axonc.dialects.ntile_types import (
+    BUNDLE,
+    CHOOSE,
+    ENGINE,
+    PREFIX,
+    BufferType,
+    Ntile,
+    spec_of,
+)
+from axonc.dialects.ntile_types import PackingAttr as PackingAttr
+from axonc.dialects.ntile_types import ViewAttr as ViewAttr
+from axonc.passes.tile_program import Form, Step, TileProgram, View
+
+Check = Callable[[ir.Operation], list[Violation]]
+
+
+def _verifier(check: Check) -> Callable[[ir.Operation], bool]:
+    """A verifier that reports what `check` finds as errors on the op."""
+
+    def verify_invariants(op: ir.Operation) -> bool:
+        try:
+            found = check(op)
+        except MALFORMED as error:
+            op.location.emit_error(f"'{op.name}' op is malformed: {error.args[0]}")
+            return False
+        for number, what in found:
+            op.location.emit_error(f"'{op.name}' op ({number}) {what}")
+        return not found
+
+    return verify_invariants
+
+
+def _module_of(op: ir.Operation) -> ir.Operation:
+    while op.parent is not None:
+        op = op.parent
+    return op
+
+
+def _check_buffer(op: ir.Operation) -> list[Violation]:
+    return buffer_violations(buffer_of(op), target_of(_module_of(op)))
+
+
+def _step_of(op: ir.Operation) -> Step:
+    """The instruction of an op, on buffers of which only the types are known."""
+    spec = spec_of(op)
+    if spec is None:
+        raise ValueError(f"{op.name} does not stand for an instruction")
+    operands: list[View | None] = [None] * len(spec.operands)
+    for value, index in zip(op.operands, given_operands(op, spec), strict=True):
+        name, *place = placed_of(op.attributes[spec.operands[index].name])
+        operands[index] = View(typed_buffer(value, str(hash(value))), DTYPES[name], *place)
+    return Step(spec, tuple(operands), fields_of(op, spec))
+
+
+def _form_of(op: ir.Operation) -> Form:
+    inner = body(op) if op.name == PREFIX + BUNDLE else [op]
+    return Form(engine_of(op), tuple(map(_step_of, inner)))
+
+
+def _check_instruction(op: ir.Operation) -> list[Violation]:
+    parent = op.parent
+    bundled = parent is not None and parent.name == PREFIX + BUNDLE
+    if bundled and ENGINE in op.attributes:
+        return [("C35", "the engine stands on the bundle, not on an instruction inside")]
+    engine = engine_of(parent if bundled else op)
+    return step_violations(_step_of(op), engine, target_of(_module_of(op)))
+
+
+def _check_bundle(op: ir.Operation) -> list[Violation]:
+    return form_violations(_form_of(op), bundled=True)
+
+
+def _check_choose(op: ir.Operation) -> list[Violation]:
+    return forms_violations(tuple(map(_form_of, body(op))), chosen=True)
+
+
+class BufferOp(ext.Operation, dialect=Ntile, name="buffer"):
+    """A buffer, by its type; `name` is for people.
+
+    Optional attributes: `pool` ("work" if absent, "stream", "resident"), `address` (bytes within each
+    partition, or within device memory; absent until allocate-memory), and for device memory what is
+    stored: `kind`, `shape`, `dtype`, `host_dtype`, `source`, `packing`, `data` (of a constant).
+    """
+
+    buffer: Result[BufferType]
+    name: ir.StringAttr
+    verify_invariants = staticmethod(_verifier(_check_buffer))
+
+
+class BundleOp(ext.Operation, dialect=Ntile, name=BUNDLE, traits=[ir.NoTerminatorTrait]):
+    """Two or more instructions that one engine runs in a row, as one operation."""
+
+    engine: ir.StringAttr
+    body: Region
+    verify_invariants = staticmethod(_verifier(_check_bundle))
+
+
+class ChooseOp(ext.Operation, dialect=Ntile, name=CHOOSE, traits=[ir.NoTerminatorTrait]):
+    """Two or more forms of one operation, the preferred one first; each is an instruction or a bundle
+    with its engine, and all write the same views."""
+
+    body: Region
+    verify_invariants = staticmethod(_verifier(_check_choose))
+
+
+class Effects(ir.MemoryEffectsOpInterface):
+    """Which buffers an instruction reads and writes, by the roles of its operands.
+
+    What it does to the machine besides (the tensor engine's weights, registers, semaphores) is an
+    effect on no buffer: without one, a LoadStationary would look dead. An op that does not name its
+    operands has no effects yet: the verifier says why.
+    """
+
+    @staticmethod
+    def get_effects(op: ir.Operation, effects: "ir.MemoryEffectInstancesList") -> None:
+        op = op.operation
+        spec = spec_of(op)
+        try:
+            given = given_operands(op, spec)
+            reads_dst = _reads_destination(op, spec)
+        except MALFORMED:
+            effects.append(ir.MemoryEffect.Write)
+            return
+        for target, index in zip(op.op_operands, given, strict=True):
+            operand = spec.operands[index]
+            if operand.role is not Role.WRITE or (reads_dst and operand.name == "dst"):
+                effects.append(ir.MemoryEffect.Read, target)
+            if operand.role is not Role.READ:
+                effects.append(ir.MemoryEffect.Write, target)
+        if all(operand.role is Role.READ for operand in spec.operands):
+            effects.append(ir.MemoryEffect.Write)
+        elif Engine.TENSOR in spec.engines:
+            effects.append(ir.MemoryEffect.Read)
+
+
+def _reads_destination(op: ir.Operation, spec: InstructionSpec) -> bool:
+    """Whether an operand of role WRITE is read too (accumulation)."""
+    also = READS_DESTINATION.get(spec.mnemonic)
+    if also is None:
+        return False
+    operands = (None,) * len(spec.operands)
+    return also(Instruction(spec, spec.engines[0], operands, fields_of(op, spec)))
+
+
+def _op_class(spec: InstructionSpec) -> type:
+    """The op of one entry."""
+    kinds = {True: Optional[Operand[BufferType]], False: Operand[BufferType]}
+    content = {
+        "__doc__": spec.summary,
+        "__annotations__": {o.name: kinds[o.optional] for o in spec.operands},
+        "verify_invariants": staticmethod(_verifier(_check_instruction)),
+    }
+    name = "".join(part.capitalize() for part in spec.mnemonic.split("_")) + "Op"
+    keywords = {"dialect": Ntile, "name": spec.mnemonic, "traits": [Effects]}
+    return types.new_class(
+        name, (ext.Operation,), keywords, lambda namespace: namespace.update(content)
+    )
+
+
+OPS: dict[str, type] = {spec.mnemonic: _op_class(spec) for spec in INSTRUCTIONS}
+"""Op class of each mnemonic."""
+
+
+def load(context: ir.Context) -> None:
+    """Make the dialect known to `context`; a second time does nothing."""
+    with context:
+        if not context.is_dialect_loaded(Ntile.DIALECT_NAMESPACE):
+            Ntile.load()
+
+
+def parse(text: str, context: ir.Context | None = None) -> ir.Module:
+    """A verified module from text.
+
+    Raises:
+        VerifyError: syntax errors and broken rules, each with its place.
+    """
+    context = context or ir.Context()
+    load(context)
+    with context:
+        try:
+            return ir.Module.parse(text)
+        except ir.MLIRError as error:
+            raise VerifyError(str(error)) from error
+
+
+def to_module(program: TileProgram, context: ir.Context | None = None) -> ir.Module:
+    """The program as a verified module. Raises VerifyError when it breaks a rule."""
+    return parse(print_program(program), context)
