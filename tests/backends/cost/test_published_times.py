@@ -10,6 +10,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "executor"))
 
+from executor_program_maker import TARGET, ProgramMaker, psum, sbuf  # noqa: E402
+
 from axonc.backends.cost.dma import (  # noqa: E402
     contiguous_elements,
     descriptor_ns,
@@ -21,7 +23,6 @@ from axonc.backends.isa.access_pattern import HbmAccess  # noqa: E402
 from axonc.backends.numerics.dtypes import BF16, F32, U8  # noqa: E402
 from axonc.backends.program import TensorKind  # noqa: E402
 from axonc.backends.targets.target import Engine  # noqa: E402
-from executor_program_maker import TARGET, ProgramMaker, psum, sbuf  # noqa: E402
 
 TOLERANCE = 0.15
 """Relative; the bar of the project for single instructions."""

@@ -6,11 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from executor_program_maker import ENGINE_SEMAPHORE, ProgramMaker, psum, sbuf
+
 from axonc.backends.executor.findings import FindingError, FindingKind
 from axonc.backends.executor.machine import Machine
 from axonc.backends.program import TensorKind
 from axonc.backends.targets.target import Engine
-from executor_program_maker import ENGINE_SEMAPHORE, ProgramMaker, psum, sbuf
 
 V, S, T, G, Y = Engine.VECTOR, Engine.SCALAR, Engine.TENSOR, Engine.GPSIMD, Engine.SYNC
 A, B, C = sbuf(0, 64), sbuf(1024, 64), sbuf(2048, 64)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ml_dtypes
 import numpy as np
 import pytest
+from executor_program_maker import ProgramMaker, psum, sbuf
+
 from axonc.backends.executor.bind import common_shape, split_view
 from axonc.backends.executor.machine import Machine
 from axonc.backends.isa.access_pattern import HbmAccess
@@ -12,7 +14,6 @@ from axonc.backends.numerics.dtypes import BF16, F32, I32
 from axonc.backends.program import TensorKind
 from axonc.backends.targets.target import Engine
 from axonc.diagnostics import ExecutionError
-from executor_program_maker import ProgramMaker, psum, sbuf
 
 MODES = ["fast", "checked"]
 RNG = np.random.default_rng(0)

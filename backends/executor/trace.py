@@ -1,0 +1,181 @@
+"""A recorded timeline as Chrome-trace JSON (chrome://tracing, ui.perfetto.dev), and its summary.
+
+One lane per engine with its instructions, one below it with what it waited for, one per DMA queue.
+Format: the Trace Event Format, complete events ("X"), times in microseconds.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from axonc.backends.executor.describe import describe_instruction
+from axonc.backends.executor.machine import Machine
+from axonc.backends.executor.timeline import Timeline
+from axonc.backends.targets.target import Engine
+
+Event = dict[str, Any]
+
+PROCESS = 1
+WAIT_LANES = 100
+QUEUE_LANES = 200
+NS_PER_US = 1000.0
+ENGINE_LANES = {engine: number for number, engine in enumerate(Engine)}
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Totals of a run. busy_percent: of the total time. stall_ns: by engine and reason."""
+
+    total_ns: float
+    busy_ns: dict[str, float]
+    busy_percent: dict[str, float]
+    instruction_count: dict[str, int]
+    stall_ns: dict[str, dict[str, float]]
+    transfer_count: int
+    dma_bytes: int
+    hbm_bytes: int
+
+
+def summarize(timeline: Timeline) -> Summary:
+    """Engines by name, "dma" for the mean of the DMA engines; semaphores by who signals them."""
+    busy = {engine.value: ns for engine, ns in timeline.busy_ns.items()}
+    busy["dma"] = timeline.dma_busy_ns
+    return Summary(
+        total_ns=timeline.total_ns,
+        busy_ns=busy,
+        busy_percent={name: 100.0 * ns / timeline.total_ns for name, ns in busy.items()},
+        instruction_count={e.value: n for e, n in timeline.instruction_count.items()},
+        stall_ns={
+            engine.value: {reason_name(reason): ns for reason, ns in stalls.items()}
+            for engine, stalls in timeline.stall_ns.items()
+        },
+        transfer_count=timeline.transfer_count,
+        dma_bytes=timeline.dma_bytes,
+        hbm_bytes=timeline.hbm_bytes,
+    )
+
+
+def reason_name(reason: str) -> str:
+    """`semaphore 5` as `wait for dma queue 0` (numbering: docs/design/0001); others as they are."""
+    word, _, number = reason.partition(" ")
+    if word != "semaphore" or not number.isdigit():
+        return reason
+    engines = list(Engine)
+    index = int(number)
+    if index < len(engines):
+        return f"wait for {engines[index].value}"
+    return f"wait for dma queue {index - len(engines)}"
+
+
+def trace_events(machine: Machine) -> list[Event]:
+    """The events of the machine's timeline. Raises: ExecutionError if it has none yet."""
+    timeline = machine.timeline(record=True)
+    return [
+        *_lane_names(timeline),
+        *_instruction_events(machine, timeline),
+        *_stall_events(timeline),
+        *_transfer_events(machine, timeline),
+    ]
+
+
+def trace_json(machine: Machine) -> str:
+    """The whole trace file."""
+    return json.dumps({"traceEvents": trace_events(machine), "displayTimeUnit": "ns"})
+
+
+def _name_event(lane: int, name: str) -> list[Event]:
+    common = {"ph": "M", "pid": PROCESS, "tid": lane}
+    return [
+        {**common, "name": "thread_name", "args": {"name": name}},
+        {**common, "name": "thread_sort_index", "args": {"sort_index": _sort_index(lane)}},
+    ]
+
+
+def _sort_index(lane: int) -> int:
+    """An engine's waits right below the engine, the queues last."""
+    if lane >= QUEUE_LANES:
+        return lane
+    return 2 * (lane % WAIT_LANES) + (lane >= WAIT_LANES)
+
+
+def _lane_names(timeline: Timeline) -> Iterator[Event]:
+    for engine in timeline.engines:
+        yield from _name_event(ENGINE_LANES[engine], engine.value)
+        yield from _name_event(WAIT_LANES + ENGINE_LANES[engine], f"{engine.value} waits")
+    assert timeline.transfers is not None
+    for queue in sorted(set(timeline.transfers.queue.tolist())):
+        yield from _name_event(QUEUE_LANES + queue, f"dma queue {queue}")
+
+
+def _slice(lane: int, name: str, start_ns: float, end_ns: float, args: Event) -> Event:
+    return {
+        "ph": "X",
+        "pid": PROCESS,
+        "tid": lane,
+        "name": name,
+        "ts": start_ns / NS_PER_US,
+        "dur": (end_ns - start_ns) / NS_PER_US,
+        "args": args,
+    }
+
+
+def _origin(machine: Machine, engine: Engine, index: int) -> Event:
+    location = machine.location(engine, index)
+    return {
+        "instruction": describe_instruction(machine.instruction(engine, index)),
+        "index": index,
+        "op": location.name,
+        "source": f"{location.file}:{location.line}" if location.file else "",
+    }
+
+
+def _until_next(start_ns: np.ndarray, end_ns: np.ndarray) -> list[float]:
+    """Ends, cut off where the next slice of the lane starts: slices of a lane may not overlap."""
+    following = np.append(start_ns[1:], np.inf)
+    return np.minimum(end_ns, following).tolist()
+
+
+def _instruction_events(machine: Machine, timeline: Timeline) -> Iterator[Event]:
+    for engine, record in timeline.engines.items():
+        ends = _until_next(record.start_ns, record.end_ns)
+        rows = zip(
+            record.indices.tolist(),
+            record.start_ns.tolist(),
+            ends,
+            record.end_ns.tolist(),
+            strict=True,
+        )
+        for index, start, end, visible in rows:
+            name = machine.instruction(engine, index).spec.mnemonic
+            args = {**_origin(machine, engine, index), "result_visible_us": visible / NS_PER_US}
+            yield _slice(ENGINE_LANES[engine], name, start, end, args)
+
+
+def _stall_events(timeline: Timeline) -> Iterator[Event]:
+    for stall in timeline.stalls:
+        lane = WAIT_LANES + ENGINE_LANES[stall.engine]
+        args: Event = {"index": stall.index}
+        yield _slice(lane, reason_name(stall.reason), stall.start_ns, stall.end_ns, args)
+
+
+def _transfer_events(machine: Machine, timeline: Timeline) -> Iterator[Event]:
+    record = timeline.transfers
+    assert record is not None
+    for queue in sorted(set(record.queue.tolist())):
+        rows = np.flatnonzero(record.queue == queue)
+        ends = _until_next(record.start_ns[rows], record.end_ns[rows])
+        for row, end in zip(rows.tolist(), ends, strict=True):
+            engine = record.engine[row]
+            args = {
+                **_origin(machine, engine, int(record.index[row])),
+                "engine": engine.value,
+                "bytes": int(record.moved_bytes[row]),
+                "complete_us": float(record.end_ns[row]) / NS_PER_US,
+            }
+            start = float(record.start_ns[row])
+            yield _slice(QUEUE_LANES + queue, "transfer", start, end, args)
