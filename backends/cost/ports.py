@@ -7,9 +7,10 @@ NeuronCore-v3 lifts both (hardware.md 1.2, 1.3).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 from axonc.backends.isa.access_pattern import Memory
-from axonc.backends.targets.target import Engine, Target
+from axonc.backends.targets.target import Engine
 
 LAST_VERSION_WITH_SHARED_PORTS = 2
 
@@ -28,15 +29,16 @@ SHARED_PORTS: tuple[SharedPort, ...] = (
 )
 
 
-def shared_ports(target: Target) -> tuple[SharedPort, ...]:
-    """The shared ports of `target`."""
-    return SHARED_PORTS if target.core_version <= LAST_VERSION_WITH_SHARED_PORTS else ()
+def shared_ports(core_version: int) -> tuple[SharedPort, ...]:
+    """The shared ports of a NeuronCore."""
+    return SHARED_PORTS if core_version <= LAST_VERSION_WITH_SHARED_PORTS else ()
 
 
-def ports_used(target: Target, engine: Engine, memories: frozenset[Memory]) -> tuple[int, ...]:
-    """Indices into `shared_ports(target)` that an instruction of `engine` occupies."""
+@cache
+def ports_used(core_version: int, engine: Engine, memories: frozenset[Memory]) -> tuple[int, ...]:
+    """Indices into `shared_ports(core_version)` that an instruction of `engine` occupies."""
     return tuple(
         index
-        for index, port in enumerate(shared_ports(target))
+        for index, port in enumerate(shared_ports(core_version))
         if engine in port.engines and port.memory in memories
     )

@@ -7,10 +7,18 @@ what the loop then sees has static addresses only.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from axonc.backends.cost.intervals import CostModel
 from axonc.backends.cost.ports import ports_used
-from axonc.backends.isa.access_pattern import NO_REGISTER, Access, HbmAccess, TileAccess
+from axonc.backends.isa.access_pattern import (
+    NO_REGISTER,
+    Access,
+    Dims,
+    HbmAccess,
+    TileAccess,
+    span_elements,
+)
 from axonc.backends.isa.activation_functions import ACTIVATION_BY_NAME
 from axonc.backends.isa.effects import accesses_read, accesses_written
 from axonc.backends.isa.instruction import Instruction
@@ -45,10 +53,18 @@ class Prepared:
     table_set: str
 
 
+@lru_cache(maxsize=65536)
+def _span_bytes(dims: Dims, size: int) -> tuple[int, int]:
+    """[first, past-the-last) byte of a pattern of elements of `size` bytes, from its start."""
+    low, high = span_elements(dims)
+    return low * size, (high + 1) * size
+
+
 def region_of(access: TileAccess) -> Region:
-    first, end = access.byte_range()
-    start = access.start_partition
-    return (access.memory.value, start, start + access.num_partitions, first, end)
+    first, end = _span_bytes(access.dims, access.dtype.numpy.itemsize)
+    start, offset = access.start_partition, access.byte_offset
+    partitions_end = start + access.num_partitions
+    return (access.memory.value, start, partitions_end, offset + first, offset + end)
 
 
 def regions_overlap(a: Region, b: Region) -> bool:
@@ -94,7 +110,7 @@ class Preparer:
             latency_ns=cost.latency_ns,
             waits=waits,
             signal=instruction.signal,
-            ports=ports_used(self.target, engine, cost.memories),
+            ports=ports_used(self.target.core_version, engine, cost.memories),
             reads=reads,
             writes=() if cost.transfer else writes,
             table_set=_table_set(instruction),
@@ -126,11 +142,15 @@ class Preparer:
 def _on_chip_regions(
     instruction: Instruction,
 ) -> tuple[tuple[Region, ...], tuple[Region, ...]]:
+    """(read, written) regions. The tensor engine reads SBUF and writes PSUM: it never reads what it
+    has just written (accumulation is in PSUM itself), so nothing is kept for it."""
+    if instruction.engine is Engine.TENSOR:
+        return (), ()
     reads = accesses_read(instruction)
     writes = accesses_written(instruction)
     return (
-        tuple(region_of(a) for a in reads if isinstance(a, TileAccess)),
-        tuple(region_of(a) for a in writes if isinstance(a, TileAccess)),
+        tuple([region_of(a) for a in reads if isinstance(a, TileAccess)]),
+        tuple([region_of(a) for a in writes if isinstance(a, TileAccess)]),
     )
 
 

@@ -99,7 +99,7 @@ class Simulation:
         self._heap: list[tuple[float, int, int, object]] = []
         self._sequence = 0
         self._waiting: dict[int, list[EngineRun]] = {}
-        self._port_owner: list[EngineRun | None] = [None] * len(shared_ports(target))
+        self._port_owner: list[EngineRun | None] = [None] * len(shared_ports(target.core_version))
         self._port_free_ns = [0.0] * len(self._port_owner)
         self._dma_event_ns = NEVER
         self.engines = [
