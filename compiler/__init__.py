@@ -1,3 +1,62 @@
-"""axonc: an open compiler for NeuronCores that needs no NeuronCore."""
+"""axonc: an open compiler for NeuronCores that needs no NeuronCore.
+
+    executable = axonc.compile(jax.jit(f).lower(x), target="inf2")
+    (y,) = executable.run(x)
+    print(executable.profile().summary())
+
+Names are loaded when first used, so that `import axonc` is fast.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from axonc.api import check as check
+    from axonc.api import compile as compile
+    from axonc.api import load as load
+    from axonc.diagnostics import AxoncError as AxoncError
+    from axonc.diagnostics import CapacityError as CapacityError
+    from axonc.diagnostics import CompileError as CompileError
+    from axonc.diagnostics import ExecutionError as ExecutionError
+    from axonc.diagnostics import InternalError as InternalError
+    from axonc.diagnostics import ProgramFormatError as ProgramFormatError
+    from axonc.diagnostics import UnsupportedOpError as UnsupportedOpError
+    from axonc.diagnostics import UsageError as UsageError
+    from axonc.diagnostics import VerifyError as VerifyError
+    from axonc.executable import Executable as Executable
+    from axonc.profile import Profile as Profile
+
+_HOMES = {
+    "compile": "api",
+    "load": "api",
+    "check": "api",
+    "Executable": "executable",
+    "Profile": "profile",
+    "AxoncError": "diagnostics",
+    "CapacityError": "diagnostics",
+    "CompileError": "diagnostics",
+    "ExecutionError": "diagnostics",
+    "InternalError": "diagnostics",
+    "ProgramFormatError": "diagnostics",
+    "UnsupportedOpError": "diagnostics",
+    "UsageError": "diagnostics",
+    "VerifyError": "diagnostics",
+}
+
+__all__ = ["__version__", *_HOMES]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'axonc' has no attribute '{name}'")
+    value = getattr(importlib.import_module(f"axonc.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

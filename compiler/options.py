@@ -23,6 +23,7 @@ class CompileOptions:
     """target: name in `backends/targets`. auto_cast: which FP32 operations compute in
     auto_cast_type: none, those of the tensor engine, or all. cores: NeuronCores to compile for.
     optlevel, model_type: accepted; one strategy serves all of their values today.
+    allow_lossy_integers: 64-bit integer arithmetic may wrap at 32 bits; else it is refused.
 
     Raises:
         UsageError: a value that does not exist; names the nearest that does.
@@ -34,6 +35,7 @@ class CompileOptions:
     optlevel: int = 2
     cores: int = 1
     model_type: str = "generic"
+    allow_lossy_integers: bool = False
 
     def __post_init__(self) -> None:
         _check_choice("target", self.target, tuple(TARGETS))

@@ -1,0 +1,97 @@
+"""The functions most users need: compile, load, check."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from axonc.executable import Executable
+from axonc.options import CompileOptions
+from axonc.progress import Observer
+from axonc.weights import WeightRef, open_weight_file
+
+if TYPE_CHECKING:
+    from axonc.passes.unsupported import Finding
+
+Weights = str | Path | Mapping[str, WeightRef | np.ndarray]
+
+
+def compile(
+    source: Any,
+    *,
+    target: str = "inf2",
+    auto_cast: str = "none",
+    auto_cast_type: str = "bf16",
+    cores: int = 1,
+    optlevel: int = 2,
+    model_type: str = "generic",
+    allow_lossy_integers: bool = False,
+    weights: Weights | None = None,
+    dump_ir: str | Path | None = None,
+    observer: Observer | None = None,
+) -> Executable:
+    """Compile a program for a NeuronCore.
+
+    source: StableHLO text, MLIR bytecode, a portable artifact or an HLO protobuf (`str`, `bytes`,
+        `Path`), an MLIR module, `jax.jit(f).lower(...)`, `jax.export.export(...)(...)`, or
+        `torch.export.export(...)`.
+    target: "inf2" or "trn1". auto_cast: "none", "matmult" or "all": which FP32 operations compute in
+        auto_cast_type ("bf16", "fp16", "tf32").
+    weights: a .safetensors, .npz or .npy file, or arrays by name: binds arguments of these names, which
+        then are no inputs any more.
+    allow_lossy_integers: let 64-bit integer arithmetic wrap at 32 bits instead of refusing it.
+    dump_ir: a folder for the IR after each pass. observer: told about progress.
+
+    Raises:
+        UsageError: a bad option, source type or weight. CompileError: a wrong program.
+        UnsupportedOpError: a right program the compiler cannot do; names every such op.
+        CapacityError: it does not fit; with the memory map.
+    """
+    from axonc.driver import compile_imported
+    from axonc.frontends import import_program
+
+    options = CompileOptions(
+        target=target,
+        auto_cast=auto_cast,
+        auto_cast_type=auto_cast_type,
+        optlevel=optlevel,
+        cores=cores,
+        model_type=model_type,
+        allow_lossy_integers=allow_lossy_integers,
+    )
+    imported = import_program(source, weights=weights_by_name(weights))
+    folder = None if dump_ir is None else Path(dump_ir)
+    return Executable(compile_imported(imported, options, observer=observer, dump_dir=folder))
+
+
+def load(path: str | Path) -> Executable:
+    """Read a program file that `Executable.save` or `axonc compile` wrote.
+
+    Raises:
+        ProgramFormatError: damaged, foreign, or made by a version with another format.
+        UsageError: it, or a weight file it refers to, is missing or has changed.
+    """
+    from axonc.package import read_program
+
+    return Executable(read_program(path))
+
+
+def check(source: Any) -> list[Finding]:
+    """Everything in a program that cannot be compiled: every op, dtype and attribute in one go; an
+    empty list when there is nothing. Takes what `compile` takes.
+
+    Raises:
+        UsageError, CompileError: the source cannot be read at all.
+    """
+    from axonc.driver import find_unsupported_ops
+    from axonc.frontends import import_program
+
+    return find_unsupported_ops(import_program(source))
+
+
+def weights_by_name(weights: Weights | None) -> Mapping[str, WeightRef | np.ndarray] | None:
+    """A weight file's tensors by name; mappings as they are."""
+    return open_weight_file(weights) if isinstance(weights, str | Path) else weights

@@ -1,0 +1,54 @@
+"""What the compiler hands out: the machine's program, and what a host must know to call it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from axonc.backends.program import HbmTensor, Program, TensorKind
+from axonc.options import CompileOptions
+from axonc.weights import WeightRef, tensor_spelling
+
+
+@dataclass(frozen=True)
+class HostTensor:
+    """An input or a result as the host passes it. dtype: MLIR spelling ("f32", "i64", "i1")."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {tensor_spelling(self.shape, self.dtype)}"
+
+
+@dataclass(frozen=True)
+class StageRecord:
+    """One stage or pass of a compile. ir_hash: of the IR it left, sha256 in hex; empty when nobody asked
+    for hashes. seconds is not part of a saved program: it differs from compile to compile."""
+
+    name: str
+    ir_hash: str = ""
+    seconds: float = field(default=0.0, compare=False)
+
+
+@dataclass(frozen=True)
+class CompiledProgram:
+    """inputs, results: in the order of the source's arguments (weights left out) and results; the i-th
+    is the i-th INPUT or OUTPUT tensor of `program`. weights: by the argument name that WEIGHT tensors
+    name as their source. source_hash: sha256 of the imported StableHLO, in hex. casts: lines of the
+    auto-cast report.
+    """
+
+    program: Program
+    inputs: tuple[HostTensor, ...]
+    results: tuple[HostTensor, ...]
+    weights: Mapping[str, WeightRef]
+    options: CompileOptions
+    source_hash: str = ""
+    stages: tuple[StageRecord, ...] = ()
+    casts: tuple[str, ...] = ()
+
+    def tensors(self, kind: TensorKind) -> tuple[HbmTensor, ...]:
+        """The device-memory tensors of one kind, in order."""
+        return tuple(t for t in self.program.tensors if t.kind is kind)

@@ -1,0 +1,240 @@
+"""The file of a compiled program, `docs/reference/program-file.md`: a zip archive of
+
+    manifest.json            target, inputs, results, tensors, weight references, options, hashes
+    streams/<engine>.bin     encoded instructions
+    locations.json           [name, file, line, column] of every source location
+    locations/<engine>.bin   per instruction: index into locations.json, int32 little-endian
+    constants.bin            bytes of the program's own constants
+    weights.bin              bytes of weights that no file holds (or --embed-weights)
+
+Weights of files stay where they are and are named by path and key: relative to the program file when
+they lie in its folder or below, else absolute. The same program gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from axonc.archive import Archive, write_archive, written_whole
+from axonc.backends.program import Program
+from axonc.backends.targets.target import Engine
+from axonc.compiled_program import CompiledProgram
+from axonc.diagnostics import ProgramFormatError, SourceLocation, UsageError, nearest
+from axonc.manifest import Json, ManifestReader, manifest_text, read_manifest
+from axonc.options import CompileOptions
+from axonc.weights import (
+    NUMPY_OF_MLIR,
+    FileRegion,
+    HeldArray,
+    WeightRef,
+    ZipMember,
+    open_weight_file,
+)
+
+MANIFEST, LOCATIONS, CONSTANTS, WEIGHTS = (
+    "manifest.json", "locations.json", "constants.bin", "weights.bin"
+)  # fmt: skip
+_INDEX_DTYPE = np.dtype("<i4")
+_ALIGNMENT = 64  # of constants and weights inside their member
+
+
+def write_program(compiled: CompiledProgram, path: str | Path, *, embed_weights: bool = False) -> None:
+    """Write the program file; it appears whole or not at all.
+
+    Raises:
+        UsageError: the file cannot be written, or a weight file cannot be read.
+    """
+    path = Path(path)
+    embedded = _embedded(compiled, embed_weights)
+    references = _weight_references(compiled, embedded, path)
+    offsets = _constant_offsets(compiled.program)
+    with written_whole(path) as file:
+        write_archive(file, _members(compiled, manifest_text(compiled, offsets, references), embedded))
+
+
+def read_program(path: str | Path) -> CompiledProgram:
+    """Read a program file. Weights of files are found and checked; their bytes are not read.
+
+    Raises:
+        ProgramFormatError: damaged, foreign, or of another format version.
+        UsageError: no such file, or a weight file it refers to is gone or has changed.
+    """
+    archive = Archive(Path(path))
+    facts = read_manifest(archive.read(MANIFEST), where=str(path))
+    with ManifestReader(facts, str(path)) as reader:
+        return CompiledProgram(
+            program=_read_streams(archive, reader),
+            inputs=reader.host_tensors("inputs"),
+            results=reader.host_tensors("results"),
+            weights=_read_weights(archive, facts["weights"]),
+            options=CompileOptions(**facts["options"]),
+            source_hash=str(facts["source_sha256"]),
+            stages=reader.stages(),
+            casts=reader.texts("casts"),
+        )
+
+
+# ---- members ---------------------------------------------------------------------------------------
+
+
+def _members(
+    compiled: CompiledProgram, manifest: str, embedded: dict[str, int]
+) -> Iterator[tuple[str, Iterator[bytes]]]:
+    program = compiled.program
+    yield MANIFEST, iter([manifest.encode()])
+    for engine, data in program.streams.items():
+        yield f"streams/{engine.value}.bin", iter([data])
+    yield LOCATIONS, iter([_locations_text(program).encode()])
+    for engine, indices in program.instruction_locations.items():
+        data = np.ascontiguousarray(indices, _INDEX_DTYPE).tobytes()
+        yield f"locations/{engine.value}.bin", iter([data])
+    yield CONSTANTS, _aligned(t.data for t in program.tensors if t.data is not None)
+    if embedded:
+        yield WEIGHTS, _aligned(_weight_bytes(compiled.weights[name]) for name in embedded)
+
+
+def _aligned(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """The pieces, each padded so that the next begins at a multiple of the alignment."""
+    for piece in pieces:
+        yield piece
+        yield bytes(-len(piece) % _ALIGNMENT)
+
+
+def _weight_bytes(weight: WeightRef) -> bytes:
+    return np.ascontiguousarray(weight.load()).tobytes()
+
+
+def _locations_text(program: Program) -> str:
+    rows = [[where.name, where.file, where.line, where.column] for where in program.locations]
+    return json.dumps(rows, indent=0) + "\n"
+
+
+def _constant_offsets(program: Program) -> dict[str, int]:
+    sizes = {t.name: len(t.data) for t in program.tensors if t.data is not None}
+    return _offsets(sizes)
+
+
+def _offsets(sizes: dict[str, int]) -> dict[str, int]:
+    """Where each piece begins, as `_aligned` lays them out."""
+    offsets, position = {}, 0
+    for name, size in sizes.items():
+        offsets[name] = position
+        position += size + -size % _ALIGNMENT
+    return offsets
+
+
+def _read_streams(archive: Archive, reader: ManifestReader) -> Program:
+    engines = [Engine(name) for name in reader.facts["engines"]]
+    constants = archive.read(CONSTANTS)
+    return Program(
+        target=str(reader.facts["target"]),
+        streams={e: archive.read(f"streams/{e.value}.bin") for e in engines},
+        tensors=reader.tensors(constants),
+        locations=_read_locations(archive),
+        instruction_locations=_read_indices(archive, engines),
+        sbuf_peak_bytes=int(reader.facts["sbuf_peak_bytes"]),
+        notes=reader.texts("notes"),
+    )
+
+
+def _read_locations(archive: Archive) -> tuple[SourceLocation, ...]:
+    rows = json.loads(archive.read(LOCATIONS))
+    return tuple(SourceLocation(str(n), str(f), int(ln), int(c)) for n, f, ln, c in rows)
+
+
+def _read_indices(archive: Archive, engines: list[Engine]) -> dict[Engine, np.ndarray]:
+    found: dict[Engine, np.ndarray] = {}
+    for engine in engines:
+        name = f"locations/{engine.value}.bin"
+        if name in archive:
+            found[engine] = np.frombuffer(archive.read(name), _INDEX_DTYPE)
+    return found
+
+
+# ---- weights ---------------------------------------------------------------------------------------
+
+
+def _embedded(compiled: CompiledProgram, everything: bool) -> dict[str, int]:
+    """Offset in weights.bin of the weights that travel in the program file, by argument name."""
+    used = {t.source for t in compiled.program.tensors}
+    held = {
+        name: weight.size_bytes
+        for name, weight in compiled.weights.items()
+        if name in used and (everything or isinstance(weight.storage, HeldArray))
+    }
+    return _offsets(held)
+
+
+def _weight_references(
+    compiled: CompiledProgram, embedded: dict[str, int], path: Path
+) -> dict[str, Json]:
+    used = {t.source for t in compiled.program.tensors}
+    references: dict[str, Json] = {}
+    for name, weight in compiled.weights.items():
+        if name not in used:
+            continue
+        facts: Json = {"shape": list(weight.shape), "dtype": weight.dtype}
+        if name in embedded:
+            references[name] = facts | {"offset": embedded[name]}
+        elif isinstance(weight.storage, FileRegion | ZipMember):
+            file = _reference_to(weight.storage.path, path)
+            references[name] = facts | {"file": file, "key": weight.storage.key}
+    return references
+
+
+def _reference_to(weight_file: Path, program_file: Path) -> str:
+    """Relative (with forward slashes) when the program file can be moved along with it."""
+    absolute, folder = weight_file.resolve(), program_file.resolve().parent
+    if absolute.is_relative_to(folder):
+        return absolute.relative_to(folder).as_posix()
+    return os.fspath(absolute)
+
+
+def _read_weights(archive: Archive, references: dict[str, Any]) -> dict[str, WeightRef]:
+    opened: dict[str, dict[str, WeightRef]] = {}
+    embedded_at = _verified_weights(archive) if WEIGHTS in archive else -1
+    found: dict[str, WeightRef] = {}
+    for name, facts in references.items():
+        shape, dtype = tuple(int(n) for n in facts["shape"]), str(facts["dtype"])
+        if "offset" in facts:
+            found[name] = _embedded_weight(archive, name, shape, dtype, embedded_at, facts["offset"])
+        else:
+            file = str(facts["file"])
+            if file not in opened:
+                opened[file] = open_weight_file(archive.path.resolve().parent / file)
+            found[name] = _file_weight(opened[file], file, str(facts["key"]), shape, dtype)
+    return found
+
+
+def _verified_weights(archive: Archive) -> int:
+    archive.verify(WEIGHTS)
+    return archive.data_offset(WEIGHTS)
+
+
+def _embedded_weight(
+    archive: Archive, name: str, shape: tuple[int, ...], dtype: str, base: int, offset: int
+) -> WeightRef:
+    weight = WeightRef(shape, dtype, FileRegion(archive.path, name, base + int(offset)))
+    if base < 0 or dtype not in NUMPY_OF_MLIR:
+        raise ProgramFormatError(f"{archive.path}: the bytes of weight '{name}' are missing")
+    return weight
+
+
+def _file_weight(
+    tensors: dict[str, WeightRef], file: str, key: str, shape: tuple[int, ...], dtype: str
+) -> WeightRef:
+    if key not in tensors:
+        raise UsageError(f"{file}: tensor '{key}' is gone", hint=nearest(key, tensors))
+    weight = tensors[key]
+    if (weight.shape, weight.dtype) != (shape, dtype):
+        raise UsageError(
+            f"{weight.describe()} has changed: the program was compiled for {dtype}{list(shape)}",
+            hint="compile again, or bring the old weight file back",
+        )
+    return weight
