@@ -23,7 +23,9 @@ After:
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterable
+import heapq
+import itertools
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from axonc.backends.isa.access_pattern import Memory
@@ -69,42 +71,50 @@ class Arena:
         self.next_fit = next_fit
         self.peak = 0
         self._cursor = base
-        self._live: list[tuple[int, int, int, Buffer]] = []  # (low, high, last op, buffer)
+        self._lows: list[int] = []
+        self._live: list[tuple[int, int, Buffer]] = []  # (low, high, buffer), ascending
+        self._ends: list[tuple[int, int]] = []  # heap of (last op, low)
 
     def place(self, buffer: Buffer, first: int, last: int) -> int | None:
-        """An address for a buffer alive in [first, last], or None."""
-        self._live = [item for item in self._live if item[2] >= first]
+        """An address for a buffer alive in [first, last], or None. Calls by ascending `first`."""
+        self._retire(first)
         size = -(-buffer.partition_bytes // self.alignment) * self.alignment
-        gaps = self._gaps()
-        address = self._fit(gaps, size)
+        address = self._fit(size)
         if address is None:
             return None
-        bisect.insort(self._live, (address, address + size, last, buffer), key=lambda i: i[0])
+        position = bisect.bisect(self._lows, address)
+        self._lows.insert(position, address)
+        self._live.insert(position, (address, address + size, buffer))
+        heapq.heappush(self._ends, (last, address))
         self._cursor = address + size
         self.peak = max(self.peak, address + size - self.base)
         return address
 
-    def _fit(self, gaps: list[tuple[int, int]], size: int) -> int | None:
-        start = self._cursor if self.next_fit else self.base
-        for low, high in gaps:
-            if max(low, start) + size <= high:
-                return max(low, start)
-        for low, high in gaps:
-            if low + size <= high:
-                return low
+    def _retire(self, first: int) -> None:
+        """Forget the buffers whose last use is before operation `first`."""
+        while self._ends and self._ends[0][0] < first:
+            position = bisect.bisect_left(self._lows, heapq.heappop(self._ends)[1])
+            del self._lows[position], self._live[position]
+
+    def _fit(self, size: int) -> int | None:
+        for start in (self._cursor, self.base) if self.next_fit else (self.base,):
+            for low, high in self._gaps(start):
+                if low + size <= high:
+                    return low
         return None
 
-    def _gaps(self) -> list[tuple[int, int]]:
-        gaps, position = [], self.base
-        for low, high, _, _ in self._live:
+    def _gaps(self, start: int) -> Iterator[tuple[int, int]]:
+        """The free ranges from `start` on."""
+        index = bisect.bisect(self._lows, start)
+        position = max(start, self._live[index - 1][1]) if index else start
+        for low, high, _ in itertools.islice(self._live, index, None):
             if low > position:
-                gaps.append((position, low))
-            position = max(position, high)
-        gaps.append((position, self.base + self.size))
-        return gaps
+                yield position, low
+            position = high
+        yield position, self.base + self.size
 
     def live(self) -> list[Buffer]:
-        return [buffer for _, _, _, buffer in self._live]
+        return [buffer for _, _, buffer in self._live]
 
 
 @dataclass
@@ -141,7 +151,9 @@ def _place_sbuf(program: TileProgram, lives: list[Lifetime], plan: MemoryPlan) -
         program, Arena(base, total - base, ALIGNMENT, next_fit=False), by_pool[Pool.WORK]
     )
     spare = total - base - tight.peak
-    work_size = tight.peak + (spare // 4 // ALIGNMENT * ALIGNMENT)
+    if by_pool[Pool.STREAM]:
+        spare = spare // 4 // ALIGNMENT * ALIGNMENT
+    work_size = tight.peak + spare
     _place_loosely(program, base, work_size, by_pool[Pool.WORK], tight.peak)
     ring_base = base + work_size
     ring = Arena(ring_base, total - ring_base, ALIGNMENT, next_fit=True)

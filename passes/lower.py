@@ -51,6 +51,7 @@ class _Lowering:
         self.streams: Streams = {engine: [] for engine in ENGINES}
         self.counters: list[_Counter | None] = [None] * len(program.ops)
         self.clocks: dict[int, list[int]] = {}
+        self.counted: list[list[int]] = [[] for _ in range(self.semaphores)]
         self.engine_clocks = {engine: [0] * self.semaphores for engine in ENGINES}
         self._scale = [1] * len(ENGINES) + [self.target.dma.semaphore_increment] * (
             self.target.dma.queues
@@ -67,12 +68,11 @@ class _Lowering:
 
     def _count(self) -> None:
         """The semaphore and count of every operation, from the per-engine orders."""
-        totals = [0] * self.semaphores
         for engine in ENGINES:
             for number in self.plan.order[engine]:
                 semaphore = semaphore_of(self.program.ops[number])
-                totals[semaphore] += 1
-                self.counters[number] = _Counter(semaphore, totals[semaphore])
+                self.counted[semaphore].append(number)
+                self.counters[number] = _Counter(semaphore, len(self.counted[semaphore]))
 
     def _issue_order(self) -> list[int]:
         """All nodes, predecessors and same-engine neighbours first."""
@@ -139,10 +139,23 @@ class _Lowering:
         return [(s, count) for s, count in enumerate(self.clocks[node]) if count]
 
     def _strongest(self, waits: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        """One wait per semaphore, without those that another of them implies."""
         highest: dict[int, int] = {}
         for semaphore, count in waits:
             highest[semaphore] = max(highest.get(semaphore, 0), count)
-        return sorted(highest.items())
+        return [
+            (semaphore, count)
+            for semaphore, count in sorted(highest.items())
+            if not any(
+                self._clock_at(other, reached)[semaphore] >= count
+                for other, reached in highest.items()
+                if other != semaphore
+            )
+        ]
+
+    def _clock_at(self, semaphore: int, count: int) -> list[int]:
+        """What is known to be done once `semaphore` has counted to `count`."""
+        return self.clocks[self.counted[semaphore][count - 1]]
 
     def _append(self, op: TileOp, waits: list[tuple[int, int]], counter: _Counter) -> None:
         stream = self.streams[op.form.engine]
