@@ -65,6 +65,8 @@ from axonc.dialects.ntile_types import (
     Ntile,
     spec_of,
 )
+from axonc.dialects.ntile_types import DEFAULT_TARGET as DEFAULT_TARGET
+from axonc.dialects.ntile_types import ISSUE as ISSUE
 from axonc.dialects.ntile_types import PackingAttr as PackingAttr
 from axonc.dialects.ntile_types import ViewAttr as ViewAttr
 from axonc.passes.tile_program import Form, Step, TileProgram, View
@@ -165,8 +167,7 @@ class Effects(ir.MemoryEffectsOpInterface):
     """Which buffers an instruction reads and writes, by the roles of its operands.
 
     What it does to the machine besides (the tensor engine's weights, registers, semaphores) is an
-    effect on no buffer: without one, a LoadStationary would look dead. An op that does not name its
-    operands has no effects yet: the verifier says why.
+    effect on no buffer: without one, a LoadStationary would look dead.
     """
 
     @staticmethod
@@ -177,7 +178,7 @@ class Effects(ir.MemoryEffectsOpInterface):
             given = given_operands(op, spec)
             reads_dst = _reads_destination(op, spec)
         except MALFORMED:
-            effects.append(ir.MemoryEffect.Write)
+            effects.append(ir.MemoryEffect.Write)  # what the verifier rejects is not removed
             return
         for target, index in zip(op.op_operands, given, strict=True):
             operand = spec.operands[index]

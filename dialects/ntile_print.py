@@ -143,6 +143,8 @@ class _Printer:
         self.values = _value_names(program.buffers)
         self.types = {buffer: type_alias(buffer) for buffer in program.buffers}
         self.issue = {op: n for ops in order.values() for n, op in enumerate(ops)}
+        used = dict.fromkeys([0, *(op.location for op in program.ops)])
+        self.places = {location: number for number, location in enumerate(used)}
 
     def lines(self) -> Iterator[str]:
         yield from self._aliases()
@@ -161,11 +163,12 @@ class _Printer:
         for alias, text in sorted(types.items()):
             yield f"{alias} = {text}\n"
         if self.locations:
-            for number, source in enumerate(self.program.locations):
+            for location, number in self.places.items():
+                source = self.program.locations[location]
                 yield f"#loc{number} = loc({location_text(source)})\n"
 
     def _place(self, location: int) -> str:
-        return f" loc(#loc{location})\n" if self.locations else "\n"
+        return f" loc(#loc{self.places[location]})\n" if self.locations else "\n"
 
     def _buffer(self, buffer: Buffer) -> str:
         attributes = [f"name = {string(buffer.name)}"]
