@@ -32,11 +32,15 @@ from axonc.passes.tile_elementwise import emit_expression
 from axonc.passes.tile_move import compact, mergeable, new_storage
 from axonc.passes.tile_program import View
 from axonc.passes.tile_values import Values
-from axonc.passes.weight_stream import MAX_BLOCK_BYTES, WeightStream, stream_weight
+from axonc.passes.weight_stream import MAX_BLOCK_BYTES, SliceStream, Stream, stream_weight
 
 GROUP_BANKS = 4
 """PSUM banks one group of results may fill: half of them, so that the next group can start while
 this one is evicted."""
+
+
+RESIDENT_BYTES = 4 * 1024
+"""Bytes per partition up to which a program input is loaded whole."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +113,7 @@ class Operand:
     partitions: int
     batch_rows: bool
     storage: Storage | None = None
-    stream: WeightStream | None = None
+    stream: Stream | None = None
 
     def tile(self, batch: tuple[int, ...], start: int, rows: int, first: int, count: int) -> View:
         """[rows of the contraction from `start`, free elements first ... first + count)."""
@@ -188,11 +192,8 @@ class DotTiler:
         value = self.op.operands[number]
         dtype = machine_dtype(value.type)
         operand = Operand(side, self.target.partitions, self.batch_rows)
-        source = self._weight_source(value)
-        if source is not None and self._streams(side, number, dtype):
-            operand.stream = stream_weight(
-                self.builder, source, side.contract, side.free, dtype, self._limit(number, dtype)
-            )
+        operand.stream = self._stream(number, value, dtype)
+        if operand.stream is not None:
             return operand
         storage = self.values.get(value, side.rows(self.batch_rows), dtype)
         operand.storage = (
@@ -200,14 +201,28 @@ class DotTiler:
         )
         return operand
 
-    def _weight_source(self, value: ir.Value) -> Storage | None:
-        """The device storage of a weight (or of a cast or relabelling of one) without batch
-        dims."""
-        source = self.values.source(value)
-        if source is None or self.geometry.batch_count > 1:
+    def _stream(self, number: int, value: ir.Value, dtype: DType) -> Stream | None:
+        """A stream for a matrix in device memory; None for what is, or should be, in SBUF."""
+        side = self.geometry.sides[number]
+        source = None if self.geometry.batch_count > 1 else self.values.source(value)
+        if source is None or not self._streams(side, number, dtype):
             return None
-        tensor = source.buffer.tensor
-        return source if tensor is not None and tensor.kind is TensorKind.WEIGHT else None
+        limit = self._block_width(number, dtype)
+        kind = source.buffer.tensor.kind if source.buffer.tensor is not None else None
+        if kind is TensorKind.WEIGHT:
+            return stream_weight(self.builder, source, side.contract, side.free, dtype, limit)
+        free = [d for d in side.free if side.shape[d] > 1]
+        row_tiles = -(-self.geometry.depth // self.target.partitions)
+        whole = row_tiles * side.count(side.free) * dtype.size_bytes
+        if kind is not TensorKind.INPUT or len(free) != 1 or whole <= RESIDENT_BYTES:
+            return None
+        return SliceStream(self.builder, source, side.rows(False), free[0], limit, dtype)
+
+    def _block_width(self, number: int, dtype: DType) -> int:
+        limit = self._limit(number, dtype)
+        if number == self.stationary:
+            return limit
+        return self._chunks_of(self.geometry.sides[number], limit)[0].count
 
     def _limit(self, number: int, dtype: DType) -> int:
         """Columns per block: what fits a PSUM bank and MAX_BLOCK_BYTES, in whole PE tiles."""
@@ -235,12 +250,12 @@ class DotTiler:
     def _banks(self) -> Iterator[Bank]:
         still, moving = self.sides[self.stationary], self.sides[1 - self.stationary]
         stream = moving.stream
-        limit = stream.packing.column_block if stream is not None else self.bank_columns
+        limit = stream.column_block if stream is not None else self.bank_columns
         pieces = self._chunks_of(self.moving, limit)
         tiles = self._stationary_tiles()
         for batch in self._batch_runs(pieces, tiles):
             if still.stream is not None:
-                width = still.stream.packing.column_block
+                width = still.stream.column_block
                 for number, first in enumerate(range(0, tiles[-1][0] + 1, width)):
                     block = [tile for tile in tiles if first <= tile[0] < first + width]
                     for piece in pieces:

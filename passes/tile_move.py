@@ -19,7 +19,7 @@ from axonc.passes.tensor_storage import (
     normalised,
 )
 from axonc.passes.tile_elementwise import MAX_DIMS, MAX_TILE_ELEMENTS, nest_tiles
-from axonc.passes.tile_program import View
+from axonc.passes.tile_program import Pool, View
 
 MAX_DMA_TILE_DIMS = 4
 """Free dims of the on-chip side of a transfer (hardware.md 1.4: up to 4)."""
@@ -132,6 +132,28 @@ def wants_transpose(source: Storage, rows: PartitionDims) -> PartitionDims | Non
     other = tuple(d for d, n in enumerate(source.shape) if n > 1 and d not in rows)
     too_small = size * source.dtype.size_bytes < MIN_ROW_BYTES or not other
     return None if too_small else other
+
+
+def fetch(
+    builder: KernelBuilder,
+    source: Storage,
+    rows: PartitionDims,
+    dtype: DType,
+    pool: Pool = Pool.WORK,
+) -> Storage:
+    """An SBUF storage of a device tensor; by way of a transpose where its rows are the fastest
+    dim."""
+    other = wants_transpose(source, rows)
+    if other is not None and source.dtype.is_float:
+        first = fetch(builder, source, other, dtype, pool)
+        if can_transpose(first, rows):
+            last = first.partition_dims
+            result = new_storage(builder, source.shape, dtype, rows, "transpose", last, pool)
+            transpose(builder, result, first)
+            return result
+    result = new_storage(builder, source.shape, dtype, rows, "load", (), pool)
+    load(builder, result, source)
+    return result
 
 
 # ---- transposes ----------------------------------------------------------------------------
@@ -287,6 +309,7 @@ def new_storage(
     rows: PartitionDims,
     name: str,
     last: PartitionDims = (),
+    pool: Pool = Pool.WORK,
 ) -> Storage:
     """A fresh SBUF storage: `rows` on partitions; the other dims behind the row tile, in order,
     with the dims in `last` innermost. Without rows it is replicated on all partitions."""
@@ -300,5 +323,5 @@ def new_storage(
     count = math.prod(shape[d] for d in rows)
     partitions = min(count, limit) if rows else limit
     tiles = -(-count // limit) if rows else 1
-    tile = builder.sbuf((partitions, tiles, per_tile), dtype, name)
+    tile = builder.sbuf((partitions, tiles, per_tile), dtype, name, pool)
     return Storage(tile.buffer, dtype, shape, rows, tuple(strides), per_tile)

@@ -13,7 +13,8 @@ from axonc.backends.isa.access_pattern import Dims, element_count
 from axonc.backends.numerics.dtypes import DType
 from axonc.backends.program import Packing
 from axonc.passes.kernel_builder import KernelBuilder
-from axonc.passes.tensor_storage import PartitionDims, Storage
+from axonc.passes.tensor_storage import Loop, PartitionDims, Storage
+from axonc.passes.tile_move import fetch
 from axonc.passes.tile_program import Pool, View
 
 MAX_BLOCK_BYTES = 32 * 1024
@@ -34,6 +35,10 @@ class WeightStream:
     packing: Packing
     dtype: DType
     _chunks: dict[tuple[int, int], View] = field(default_factory=dict)
+
+    @property
+    def column_block(self) -> int:
+        return self.packing.column_block
 
     @property
     def tiles_per_chunk(self) -> int:
@@ -63,6 +68,48 @@ class WeightStream:
     def forget(self) -> None:
         """Later visits load again (the chunks' buffers may be reused in between)."""
         self._chunks.clear()
+
+
+@dataclass
+class SliceStream:
+    """The matrix [rows, columns] of a device tensor that is not ours to pack (a program input): one
+    column block at a time is loaded in rows that device memory likes and, if need be,
+    transposed."""
+
+    builder: KernelBuilder
+    source: Storage
+    rows: PartitionDims
+    column_dim: int
+    column_block: int
+    dtype: DType
+    _blocks: dict[int, Storage] = field(default_factory=dict)
+
+    def block(self, row_tile: int, rows: int, column: int, count: int) -> View:
+        """As `WeightStream.block`."""
+        number, offset = divmod(column, self.column_block)
+        if number not in self._blocks:
+            self._blocks[number] = self._load(number * self.column_block)
+        storage = self._blocks[number]
+        partitions = self.builder.target.partitions
+        loop = Loop(self.column_dim, count, offset)
+        return storage.lane(row_tile * partitions, rows, (loop,), partitions).view((count,))
+
+    def _load(self, first: int) -> Storage:
+        shape = self.source.shape
+        low = [0] * len(shape)
+        high = list(shape)
+        low[self.column_dim] = first
+        high[self.column_dim] = min(first + self.column_block, shape[self.column_dim])
+        piece = self.source.sliced(tuple(low), tuple(high), (1,) * len(shape))
+        assert piece is not None, "device memory has no partition dims"
+        return fetch(self.builder, piece, self.rows, self.dtype, Pool.STREAM)
+
+    def forget(self) -> None:
+        """As `WeightStream.forget`."""
+        self._blocks.clear()
+
+
+Stream = WeightStream | SliceStream
 
 
 def stream_weight(
