@@ -4,7 +4,8 @@ Why: frameworks index with int64. Indices, masks and their plumbing never need m
 are narrowed exactly; arithmetic that could need more is refused, never narrowed silently.
 
 Precondition: StableHLO, inlined (`simplify`).
-Postcondition: no i64 / ui64 tensors; arguments that had such a type carry `neuron.host_dtype`.
+Postcondition: no i64 / ui64 tensors; arguments that had such a type carry `neuron.host_dtype`,
+as do results.
 
 Before:
     func.func @main(%i: tensor<4xi64>) -> tensor<4xi1> {
@@ -160,17 +161,22 @@ def _narrow_constant(op: ir.Operation) -> None:
 
 
 def _note_host_dtypes(function: ir.Operation) -> None:
-    """`neuron.host_dtype` on each 64-bit argument: the host passes it so, the runtime converts."""
-    arguments = list(function.regions[0].blocks[0].arguments)
-    present = function.attributes["arg_attrs"] if "arg_attrs" in function.attributes else None
-    known = [dict((a.name, a.attr) for a in d) for d in present] if present else [
-        {} for _ in arguments
-    ]
-    for attributes, argument in zip(known, arguments, strict=True):
-        if _narrowed(argument.type):
-            host = str(argument.type.element_type)
-            attributes["neuron.host_dtype"] = ir.StringAttr.get(host)
-    function.attributes["arg_attrs"] = ir.ArrayAttr.get([ir.DictAttr.get(d) for d in known])
+    """`neuron.host_dtype` on each 64-bit argument and result: the host passes it so, the runtime
+    converts."""
+    block = function.regions[0].blocks[0]
+    _note(function, "arg_attrs", list(block.arguments))
+    _note(function, "res_attrs", list(list(block.operations)[-1].operands))
+
+
+def _note(function: ir.Operation, which: str, values: list[ir.Value]) -> None:
+    present = function.attributes[which] if which in function.attributes else [()] * len(values)
+    dictionaries = [{a.name: a.attr for a in d} for d in present]
+    for attributes, value in zip(dictionaries, values, strict=True):
+        if _narrowed(value.type):
+            attributes["neuron.host_dtype"] = ir.StringAttr.get(str(value.type.element_type))
+    if any(dictionaries):
+        array = [ir.DictAttr.get(d) for d in dictionaries]
+        function.attributes[which] = ir.ArrayAttr.get(array)
 
 
 def _update_signature(function: ir.Operation) -> None:

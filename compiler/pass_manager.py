@@ -1,0 +1,421 @@
+"""Passes, their registry, textual pipelines, and the manager that runs, checks, times and dumps.
+
+A pass is a frozen dataclass in `passes/<name>.py`; its fields are its options. Pipelines mix our passes
+and upstream MLIR passes: `canonicalize,cse,func.func(cse),auto-cast{mode=all type=fp16}`. The manager
+knows nothing of MLIR modules: it works on a `State`, of which `ModuleState` is one kind.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib
+import pkgutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, TextIO
+
+import lark
+from torch_mlir import ir
+from torch_mlir.passmanager import PassManager as UpstreamManager
+
+import axonc.passes
+from axonc.diagnostics import AxoncError, InternalError, UsageError, nearest
+
+
+class State(Protocol):
+    """What a pipeline works on."""
+
+    def print(self) -> str:
+        """The whole state as text."""
+        ...
+
+    def verify(self) -> None:
+        """Raise when a rule of the level is broken."""
+        ...
+
+    def fingerprint(self) -> bytes:
+        """Equal before and after a pass exactly when the pass changed nothing."""
+        ...
+
+    def snapshot(self) -> Callable[[], str]:
+        """A cheap copy; calling it gives the text `print` would have given now."""
+        ...
+
+    def targets(self, anchor: str) -> list[Any]:
+        """The objects a pass with this anchor is applied to."""
+        ...
+
+
+@dataclass
+class ModuleState:
+    """An MLIR module under compilation."""
+
+    module: ir.Module
+
+    def print(self) -> str:
+        return self.module.operation.get_asm(enable_debug_info=False, assume_verified=True)
+
+    def verify(self) -> None:
+        """Raises MLIRError."""
+        self.module.operation.verify()
+
+    def _bytes(self) -> bytes:
+        sink = _Bytes()
+        self.module.operation.write_bytecode(sink)
+        return bytes(sink.data)
+
+    def fingerprint(self) -> bytes:
+        return hashlib.sha256(self._bytes()).digest()
+
+    def snapshot(self) -> Callable[[], str]:
+        copy = self.module.operation.clone()
+        return lambda: copy.get_asm(enable_debug_info=True, assume_verified=True)
+
+    def targets(self, anchor: str) -> list[ir.Operation]:
+        if anchor == "builtin.module":
+            return [self.module.operation]
+        found: list[ir.Operation] = []
+
+        def visit(op: ir.Operation) -> ir.WalkResult:
+            if op.name != anchor:
+                return ir.WalkResult.ADVANCE
+            found.append(op)
+            return ir.WalkResult.SKIP
+
+        self.module.operation.walk(visit, ir.WalkOrder.PRE_ORDER)
+        return found
+
+
+class _Bytes:
+    """A file to write bytecode into."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+
+    def write(self, piece: bytes) -> None:
+        self.data += piece
+
+
+# ---- passes ----------------------------------------------------------------------------------------------
+
+
+class Pass:
+    """Base of our passes: `@dataclass(frozen=True) class XPass(Pass, name="x", anchor="func.func")`."""
+
+    name: ClassVar[str]
+    anchor: ClassVar[str]
+
+    def __init_subclass__(cls, *, name: str, anchor: str = "builtin.module") -> None:
+        cls.name, cls.anchor = name, anchor
+        known = _REGISTRY.get(name)
+        if known and known.__module__ != cls.__module__:
+            raise ValueError(f"pass '{name}' of {cls.__module__} is already in {known.__module__}")
+        _REGISTRY[name] = cls
+
+    def apply(self, op: Any) -> bool:
+        """Change one anchor object; whether anything changed."""
+        raise NotImplementedError
+
+    def run_on(self, state: State) -> tuple[State, bool]:
+        """Apply to every anchor object. A pass that leads to the next level returns another state."""
+        changed = False
+        for target in state.targets(self.anchor):
+            if isinstance(target, ir.Operation):
+                with target.context, ir.Location.unknown():
+                    changed |= self.apply(target)
+            else:
+                changed |= self.apply(target)
+        return state, changed
+
+    @classmethod
+    def summary(cls) -> str:
+        """First line of the description."""
+        return (cls.__doc__ or "").strip().splitlines()[0]
+
+
+_REGISTRY: dict[str, type[Pass]] = {}
+
+
+@dataclass(frozen=True)
+class UpstreamPass(Pass, name="upstream"):
+    """MLIR's own passes, by a textual pipeline without its outermost `builtin.module(...)`."""
+
+    pipeline: str = ""
+
+    @property
+    def label(self) -> str:
+        return self.pipeline
+
+    def apply(self, op: ir.Operation) -> bool:
+        UpstreamManager.parse(f"builtin.module({self.pipeline})").run(op)
+        return False  # the manager compares fingerprints
+
+    def run_on(self, state: State) -> tuple[State, bool]:
+        before = state.fingerprint()
+        super().run_on(state)
+        return state, state.fingerprint() != before
+
+
+def pass_label(item: Pass) -> str:
+    """How a pass is named in dumps and messages."""
+    return getattr(item, "label", item.name)
+
+
+def find_pass(name: str) -> type[Pass] | None:
+    """The pass of this name, from `passes/<name with underscores>.py`; None when there is none."""
+    if name not in _REGISTRY and name.replace("-", "_") in _pass_modules():
+        importlib.import_module(f"axonc.passes.{name.replace('-', '_')}")
+    if name not in _REGISTRY and name.replace("-", "_") in _pass_modules():
+        all_passes()  # several passes may be declared in one file (passes/tile_state.py)
+    return _REGISTRY.get(name)
+
+
+@cache
+def _pass_modules() -> frozenset[str]:
+    return frozenset(m.name for m in pkgutil.iter_modules(axonc.passes.__path__))
+
+
+def all_passes() -> dict[str, type[Pass]]:
+    """Every pass by name."""
+    for name in sorted(_pass_modules()):
+        importlib.import_module(f"axonc.passes.{name}")
+    return {name: _REGISTRY[name] for name in sorted(_REGISTRY) if name != UpstreamPass.name}
+
+
+# ---- textual pipelines -----------------------------------------------------------------------------------
+
+_GRAMMAR = lark.Lark(
+    r"""
+    start: [item ("," item)*]
+    item: NAME [options] [nested]
+    options: "{" (NAME "=" VALUE ","?)* "}"
+    nested: "(" item ("," item)* ")"
+    NAME: /[A-Za-z_][\w.\-]*/
+    VALUE: /[^\s{},]+/
+    %ignore /\s+/
+    """,
+    parser="lalr",
+)
+
+
+def parse_pipeline(text: str) -> list[Pass]:
+    """The passes of a textual pipeline.
+
+    Raises:
+        UsageError: it does not parse; an unknown pass or option; a bad value.
+    """
+    try:
+        tree = _GRAMMAR.parse(text)
+    except lark.UnexpectedInput as error:
+        where = getattr(error, "column", -1)
+        raise UsageError(
+            f"pipeline '{text}' does not parse at column {where}",
+            hint="write it as name,name{option=value},func.func(name)",
+        ) from None
+    return [p for item in tree.children if item for p in _passes_of(item, ())]
+
+
+def _passes_of(item: lark.Tree, path: tuple[str, ...]) -> Iterator[Pass]:
+    name, options, nested = item.children
+    if nested is not None:
+        outer = path if str(name) == "builtin.module" else (*path, str(name))
+        for child in nested.children:
+            yield from _passes_of(child, outer)
+        return
+    words = [str(token) for token in options.children] if options is not None else []
+    pairs = dict(zip(words[::2], words[1::2], strict=True))
+    ours = find_pass(str(name))
+    yield configure(ours, pairs) if ours else _upstream(str(name), pairs, path)
+
+
+def configure(kind: type[Pass], options: dict[str, str]) -> Pass:
+    """A pass with options given as text, kebab-case or snake_case."""
+    fields = {f.name: f for f in dataclasses.fields(kind) if f.init}  # type: ignore[arg-type]
+    values: dict[str, Any] = {}
+    for key, text in options.items():
+        name = key.replace("-", "_")
+        if name not in fields:
+            known = ", ".join(fields) or "none"
+            raise UsageError(
+                f"pass '{kind.name}' has no option '{key}' (options: {known})",
+                hint=nearest(name, fields),
+            )
+        values[name] = _parsed(kind.name, key, text, str(fields[name].type))
+    return kind(**values)
+
+
+def _boolean(text: str) -> bool:
+    return {"true": True, "false": False}[text]
+
+
+_PARSERS: dict[str, Callable[[str], Any]] = {
+    "bool": _boolean, "int": int, "float": float, "str": str
+}  # fmt: skip
+
+
+def _parsed(pass_name: str, key: str, text: str, kind: str) -> Any:
+    try:
+        return _PARSERS[kind](text)
+    except (KeyError, ValueError):
+        raise UsageError(
+            f"option '{key}' of pass '{pass_name}' is a {kind}, got '{text}'"
+        ) from None
+
+
+def _upstream(name: str, options: dict[str, str], path: tuple[str, ...]) -> UpstreamPass:
+    text = name
+    if options:
+        text += "{" + " ".join(f"{k}={v}" for k, v in options.items()) + "}"
+    for anchor in reversed(path):
+        text = f"{anchor}({text})"
+    try:
+        UpstreamManager.parse(f"builtin.module({text})", ir.Context())
+    except (ValueError, ir.MLIRError):
+        known = [n.replace("_", "-") for n in _pass_modules()]
+        raise UsageError(f"no pass '{text}'", hint=nearest(name, known)) from None
+    return UpstreamPass(text)
+
+
+# ---- the manager -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ManagerOptions:
+    """dump_dir: numbered IR files go there. print_after: names, or ("all",). skip: passes not to run.
+
+    on_pass(name, index, total) is called before each pass. verify_each, check_claims: after each pass,
+    verify the state, and check that a pass which says it changed nothing did not.
+    """
+
+    dump_dir: Path | None = None
+    print_after: tuple[str, ...] = ()
+    skip: tuple[str, ...] = ()
+    time_passes: bool = False
+    verify_each: bool = True
+    check_claims: bool = True
+    on_pass: Callable[[str, int, int], None] | None = None
+    stream: TextIO = field(default_factory=lambda: sys.stderr)
+
+
+@dataclass(frozen=True)
+class PassTiming:
+    """What one pass took, with verification and dumps left out."""
+
+    name: str
+    seconds: float
+    changed: bool
+
+
+class PassManager:
+    """Runs passes in order. `timings` holds one entry per pass that ran."""
+
+    def __init__(self, passes: Sequence[Pass], options: ManagerOptions | None = None) -> None:
+        self.passes = tuple(passes)
+        self.options = options or ManagerOptions()
+        self.timings: list[PassTiming] = []
+        self._dumped = 0
+
+    def run(self, state: State) -> State:
+        """The state after all passes.
+
+        Raises:
+            AxoncError: as passes raise. InternalError: a pass crashed, broke a rule, or lied about having
+                changed nothing; names the pass and the file with the IR before it.
+        """
+        self._dump(state, "input")
+        for index, item in enumerate(self.passes):
+            if pass_label(item) in self.options.skip:
+                continue
+            if self.options.on_pass:
+                self.options.on_pass(pass_label(item), index, len(self.passes))
+            state = self._run_one(item, state)
+        if self.options.time_passes:
+            self._report_times()
+        return state
+
+    def _run_one(self, item: Pass, state: State) -> State:
+        before = state.snapshot()
+        mark = state.fingerprint() if self.options.check_claims else b""
+        start = time.perf_counter()
+        try:
+            after, changed = item.run_on(state)
+        except AxoncError as error:
+            _name_pass(error, item)
+            raise
+        except Exception as error:
+            raise self._internal(item, before, f"{type(error).__name__}: {error}") from error
+        self.timings.append(PassTiming(pass_label(item), time.perf_counter() - start, changed))
+        if not changed and after is state and mark and after.fingerprint() != mark:
+            raise self._internal(item, before, "it says it changed nothing, but it did")
+        if changed or after is not state:
+            self._after_change(item, after, before)
+        return after
+
+    def _after_change(self, item: Pass, state: State, before: Callable[[], str]) -> None:
+        if self.options.verify_each:
+            try:
+                state.verify()
+            except Exception as error:
+                raise self._internal(item, before, f"its result is not valid: {error}") from error
+        self._dump(state, pass_label(item))
+        if {"all", pass_label(item)} & set(self.options.print_after):
+            self.options.stream.write(f"// ---- after {pass_label(item)}\n{state.print()}\n")
+
+    def _internal(self, item: Pass, before: Callable[[], str], what: str) -> InternalError:
+        """An InternalError; the IR before the pass is on disk when it is raised."""
+        folder = self.options.dump_dir or Path(tempfile.mkdtemp(prefix="axonc-"))
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"before-{_file_name(pass_label(item))}.mlir"
+        path.write_text(before())
+        return InternalError(
+            f"pass failed: {what}",
+            pass_name=pass_label(item),
+            hint=f"the IR before the pass is in {path}; please report it. Repeat with: "
+            f"axonc opt {path} --pass-pipeline '{pipeline_text(item)}'",
+        )
+
+    def _dump(self, state: State, name: str) -> None:
+        if self.options.dump_dir is None:
+            return
+        self.options.dump_dir.mkdir(parents=True, exist_ok=True)
+        path = self.options.dump_dir / f"{self._dumped:03d}-{_file_name(name)}.mlir"
+        path.write_text(state.print())
+        self._dumped += 1
+
+    def _report_times(self) -> None:
+        for timing in self.timings:
+            note = "" if timing.changed else "  (unchanged)"
+            self.options.stream.write(f"{timing.seconds * 1e3:9.2f} ms  {timing.name}{note}\n")
+
+
+def pipeline_text(item: Pass) -> str:
+    """The pass as a textual pipeline says it."""
+    if isinstance(item, UpstreamPass):
+        return item.pipeline
+    options = " ".join(
+        f"{f.name.replace('_', '-')}={_option_text(getattr(item, f.name))}"
+        for f in dataclasses.fields(item)  # type: ignore[arg-type]
+        if f.init
+    )
+    return f"{item.name}{{{options}}}" if options else item.name
+
+
+def _option_text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _file_name(label: str) -> str:
+    return "".join(c if c.isalnum() or c in "-_." else "-" for c in label)[:60]
+
+
+def _name_pass(error: AxoncError, item: Pass) -> None:
+    """Say in the error which pass it came from, if nobody has."""
+    if not error.pass_name:
+        error.pass_name = pass_label(item)
+        error.args = (error.render(),)

@@ -1,0 +1,279 @@
+"""StableHLO operations that move, make or reduce data as neuron operations: part of
+`legalize-to-neuron`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from torch_mlir import ir
+
+from axonc.dialects import neuron_builder as build
+from axonc.dialects.attributes import integer, integer_array
+from axonc.dialects.stablehlo import dense_integers, dot_dimensions
+from axonc.passes.fold_constants import constant_array, fold, splat_of
+from axonc.passes.unsupported import Unsupported
+
+Legalizer = Callable[[ir.Operation], ir.Value]
+
+
+def constant(op: ir.Operation) -> ir.Value:
+    attribute = op.attributes["value"]
+    if str(attribute).startswith("dense_resource"):
+        raise Unsupported("constant in a resource blob", "pass it as an argument (a weight)")
+    return build.constant(attribute)
+
+
+def iota(op: ir.Operation) -> ir.Value:
+    dimension = ir.IntegerAttr(op.attributes["iota_dimension"]).value
+    return build.create("iota", (), op.results[0].type, {"dimension": integer(dimension)})
+
+
+def broadcast_in_dim(op: ir.Operation) -> ir.Value:
+    dims = dense_integers(op.attributes["broadcast_dimensions"])
+    return build.broadcast(op.operands[0], op.results[0].type.shape, dims)
+
+
+def reshape(op: ir.Operation) -> ir.Value:
+    return build.reshape(op.operands[0], op.results[0].type.shape)
+
+
+def transpose(op: ir.Operation) -> ir.Value:
+    return build.transpose(op.operands[0], dense_integers(op.attributes["permutation"]))
+
+
+def slice_(op: ir.Operation) -> ir.Value:
+    names = ("start_indices", "limit_indices", "strides")
+    return build.slice_(op.operands[0], *(dense_integers(op.attributes[n]) for n in names))
+
+
+def concatenate(op: ir.Operation) -> ir.Value:
+    axis = ir.IntegerAttr(op.attributes["dimension"]).value
+    present = [v for v in op.operands if v.type.shape[axis]]
+    return build.concatenate(present or list(op.operands)[:1], axis)
+
+
+def reverse(op: ir.Operation) -> ir.Value:
+    dims = integer_array(dense_integers(op.attributes["dimensions"]))
+    return build.create("reverse", (op.operands[0],), op.results[0].type, {"dims": dims})
+
+
+def pad(op: ir.Operation) -> ir.Value:
+    """Negative padding cuts elements off: a slice after the positive part."""
+    names = ("edge_padding_low", "edge_padding_high", "interior_padding")
+    low, high, interior = (dense_integers(op.attributes[n]) for n in names)
+    operand, value = op.operands
+    padded = _pad(operand, value, [max(p, 0) for p in low], [max(p, 0) for p in high], interior)
+    start = [max(-p, 0) for p in low]
+    limit = [s - max(-p, 0) for s, p in zip(padded.type.shape, high, strict=True)]
+    if not any(start) and limit == list(padded.type.shape):
+        return padded
+    return build.slice_(padded, start, limit)
+
+
+def _pad(
+    operand: ir.Value,
+    value: ir.Value,
+    low: Sequence[int],
+    high: Sequence[int],
+    interior: Sequence[int],
+) -> ir.Value:
+    if not any((*low, *high, *interior)):
+        return operand
+    sizes = [
+        a + size + max(size - 1, 0) * between + b
+        for a, b, between, size in zip(low, high, interior, operand.type.shape, strict=True)
+    ]
+    attributes = {
+        "low": integer_array(low), "high": integer_array(high), "interior": integer_array(interior)
+    }  # fmt: skip
+    kind = build.tensor(sizes, operand.type.element_type)
+    return build.create("pad", (operand, value), kind, attributes)
+
+
+def dynamic_slice(op: ir.Operation) -> ir.Value:
+    """With known indices a slice; with one computed index of a single row a gather of that row."""
+    operand, *indices = op.operands
+    sizes = dense_integers(op.attributes["slice_sizes"])
+    shape = operand.type.shape
+    starts = _known_starts(indices, shape, sizes)
+    if None not in starts:
+        known = [s for s in starts if s is not None]
+        return build.slice_(operand, known, [s + n for s, n in zip(known, sizes, strict=True)])
+    return _gathered_row(operand, indices, starts, sizes)
+
+
+def _known_starts(
+    indices: Sequence[ir.Value], shape: Sequence[int], sizes: Sequence[int]
+) -> list[int | None]:
+    """Start of each dim, clamped as StableHLO says; None where it is computed at run time."""
+    starts: list[int | None] = []
+    for index, total, size in zip(indices, shape, sizes, strict=True):
+        number = splat_of(index)
+        if total == size:
+            number = 0
+        starts.append(None if number is None else min(max(int(number), 0), total - size))
+    return starts
+
+
+def _gathered_row(
+    operand: ir.Value,
+    indices: Sequence[ir.Value],
+    starts: Sequence[int | None],
+    sizes: Sequence[int],
+) -> ir.Value:
+    unknown = [i for i, s in enumerate(starts) if s is None]
+    if len(unknown) != 1 or sizes[unknown[0]] != 1:
+        raise Unsupported(
+            "dynamic_slice at a computed index",
+            "make the indices constants, or slice one element of one dim",
+        )
+    axis = unknown[0]
+    rows, back = _axis_first(operand, axis)
+    row = build.gather_rows(rows, build.reshape(indices[axis], [1]))
+    picked = build.transpose(row, back)
+    start = [s or 0 for s in starts]
+    limit = [s + n for s, n in zip(start, sizes, strict=True)]
+    return picked if list(picked.type.shape) == list(sizes) else build.slice_(picked, start, limit)
+
+
+def _axis_first(value: ir.Value, axis: int) -> tuple[ir.Value, list[int]]:
+    """`value` with `axis` moved to the front, and the permutation that moves it back."""
+    order = [axis, *(i for i in range(value.type.rank) if i != axis)]
+    back = [order.index(i) for i in range(len(order))]
+    return build.transpose(value, order), back
+
+
+def dynamic_update_slice(op: ir.Operation) -> ir.Value:
+    """With known indices: the padded update where a padded mask says so."""
+    operand, update, *indices = op.operands
+    shape, sizes = operand.type.shape, update.type.shape
+    starts = _known_starts(indices, shape, sizes)
+    if None in starts:
+        raise Unsupported(
+            "dynamic_update_slice at a computed index", "make the indices constants"
+        )
+    low = [s or 0 for s in starts]
+    high = [n - s - m for n, s, m in zip(shape, low, sizes, strict=True)]
+    none = [0] * len(low)
+    boolean = ir.IntegerType.get_signless(1)
+    inside = build.splat_constant(1, build.tensor(sizes, boolean))
+    outside = build.splat_constant(0, build.tensor((), boolean))
+    zero = build.splat_constant(0, build.tensor((), operand.type.element_type))
+    mask = _pad(inside, outside, low, high, none)
+    placed = _pad(update, zero, low, high, none)
+    return build.create("select", (mask, placed, operand), operand.type)
+
+
+def dot_general(op: ir.Operation) -> ir.Value:
+    dims = dot_dimensions(op)
+    return build.dot(op.operands[0], op.operands[1], dims, op.results[0].type.element_type)
+
+
+def dot(op: ir.Operation) -> ir.Value:
+    """The old two-operand product: last dim of lhs with first dim of rhs."""
+    lhs, rhs = op.operands
+    dims = ((), (), (lhs.type.rank - 1,), (0,))
+    return build.dot(lhs, rhs, dims, op.results[0].type.element_type)
+
+
+def optimization_barrier(op: ir.Operation) -> ir.Value:
+    if len(op.operands) != 1:
+        raise Unsupported("optimization_barrier of several values", "use one barrier per value")
+    return op.operands[0]
+
+
+# ---- reductions ------------------------------------------------------------------------------------------
+
+_KINDS = {
+    "stablehlo.add": "sum",
+    "stablehlo.maximum": "max",
+    "stablehlo.minimum": "min",
+    "stablehlo.multiply": "product",
+    "stablehlo.and": "and",
+    "stablehlo.or": "or",
+}
+_BOOLEAN_KINDS = {"sum": "or", "max": "or", "min": "and", "product": "and"}
+_COMBINE = {
+    "sum": "add",
+    "max": "maximum",
+    "min": "minimum",
+    "product": "multiply",
+    "and": "and",
+    "or": "or",
+}
+"""The elementwise operation that brings an initial value into a reduction."""
+
+
+def reduce(op: ir.Operation) -> ir.Value:
+    kind = _reduction_kind(op)
+    operand, initial = op.operands
+    is_bool = str(operand.type.element_type) == "i1"
+    if is_bool:
+        kind = _BOOLEAN_KINDS.get(kind, kind)
+    dims = sorted(dense_integers(op.attributes["dimensions"]))
+    reduced = build.reduce(operand, kind, dims) if dims else operand
+    if _is_neutral(kind, initial):
+        return reduced
+    start = fold(build.broadcast(initial, reduced.type.shape, ()))
+    return build.create(_COMBINE[kind], (reduced, start), reduced.type)
+
+
+def _reduction_kind(op: ir.Operation) -> str:
+    if len(op.operands) != 2:
+        raise Unsupported(
+            "reduction of several tensors at once (argmax, argmin, variadic)",
+            "reduce one tensor with add, max, min, multiply, and, or",
+        )
+    block = op.regions[0].blocks[0]
+    body = [o.operation for o in block.operations]
+    arguments = set(block.arguments)
+    if len(body) != 2 or body[0].name not in _KINDS or set(body[0].operands) != arguments:
+        names = ", ".join(o.name for o in body[:-1])
+        raise Unsupported(
+            f"reduction by {names or 'nothing'}", f"reduce with one of {', '.join(_KINDS)}"
+        )
+    return _KINDS[body[0].name]
+
+
+def _is_neutral(kind: str, initial: ir.Value) -> bool:
+    """Whether the initial value changes nothing."""
+    array = constant_array(initial)
+    if array is None:
+        return False
+    number, name = array.reshape(-1)[0], str(initial.type.element_type)
+    if name == "i1":
+        return bool(number) == (kind == "and")
+    if kind in ("max", "min"):
+        return _is_extreme(number, kind == "max")
+    return bool(number == _NEUTRAL[kind])
+
+
+_NEUTRAL = {"sum": 0, "product": 1, "or": 0, "and": -1}
+
+
+def _is_extreme(number: object, smallest: bool) -> bool:
+    value = np.asarray(number)
+    if value.dtype.kind in "iu":
+        limits = np.iinfo(value.dtype)
+        return int(value) == (limits.min if smallest else limits.max)
+    return float(value) == (-np.inf if smallest else np.inf)
+
+
+MOVEMENT_LEGALIZERS: dict[str, Legalizer] = {
+    "constant": constant,
+    "iota": iota,
+    "broadcast_in_dim": broadcast_in_dim,
+    "reshape": reshape,
+    "transpose": transpose,
+    "slice": slice_,
+    "concatenate": concatenate,
+    "reverse": reverse,
+    "pad": pad,
+    "dynamic_slice": dynamic_slice,
+    "dynamic_update_slice": dynamic_update_slice,
+    "dot_general": dot_general,
+    "dot": dot,
+    "optimization_barrier": optimization_barrier,
+    "reduce": reduce,
+}

@@ -1,0 +1,173 @@
+"""Replace every StableHLO operation of `@main` by neuron operations.
+
+Why: from here on the compiler knows some sixty operations, each with a reference evaluator, instead of
+StableHLO's hundred with their attributes.
+
+Precondition: one function without calls (`simplify`), no 64-bit integers (`narrow-integers`).
+Postcondition: `@main` holds neuron operations and a return; no other function is left.
+
+Before:
+    %0 = stablehlo.broadcast_in_dim %b, dims = [1] : (tensor<8xf32>) -> tensor<4x8xf32>
+    %1 = stablehlo.add %x, %0 : tensor<4x8xf32>
+After:
+    %0 = "neuron.broadcast"(%b) {dims = [1]} : (tensor<8xf32>) -> tensor<4x8xf32>
+    %1 = "neuron.add"(%x, %0) : (tensor<4x8xf32>, tensor<4x8xf32>) -> tensor<4x8xf32>
+
+Constants are folded on the way (fold_constants.py). What has no neuron form is collected and reported in
+one UnsupportedOpError; `find_unsupported` returns the list without raising.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torch_mlir import ir
+
+from axonc.context import source_location
+from axonc.diagnostics import CompileError, nearest
+from axonc.dialects.neuron_table import ANY
+from axonc.pass_manager import Pass
+from axonc.passes.fold_constants import fold
+from axonc.passes.legalize_elementwise import COMPOSITES, ELEMENTWISE_LEGALIZERS
+from axonc.passes.legalize_gather import gather
+from axonc.passes.legalize_movement import MOVEMENT_LEGALIZERS
+from axonc.passes.unsupported import Finding, Unsupported, unsupported_error
+
+_LEGALIZERS = ELEMENTWISE_LEGALIZERS | MOVEMENT_LEGALIZERS | {"gather": gather}
+LEGALIZERS = {f"stablehlo.{name}": rule for name, rule in sorted(_LEGALIZERS.items())}
+"""What makes neuron operations of each StableHLO operation."""
+
+_NEAREST_FORMS = {
+    "stablehlo.while": "unroll the loop in the model",
+    "stablehlo.case": "compute both branches and select",
+    "stablehlo.if": "compute both branches and select",
+    "stablehlo.convolution": "write the convolution as slices and dot_general",
+    "stablehlo.reduce_window": "write the window as slices and add, or maximum",
+    "stablehlo.scatter": "write the update as select, pad or concatenate",
+    "stablehlo.sort": "sort on the host",
+    "stablehlo.rng_bit_generator": "pass random numbers as an argument",
+    "stablehlo.rng": "pass random numbers as an argument",
+    "stablehlo.cbrt": "use power",
+}
+
+
+def supported_operations() -> list[tuple[str, str]]:
+    """(StableHLO operation or composite, restriction) of everything legalisation takes."""
+    notes = {
+        "stablehlo.gather": "rows: one element along indexed dims, whole along others",
+        "stablehlo.reduce": "one tensor; add, max, min, multiply, and, or",
+        "stablehlo.dynamic_slice": "constant indices, or one row at a computed index",
+        "stablehlo.dynamic_update_slice": "constant indices",
+        "stablehlo.compare": "not the total order",
+        "stablehlo.reduce_precision": "bf16, f16 and f32 formats",
+    }
+    plain = [(n, notes.get(n, "")) for n in LEGALIZERS if n != "stablehlo.composite"]
+    return plain + [(f"composite {name}", "") for name in sorted(COMPOSITES)]
+
+
+@dataclass(frozen=True)
+class LegalizeToNeuronPass(Pass, name="legalize-to-neuron"):
+    """Replace every StableHLO operation of @main by neuron operations."""
+
+    def apply(self, op: ir.Operation) -> bool:
+        main = main_function(op)
+        changed, findings = _legalize(main)
+        if findings:
+            raise unsupported_error(findings)
+        return _drop_other_functions(op, main) or changed
+
+
+def find_unsupported(module: ir.Module) -> list[Finding]:
+    """Every operation of a simplified module that cannot be compiled; the module is not changed."""
+    copy = module.operation.clone()
+    with module.context, ir.Location.unknown():
+        return _legalize(main_function(copy))[1]
+
+
+def main_function(module: ir.Operation) -> ir.Operation:
+    """`@main`.
+
+    Raises:
+        CompileError: there is none.
+    """
+    for op in module.regions[0].blocks[0].operations:
+        operation = op.operation
+        if operation.name == "func.func" and _symbol(operation) == "main":
+            return operation
+    raise CompileError("the module has no function @main", location=source_location(module))
+
+
+def _symbol(function: ir.Operation) -> str:
+    return ir.StringAttr(function.attributes["sym_name"]).value
+
+
+def _legalize(main: ir.Operation) -> tuple[bool, list[Finding]]:
+    """Replace what can be replaced; whether anything was, and what could not."""
+    block = main.regions[0].blocks[0]
+    findings = list(_bad_arguments(main, block))
+    replaced: list[ir.Operation] = []
+    for op in [o.operation for o in block.operations]:
+        if op.name.startswith("neuron.") or op.name == "func.return":
+            continue
+        try:
+            _replace(op)
+            replaced.append(op)
+        except Unsupported as problem:
+            findings.append(Finding(op.name, problem.reason, source_location(op), problem.hint))
+    for op in reversed(replaced):
+        if not findings:
+            op.erase()
+    return bool(replaced), findings
+
+
+def _replace(op: ir.Operation) -> None:
+    """Make the neuron form of `op` before it and give its uses to that."""
+    legalizer = LEGALIZERS.get(op.name)
+    if legalizer is None:
+        raise Unsupported(_unknown_reason(op), _unknown_hint(op))
+    for value in (*op.results, *op.operands):
+        if problem := _bad_type(value.type):
+            raise Unsupported(*problem)
+    with ir.InsertionPoint(op), op.location:
+        result = fold(legalizer(op))
+    op.results[0].replace_all_uses_with(result)
+
+
+def _unknown_reason(op: ir.Operation) -> str:
+    if op.name == "stablehlo.custom_call":
+        return f"custom call @{ir.StringAttr(op.attributes['call_target_name']).value}"
+    return "not supported"
+
+
+def _unknown_hint(op: ir.Operation) -> str:
+    return _NEAREST_FORMS.get(op.name) or nearest(op.name, LEGALIZERS)
+
+
+def _bad_arguments(main: ir.Operation, block: ir.Block) -> Iterator[Finding]:
+    for number, argument in enumerate(block.arguments):
+        if problem := _bad_type(argument.type):
+            reason, hint = problem
+            yield Finding(f"argument {number}", reason, source_location(main), hint)
+
+
+def _bad_type(kind: ir.Type) -> tuple[str, str] | None:
+    """(reason, hint) when values of this type cannot be compiled."""
+    if not isinstance(kind, ir.RankedTensorType) or not kind.has_static_shape:
+        return f"type {kind} has no static shape", "trace the model with fixed sizes"
+    name = str(kind.element_type)
+    if name in ANY:
+        return None
+    hint = "compute in float32" if name == "f64" else f"use one of {', '.join(sorted(ANY))}"
+    return f"element type {name}", hint
+
+
+def _drop_other_functions(module: ir.Operation, main: ir.Operation) -> bool:
+    others = [
+        op.operation
+        for op in module.regions[0].blocks[0].operations
+        if op.operation.name == "func.func" and op.operation != main
+    ]
+    for function in others:
+        function.erase()
+    return bool(others)
