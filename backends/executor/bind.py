@@ -9,20 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from axonc.backends.executor.fast_paths import direct_closure
 from axonc.backends.executor.findings import FindingKind, Violation
 from axonc.backends.executor.memory import MemorySystem
 from axonc.backends.executor.semantics import SEMANTICS, Context, EngineState
+from axonc.backends.executor.semantics.registry import Inputs, Outputs
 from axonc.backends.executor.sequencer import Registers
 from axonc.backends.isa.access_pattern import Access, HbmAccess, TileAccess
 from axonc.backends.isa.effects import READS_DESTINATION
 from axonc.backends.isa.instruction import Instruction
 from axonc.backends.isa.spec import Role
 from axonc.backends.numerics.cast import Rounding, from_float32, to_float32
-from axonc.backends.numerics.dtypes import DType
+from axonc.backends.numerics.dtypes import BF16, F16, F32, DType
 from axonc.backends.targets.target import Engine, Target
 
 Closure = Callable[[], None]
@@ -37,13 +40,17 @@ class SystolicArray:
 
 @dataclass(slots=True)
 class Bindings:
-    """What closures share. report: told with a sentence that a result is garbage on hardware."""
+    """What closures share.
+
+    report: told with a sentence that a result is garbage on hardware. allow_direct: use fast_paths.
+    """
 
     target: Target
     memory: MemorySystem
     states: dict[Engine, EngineState]
     rounding: Rounding = "rne"
     report: Callable[[str], None] | None = None
+    allow_direct: bool = True
     array: SystolicArray = field(default_factory=SystolicArray)
 
 
@@ -79,29 +86,57 @@ def _closure(
     semantics = SEMANTICS[instruction.spec.mnemonic]
     context, fields = make_context(instruction, bindings), field_values(instruction)
     function = semantics.function
-    is_raw = semantics.mode(fields, context) == "raw"
-    rounding, rng = bindings.rounding, context.state.rounding_rng
+    if semantics.mode(fields, context) == "raw":
+        return _raw_closure(partial(function, fields=fields, context=context), reads, writes)
+    views = {operand.name: operand.view for operand in (*reads, *writes)}
+    dtypes = {operand.dtype.name for operand in (*reads, *writes)}
+    direct = direct_closure(instruction.spec.mnemonic, views, fields, dtypes)
+    if direct is not None and bindings.allow_direct:
+        return direct
+    stores = [(o.name, _store_float32(o, bindings.rounding, context.state)) for o in writes]
+    sources = [(operand.name, operand.view, operand.dtype) for operand in reads]
 
     def run() -> None:
-        if is_raw:
-            inputs = {operand.name: operand.view for operand in reads}
-        else:
-            inputs = {o.name: to_float32(o.view, o.dtype) for o in reads}
+        inputs = {name: to_float32(view, dtype) for name, view, dtype in sources}
         results = function(inputs, fields, context)
-        for operand in writes:
-            result = results[operand.name]
-            if not is_raw:
-                result = from_float32(result, operand.dtype, rounding=rounding, rng=rng)
-            store(operand.view, result)
+        for name, store_result in stores:
+            store_result(results[name])
 
     return run
+
+
+def _raw_closure(
+    function: Callable[[Inputs], Outputs], reads: list[BoundOperand], writes: list[BoundOperand]
+) -> Closure:
+    inputs = {operand.name: operand.view for operand in reads}
+
+    def run() -> None:
+        results = function(inputs)
+        for operand in writes:
+            store(operand.view, results[operand.name])
+
+    return run
+
+
+def _store_float32(
+    operand: BoundOperand, rounding: Rounding, state: EngineState
+) -> Callable[[np.ndarray], None]:
+    """Stores a float32 result in `operand`; bf16 and f16 are cast while they are copied."""
+    view, dtype = operand.view, operand.dtype
+    if rounding == "rne" and dtype in (F32, BF16, F16):
+        return partial(store, view)
+
+    def cast_and_store(result: np.ndarray) -> None:
+        store(view, from_float32(result, dtype, rounding=rounding, rng=state.rounding_rng))
+
+    return cast_and_store
 
 
 def store(view: np.ndarray, result: np.ndarray) -> None:
     """Write `result` (as many elements as the view, or a shape that broadcasts to it)."""
     if result.shape != view.shape and result.size == view.size:
         result = result.reshape(view.shape)
-    view[...] = result
+    np.copyto(view, result, casting="unsafe")
 
 
 def field_values(instruction: Instruction) -> dict[str, Any]:
