@@ -9,8 +9,9 @@ banks.
 
 SBUF is cut in three: constants of the whole program; work buffers, placed by next fit (the address
 after the last one, so that bytes rest as long as possible before reuse); and streamed weights, in a
-ring. Work gets what its tightest packing needs and a quarter of the rest; the stream the remainder,
-for prefetch. PSUM buffers take whole banks, next fit. Device memory is not reused.
+ring. Work gets what its tightest packing needs and a quarter of the rest (all of it if nothing is
+streamed); the stream the remainder, for prefetch. PSUM buffers take whole banks, next fit. Device
+memory is not reused.
 
 Raises: CapacityError with the memory map at the peak.
 

@@ -124,9 +124,7 @@ def hoisted_loads(kernel: Kernel, problem: Problem) -> None:
             store(kernel, tensors.result[block(m, TILE_M), block(n, TILE_N)], total)
 
 
-def blocked_free_dims(
-    kernel: Kernel, problem: Problem, tiles_m: int = 2, tiles_n: int = 2
-) -> None:
+def blocked_free_dims(kernel: Kernel, problem: Problem, tiles_m: int = 2, tiles_n: int = 2) -> None:
     """Blocks of tiles_m x tiles_n result tiles share their operands; K is whole."""
     tensors = declare(kernel, problem)
     for block_m in range(problem.m // (tiles_m * TILE_M)):
@@ -150,9 +148,7 @@ def blocked_all(
     blocks_m, blocks_k = problem.m // wide_m, problem.k // (tiles_k * TILE_K)
     for block_n in range(problem.n // wide_n):
         columns_n = block(block_n, wide_n)
-        sums = [
-            [_zeros(kernel, tiles_n) for _ in range(tiles_m)] for _ in range(blocks_m)
-        ]
+        sums = [[_zeros(kernel, tiles_n) for _ in range(tiles_m)] for _ in range(blocks_m)]
         for block_k in range(blocks_k):
             rows = [block(k, TILE_K) for k in range(block_k * tiles_k, (block_k + 1) * tiles_k)]
             rhs = [load(kernel, tensors.rhs[r, columns_n], "rhs") for r in rows]
