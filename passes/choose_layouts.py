@@ -207,7 +207,15 @@ class LayoutPlanner:
         dims the pieces differ in."""
         result = op.results[0]
         avoid = UNROWABLE.get(op.name, lambda op: frozenset())(op)
-        return self._best(result, self._result_candidates(result, avoid), lambda rows: 0.0)
+        candidates = self._result_candidates(result, avoid)
+        if op.name == "neuron.concatenate":
+            wished = self._result_candidates(result, frozenset())
+            candidates += [rows for rows in wished if stacks_whole_tiles(op, rows, self.target)]
+        return self._best(
+            result,
+            dict.fromkeys(candidates),
+            lambda rows: sum(self.conversion_ns(v, rows) for v in op.operands[:1]),
+        )
 
     def _choose_gather(self, op: ir.Operation) -> Choice:
         """One table row per partition: the index dims are the rows."""
@@ -386,6 +394,17 @@ def matmul_ns(geometry: DotGeometry, stationary: int, target: Target) -> float:
 
 def _dimension(op: ir.Operation) -> frozenset[int]:
     return frozenset((ir.IntegerAttr(op.attributes["dimension"]).value,))
+
+
+def stacks_whole_tiles(op: ir.Operation, rows: PartitionDims, target: Target) -> bool:
+    """Whether operands concatenated along the leading row dim each fill whole row tiles."""
+    (axis,) = _dimension(op)
+    if not rows or rows[0] != axis:
+        return False
+    shape = shape_of(op.results[0])
+    below = math.prod(shape[d] for d in rows[1:])
+    sizes = [shape_of(value)[axis] * below for value in list(op.operands)[:-1]]
+    return all(size % target.partitions == 0 for size in sizes)
 
 
 def _padded_dims(op: ir.Operation) -> frozenset[int]:

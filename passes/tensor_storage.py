@@ -20,7 +20,11 @@ from dataclasses import dataclass, replace
 
 from axonc.backends.isa.access_pattern import Memory
 from axonc.backends.numerics.dtypes import DType
+from axonc.backends.targets.inf2 import INF2
 from axonc.passes.tile_program import Buffer, View
+
+PARTITIONS = INF2.partitions
+"""Rows per row tile; the same on every NeuronCore."""
 
 Shape = tuple[int, ...]
 PartitionDims = tuple[int, ...]
@@ -106,11 +110,17 @@ class Storage:
         return replace(self, shape=shape, strides=tuple(strides), partition_dims=moved)
 
     def sliced(self, start: Shape, limit: Shape, steps: Shape) -> Storage | None:
-        """A strided sub-box. None when it cuts a dim on partitions."""
+        """A strided sub-box. None when it cuts a dim on partitions, but for whole row tiles of the
+        leading one."""
         sizes = tuple(-(-(b - a) // s) for a, b, s in zip(start, limit, steps, strict=True))
-        if any(sizes[d] != self.shape[d] for d in self.partition_dims):
-            return None
         offset = sum(a * s for a, s in zip(start, self.strides, strict=True))
+        cut = [d for d in self.partition_dims if sizes[d] != self.shape[d]]
+        if cut:
+            leading = self.partition_dims[0]
+            below = self.rows // self.shape[leading] * start[leading]
+            if cut != [leading] or steps[leading] != 1 or below % PARTITIONS:
+                return None
+            offset += below // PARTITIONS * self.tile_stride
         strides = tuple(s * k for s, k in zip(self.strides, steps, strict=True))
         return replace(self, shape=sizes, strides=strides, offset=self.offset + offset)
 

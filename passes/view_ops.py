@@ -92,10 +92,8 @@ def _slice(op: ir.Operation, storage: Storage) -> Storage | None:
 
 
 def _slice_back(op: ir.Operation, storage: Storage) -> Storage | None:
-    shape, result = shape_of(op.operands[0]), shape_of(op.results[0])
-    if any(shape[d] != result[d] for d in storage.partition_dims):
-        return None
-    return abstract_storage(shape, storage.partition_dims)
+    whole = abstract_storage(shape_of(op.operands[0]), storage.partition_dims)
+    return whole if _slice(op, whole) is not None else None
 
 
 def _reverse(op: ir.Operation, storage: Storage) -> Storage | None:

@@ -1,0 +1,239 @@
+"""Split attention over its heads when the scores of all heads together would crowd SBUF.
+
+Why: between the two matmuls of attention lie batch x heads x queries x keys scores, all alive at
+once when an op is tiled after the other. Done for a few heads at a time, only their scores are.
+
+Precondition: `neuron` ops, elementwise ops fused. Postcondition: dot -> softmax -> (conversion) ->
+dot chains whose scores need more than `scores-bytes` per partition are chains over slices of the
+last batch dim, and a concatenation; slices begin on whole row tiles where the head dim shares the
+partition axis with the heads, so that they cost nothing.
+
+Before:
+    %s = "neuron.dot"(%q, %k) ; %p = "neuron.softmax"(%s) ; %o = "neuron.dot"(%p, %v)   // 16 heads
+After:
+    %s0 = "neuron.dot"(%q[0:4], %k[0:4]) ; ... %o0
+    ...
+    %o = "neuron.concatenate"(%o0, %o1, %o2, %o3) {dimension = 1}
+
+Leaves alone: chains with other consumers of the scores, without batch dims, or small enough.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch_mlir import ir
+
+from axonc.backends.targets import TARGETS
+from axonc.dialects import neuron_builder as build
+from axonc.dialects.attributes import integers, splat, splat_number
+from axonc.pass_manager import Pass
+from axonc.passes.dot_geometry import LHS, RHS, DotGeometry, dot_geometry
+
+SCORE_BYTES = 4
+"""Scores are float32 until they are probabilities."""
+
+
+@dataclass(frozen=True)
+class _Chain:
+    """scores -> softmax -> (convert) -> context. cut: the batch dim to split."""
+
+    scores: ir.Operation
+    softmax: ir.Operation
+    conversion: ir.Operation | None
+    context: ir.Operation
+    cut: int
+
+
+@dataclass(frozen=True)
+class SplitAttentionPass(Pass, name="split-attention", anchor="func.func"):
+    """Split attention over its heads when their scores would crowd SBUF."""
+
+    scores_bytes: int = 32 * 1024
+    target: str = "inf2"
+
+    def apply(self, op: ir.Operation) -> bool:
+        chains = [c for c in map(_chain, _softmaxes(op)) if c is not None]
+        split = [_split(c, size) for c in chains if (size := self._group(c))]
+        return bool(split)
+
+    def _group(self, chain: _Chain) -> int:
+        """Heads per group; 0 to leave the chain alone."""
+        geometry = dot_geometry(chain.scores)
+        partitions = TARGETS[self.target].partitions
+        shape = geometry.result_shape
+        queries = geometry.sides[LHS].count(geometry.sides[LHS].free)
+        keys = geometry.sides[RHS].count(geometry.sides[RHS].free)
+        per_head = -(-queries // partitions) * keys * SCORE_BYTES
+        outer = geometry.batch_count // shape[chain.cut]
+        if per_head * geometry.batch_count <= self.scores_bytes:
+            return 0
+        granule = _granule(geometry, dot_geometry(chain.context), partitions)
+        fit = self.scores_bytes // (per_head * outer) // granule * granule
+        group = max(granule, fit)
+        return group if group < shape[chain.cut] else 0
+
+
+def _granule(scores: DotGeometry, context: DotGeometry, partitions: int) -> int:
+    """Heads that fill whole row tiles, as operands of the scores and as rows of the context."""
+    side = context.sides[RHS]
+    widths = (scores.depth, side.count(side.free))
+    return math.lcm(*(partitions // math.gcd(width, partitions) for width in widths))
+
+
+def _softmaxes(function: ir.Operation) -> list[ir.Operation]:
+    block = function.regions[0].blocks[0]
+    return [op.operation for op in block.operations if op.operation.name == "neuron.softmax"]
+
+
+def _only_user(value: ir.Value) -> ir.Operation | None:
+    uses = list(value.uses)
+    return uses[0].owner.operation if len(uses) == 1 else None
+
+
+def _chain(softmax: ir.Operation) -> _Chain | None:
+    scores = softmax.operands[0].owner
+    scores = getattr(scores, "operation", scores)
+    if not isinstance(scores, ir.Operation) or scores.name != "neuron.dot":
+        return None
+    if _only_user(scores.results[0]) is None:
+        return None
+    context, conversion = _only_user(softmax.results[0]), None
+    if context is not None and _is_conversion(context):
+        conversion, context = context, _only_user(context.results[0])
+    if context is None or context.name != "neuron.dot":
+        return None
+    return _checked(scores, softmax, conversion, context)
+
+
+def _checked(
+    scores: ir.Operation,
+    softmax: ir.Operation,
+    conversion: ir.Operation | None,
+    context: ir.Operation,
+) -> _Chain | None:
+    """The chain if its batch dims run through unchanged, softmax is over keys, and the
+    probabilities are the context's lhs, without epilogue."""
+    geometry = dot_geometry(scores)
+    batch = geometry.batch
+    axis = ir.IntegerAttr(softmax.attributes["axis"]).value
+    last = conversion if conversion is not None else softmax
+    if not batch or axis != len(geometry.result_shape) - 1:
+        return None
+    if context.operands[0] != last.results[0] or len(context.operands) != 2:
+        return None
+    if len(context.regions[0].blocks) or integers(context.attributes["lhs_batch"]) != batch:
+        return None
+    cut = max(batch, key=lambda d: (geometry.result_shape[d] > 1, d))
+    return _Chain(scores, softmax, conversion, context, cut)
+
+
+def _is_conversion(op: ir.Operation) -> bool:
+    if op.name == "neuron.convert":
+        return True
+    if op.name != "neuron.fused":
+        return False
+    inner = list(op.regions[0].blocks[0].operations)
+    return len(inner) == 2 and inner[0].operation.name == "neuron.convert"
+
+
+# ---- rewriting ----------------------------------------------------------------------------------
+
+
+def _split(chain: _Chain, group: int) -> None:
+    total = dot_geometry(chain.scores).result_shape[chain.cut]
+    parts = []
+    with ir.InsertionPoint(chain.context):
+        for start in range(0, total, group):
+            parts.append(_part(chain, start, min(start + group, total)))
+        result = build.concatenate(parts, chain.cut, chain.context.location)
+    chain.context.results[0].replace_all_uses_with(result)
+    dead = (chain.context, chain.conversion, chain.softmax, chain.scores)
+    for op in dead:
+        if op is not None:
+            op.erase()
+
+
+def _part(chain: _Chain, start: int, stop: int) -> ir.Value:
+    """The context of heads [start, stop)."""
+    scores = _scores(chain, start, stop)
+    axis = ir.IntegerAttr(chain.softmax.attributes["axis"]).value
+    probabilities = build.softmax(scores, axis, chain.softmax.location)
+    if chain.conversion is not None:
+        element = chain.conversion.results[0].type.element_type
+        probabilities = _converted(probabilities, element, chain.conversion.location)
+    context = chain.context
+    cut = integers(context.attributes["rhs_batch"])[chain.cut]
+    values = _sliced(context.operands[1], cut, start, stop)
+    element = context.results[0].type.element_type
+    dims = build.dot_dims(context)
+    return build.dot(probabilities, values, dims, element, context.location)
+
+
+def _converted(value: ir.Value, element: ir.Type, loc: ir.Location) -> ir.Value:
+    kind = build.tensor(build.shape_of(value), element)
+    return build.fused([value], kind, lambda a: build.convert(a[0], element, loc), loc)
+
+
+def _scores(chain: _Chain, start: int, stop: int) -> ir.Value:
+    op = chain.scores
+    lhs_batch, rhs_batch, *_ = dims = build.dot_dims(op)
+    lhs = _sliced(op.operands[0], lhs_batch[chain.cut], start, stop)
+    rhs = _sliced(op.operands[1], rhs_batch[chain.cut], start, stop)
+    shape = list(build.shape_of(op.results[0]))
+    shape[chain.cut] = stop - start
+    kind = build.tensor(shape, op.results[0].type.element_type)
+    if not len(op.regions[0].blocks):
+        return build.dot_with_epilogue(lhs, rhs, (), dims, kind, None, op.location)
+    block = op.regions[0].blocks[0]
+    extras = [
+        _extra(value, block, number + 1, chain.cut, start, stop)
+        for number, value in enumerate(list(op.operands)[2:])
+    ]
+
+    def epilogue(arguments: Sequence[ir.Value]) -> ir.Value:
+        return _copied(block, arguments, shape)
+
+    return build.dot_with_epilogue(lhs, rhs, extras, dims, kind, epilogue, op.location)
+
+
+def _sliced(value: ir.Value, dim: int, start: int, stop: int) -> ir.Value:
+    shape = build.shape_of(value)
+    low = [start if d == dim else 0 for d in range(len(shape))]
+    high = [stop if d == dim else size for d, size in enumerate(shape)]
+    return build.slice_(value, low, high)
+
+
+def _extra(
+    value: ir.Value, block: ir.Block, number: int, cut: int, start: int, stop: int
+) -> ir.Value:
+    """An epilogue operand for the heads of this group: sliced if it varies over heads."""
+    argument = block.arguments[number]
+    shape = build.shape_of(value)
+    users = [use.owner.operation for use in argument.uses]
+    if not users or users[0].name != "neuron.broadcast":
+        return _sliced(value, cut, start, stop)
+    dims = integers(users[0].attributes["dims"])
+    varies = [i for i, d in enumerate(dims) if d == cut and shape[i] > 1]
+    return _sliced(value, varies[0], start, stop) if varies else value
+
+
+def _copied(block: ir.Block, arguments: Sequence[ir.Value], shape: Sequence[int]) -> ir.Value:
+    """The body of `block` over other arguments, for a result of `shape`."""
+    mapped = dict(zip(block.arguments, arguments, strict=True))
+    for inner in block.operations:
+        op = inner.operation
+        if op.name == "neuron.yield":
+            return mapped[op.operands[0]]
+        kind = build.tensor(shape, op.results[0].type.element_type)
+        attributes = {named.name: named.attr for named in op.attributes}
+        if op.name == "neuron.constant":
+            number = splat_number(op.attributes["value"])
+            assert number is not None, "constants in regions are splats"
+            attributes["value"] = splat(number, kind)
+        operands = [mapped[value] for value in op.operands]
+        made = ir.Operation.create(op.name, [kind], operands, attributes, loc=op.location)
+        mapped[op.results[0]] = made.results[0]
+    raise AssertionError("a region ends with neuron.yield")
