@@ -87,7 +87,7 @@ def _closure(
     context, fields = make_context(instruction, bindings), field_values(instruction)
     function = semantics.function
     if semantics.mode(fields, context) == "raw":
-        return _raw_closure(partial(function, fields=fields, context=context), reads, writes)
+        return _raw_closure(lambda inputs: function(inputs, fields, context), reads, writes)
     views = {operand.name: operand.view for operand in (*reads, *writes)}
     dtypes = {operand.dtype.name for operand in (*reads, *writes)}
     direct = direct_closure(instruction.spec.mnemonic, views, fields, dtypes)

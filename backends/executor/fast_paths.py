@@ -1,7 +1,7 @@
 """Closures that write straight into the destination, without a temporary array.
 
 Only for elementwise float32 operators that are numpy ufuncs, with a float32 destination. The bits
-are those of the general closure (tests/backends/executor/test_fast_paths.py); the rest is left to it.
+are those of the general closure (tests/backends/executor/test_fast_paths.py), which does the rest.
 """
 
 from __future__ import annotations
