@@ -233,10 +233,12 @@ def dot(op: ir.Operation) -> str:
 
 
 def _epilogue(op: ir.Operation, shape: tuple[int, ...], extras: Sequence[ir.Value]) -> str:
-    arguments = [a.type for a in op.regions[0].blocks[0].arguments]
-    expected = [ir.RankedTensorType.get(shape, ir.F32Type.get()), *(e.type for e in extras)]
-    if arguments != expected:
-        return f"(C5) region arguments {_list(arguments)}, expected {_list(expected)}"
+    first, *others = [a.type for a in op.regions[0].blocks[0].arguments]
+    if tuple(first.shape) != shape or element_name(first) != "f32":
+        return f"(C5) the region's first argument is {first}, expected f32 of shape {list(shape)}"
+    expected = [e.type for e in extras]
+    if others != expected:
+        return f"(C5) region arguments {_list(others)} after the first, expected {_list(expected)}"
     return _result_shape("C3", op, shape) or _region("C6", "C6", op)
 
 

@@ -1,0 +1,110 @@
+"""The named pipelines: every stage in order, with the reason for the order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch_mlir import ir
+
+from axonc.context import make_context, parse_module
+from axonc.diagnostics import UsageError
+from axonc.frontends.imported import Argument, ImportedProgram
+from axonc.pass_manager import ManagerOptions, ModuleState, Pass, PassManager, UpstreamPass
+from axonc.passes.auto_cast import AutoCastPass
+from axonc.passes.fuse_dot_epilogue import FuseDotEpiloguePass
+from axonc.passes.fuse_elementwise import FuseElementwisePass
+from axonc.passes.legalize_to_neuron import LegalizeToNeuronPass, main_function
+from axonc.passes.merge_views import MergeViewsPass
+from axonc.passes.narrow_integers import NarrowIntegersPass
+from axonc.passes.simplify import SimplifyPass
+from axonc.passes.sink_transpose import SinkTransposePass
+
+
+@dataclass(frozen=True)
+class TensorOptions:
+    """auto_cast: none | matmult | all. auto_cast_type: bf16 | fp16 | tf32 | fp8_e4m3.
+
+    allow_lossy: let 64-bit integer arithmetic wrap at 32 bits.
+    """
+
+    auto_cast: str = "none"
+    auto_cast_type: str = "bf16"
+    allow_lossy: bool = False
+
+
+def stablehlo_pipeline(options: TensorOptions) -> tuple[Pass, ...]:
+    """StableHLO as it comes -> StableHLO that legalisation reads."""
+    return (
+        SimplifyPass(),
+        # After inlining: only then is the constant beside an addition visible.
+        NarrowIntegersPass(allow_lossy=options.allow_lossy),
+    )
+
+
+def tensor_pipeline(options: TensorOptions | None = None) -> tuple[Pass, ...]:
+    """StableHLO as it comes -> fused neuron operations, ready to be tiled."""
+    options = options or TensorOptions()
+    return (
+        *stablehlo_pipeline(options),
+        LegalizeToNeuronPass(),
+        # Before the recognisers, which then see one spelling of every broadcast.
+        MergeViewsPass(),
+        UpstreamPass("func.func(cse)"),
+        # Before casts are hoisted over transposes: fewer of them are left.
+        SinkTransposePass(),
+        # Before fusion, so that conversions join the graph that makes their operand.
+        AutoCastPass(options.auto_cast, options.auto_cast_type),
+        UpstreamPass("func.func(cse)"),
+        FuseElementwisePass(),
+        # Last: it turns a whole fused graph into an epilogue.
+        FuseDotEpiloguePass(),
+    )
+
+
+def lower_to_neuron(
+    source: ImportedProgram | ir.Module | bytes | str,
+    options: TensorOptions | None = None,
+    manager_options: ManagerOptions | None = None,
+) -> ir.Module:
+    """The neuron module of a program, after `tensor_pipeline`. A given ir.Module is changed.
+
+    Raises:
+        UnsupportedOpError: names every operation that cannot be compiled.
+        CompileError: the program is wrong.
+    """
+    state = ModuleState(load_module(source))
+    PassManager(tensor_pipeline(options), manager_options).run(state)
+    return state.module
+
+
+def load_module(source: ImportedProgram | ir.Module | bytes | str) -> ir.Module:
+    """An MLIR module in a context of ours; arguments and results of an imported program are named."""
+    if isinstance(source, ir.Module):
+        return source
+    if not isinstance(source, ImportedProgram):
+        return parse_module(source, make_context())
+    module = parse_module(source.module_bytes, make_context())
+    with module.context, ir.Location.unknown():
+        _attach_names(main_function(module.operation), source)
+    return module
+
+
+def _attach_names(main: ir.Operation, program: ImportedProgram) -> None:
+    block = main.regions[0].blocks[0]
+    if len(block.arguments) != len(program.arguments):
+        raise UsageError(
+            f"@main has {len(block.arguments)} arguments, {len(program.arguments)} are described"
+        )
+    arguments = [ir.DictAttr.get(_argument_attributes(a)) for a in program.arguments]
+    results = [
+        ir.DictAttr.get({"neuron.name": ir.StringAttr.get(n)}) for n in program.result_names
+    ]
+    main.attributes["arg_attrs"] = ir.ArrayAttr.get(arguments)
+    main.attributes["res_attrs"] = ir.ArrayAttr.get(results)
+
+
+def _argument_attributes(argument: Argument) -> dict[str, ir.Attribute]:
+    attributes: dict[str, ir.Attribute] = {"neuron.name": ir.StringAttr.get(argument.name)}
+    if argument.weight is not None:
+        attributes["neuron.weight"] = ir.UnitAttr.get()
+    return attributes

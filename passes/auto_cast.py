@@ -1,0 +1,229 @@
+"""Compute in a smaller float type where the user allows it; report every cast.
+
+Why: the PE array multiplies bf16 four times as fast as f32, and smaller types halve every transfer.
+
+Precondition: neuron operations, before fusion.
+Postcondition: `mode=matmult`: the f32 operands of every dot are converted to `type`; results stay f32.
+`mode=all`: every f32 value inside is of `type`; arguments and results of the program keep theirs. Sums,
+softmax and norms compute in float32 inside whatever their type is, and dots accumulate in float32.
+
+Before:
+    %0 = "neuron.dot"(%x, %w) ({}) {...} : (tensor<4x8xf32>, tensor<8x8xf32>) -> tensor<4x8xf32>
+After (mode=matmult type=bf16):
+    %a = "neuron.convert"(%x) : (tensor<4x8xf32>) -> tensor<4x8xbf16>
+    %b = "neuron.convert"(%w) : (tensor<8x8xf32>) -> tensor<8x8xbf16>
+    %0 = "neuron.dot"(%a, %b) ({}) {...} : (tensor<4x8xbf16>, tensor<8x8xbf16>) -> tensor<4x8xf32>
+
+A tensor is converted once, however many dots read it, and before reshapes and transposes, so that the
+conversion meets its producer. `report` lists every cast. Options: mode = none | matmult | all;
+type = bf16 | fp16 | tf32 | fp8_e4m3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import ml_dtypes
+import numpy as np
+from torch_mlir import ir
+
+from axonc.context import source_location
+from axonc.diagnostics import SourceLocation, UsageError, nearest
+from axonc.dialects import neuron_builder as build
+from axonc.dialects.attributes import NUMPY_DTYPES, dense_to_numpy, numpy_to_dense
+from axonc.dialects.neuron_builder import create
+from axonc.pass_manager import Pass
+from axonc.passes.dead_code import defining_op, erase_dead
+
+TYPES = {"bf16": "bf16", "fp16": "f16", "tf32": "tf32", "fp8_e4m3": "f8E4M3"}
+"""MLIR element type of every value of the option `type`."""
+
+_VIEWS = frozenset({"neuron.reshape", "neuron.transpose", "neuron.slice", "neuron.broadcast"})
+
+
+@dataclass(frozen=True)
+class CastRow:
+    """One cast that was made. op, location: for which operation. why: the rule."""
+
+    op: str
+    location: SourceLocation
+    source: str
+    target: str
+    why: str
+
+
+@dataclass(frozen=True)
+class AutoCastPass(Pass, name="auto-cast", anchor="func.func"):
+    """Compute in a smaller float type where the user allows it; report every cast."""
+
+    mode: str = "none"
+    type: str = "bf16"
+    report: list[CastRow] = field(default_factory=list, init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        _check("mode", self.mode, _MODES)
+        _check("type", self.type, TYPES)
+
+    def apply(self, op: ir.Operation) -> bool:
+        block = op.regions[0].blocks[0]
+        caster = _Caster(ir.Type.parse(TYPES[self.type]), self.report)
+        changed = _MODES[self.mode](block, caster)
+        return erase_dead(block) or changed
+
+
+def _check(option: str, value: str, known: object) -> None:
+    names = list(known)  # type: ignore[call-overload]
+    if value not in names:
+        raise UsageError(
+            f"auto-cast {option} '{value}' is none of {', '.join(names)}",
+            hint=nearest(value, names),
+        )
+
+
+@dataclass
+class _Caster:
+    """Makes conversions to one type, once per value."""
+
+    element: ir.Type
+    report: list[CastRow]
+    made: dict[ir.Value, ir.Value] = field(default_factory=dict)
+
+    def note(self, op: ir.Operation, why: str) -> None:
+        self.report.append(CastRow(op.name, source_location(op), "f32", str(self.element), why))
+
+    def cast(self, value: ir.Value) -> ir.Value:
+        """`value` in the smaller type. Reshapes and transposes are made anew behind the conversion."""
+        if value not in self.made:
+            self.made[value] = self._convert(value)
+        return self.made[value]
+
+    def _convert(self, value: ir.Value) -> ir.Value:
+        op = defining_op(value)
+        if op is None:
+            block = value.owner
+            with ir.InsertionPoint.at_block_begin(block), value.location:
+                return build.convert(value, self.element)
+        if op.name in _VIEWS:
+            source = self.cast(op.operands[0])
+            kind = build.tensor(build.shape_of(value), self.element)
+            attributes = dict(op.attributes.items())
+            with ir.InsertionPoint(op):
+                return create(op.name.removeprefix("neuron."), (source,), kind, attributes, op.location)
+        if op.name == "neuron.constant":
+            return self._constant(op)
+        with _after(op), op.location:
+            return build.convert(value, self.element)
+
+    def _constant(self, op: ir.Operation) -> ir.Value:
+        """The constant rounded; finite numbers beyond the type's range become its largest, for a mask of
+        -3e38 must stay a number."""
+        array = dense_to_numpy(op.attributes["value"])
+        dtype = NUMPY_DTYPES[str(self.element)]
+        limit = _largest(dtype)
+        bounded = np.where(np.isfinite(array), np.clip(array, -limit, limit), array)
+        with ir.InsertionPoint(op):
+            return build.constant(_dense(bounded, self.element), op.location)
+
+
+def _largest(dtype: np.dtype) -> float:
+    return float(ml_dtypes.finfo(dtype).max)
+
+
+def _dense(array: np.ndarray, element: ir.Type) -> ir.Attribute:
+    flat = array.reshape(-1)
+    if flat.size and (flat == flat[0]).all():
+        single = numpy_to_dense(flat[:1], element).get_splat_value()
+        kind = build.tensor(array.shape, element)
+        return ir.DenseElementsAttr.get_splat(kind, single)
+    return numpy_to_dense(array, element)
+
+
+def _after(op: ir.Operation) -> ir.InsertionPoint:
+    return ir.InsertionPoint.after(op)
+
+
+def _is_f32(value: ir.Value) -> bool:
+    return isinstance(value.type.element_type, ir.F32Type)
+
+
+def _cast_nothing(block: ir.Block, caster: _Caster) -> bool:
+    return False
+
+
+def _cast_dots(block: ir.Block, caster: _Caster) -> bool:
+    """Operands of dots."""
+    changed = False
+    for op in [o.operation for o in block.operations if o.operation.name == "neuron.dot"]:
+        wide = [i for i in (0, 1) if _is_f32(op.operands[i])]
+        for position in wide:
+            op.operands[position] = caster.cast(op.operands[position])
+        if wide:
+            _update_runs(op)
+            caster.note(op, "operands of a matrix product")
+            changed = True
+    return changed
+
+
+def _update_runs(op: ir.Operation) -> None:
+    if "operandSegmentSizes" in op.attributes:
+        kinds = [v.type for v in op.operands]
+        op.attributes["operandSegmentSizes"] = build.operand_runs(kinds)
+
+
+_KEEP_TABLE = frozenset({"neuron.gather_rows"})
+"""Operations that read an argument in its own type and convert what they took from it: rows of a large
+table, not the table."""
+
+
+def _cast_all(block: ir.Block, caster: _Caster) -> bool:
+    """Every f32 value between the arguments and the results."""
+    changed = False
+    for op in [o.operation for o in block.operations]:
+        if op.name == "func.return":
+            changed |= _restore_results(op)
+        elif op.name != "neuron.constant" and any(map(_is_f32, (*op.operands, *op.results))):
+            changed |= _cast_op(op, caster)
+    return changed
+
+
+def _cast_op(op: ir.Operation, caster: _Caster) -> bool:
+    """Operands and result of one operation in the smaller type."""
+    if _reads_argument(op):
+        return False  # cast where the result is read
+    for position, value in enumerate(list(op.operands)):
+        if _is_f32(value):
+            op.operands[position] = caster.cast(value)
+    _update_runs(op)
+    if op.results and _is_f32(op.results[0]):
+        op.results[0].set_type(build.tensor(build.shape_of(op.results[0]), caster.element))
+    caster.note(op, "all computation")
+    return True
+
+
+def _reads_argument(op: ir.Operation) -> bool:
+    """A view or row gather of an argument (or of such a view) keeps the argument's type."""
+    if op.name not in _VIEWS | _KEEP_TABLE or not _is_f32(op.results[0]):
+        return False
+    source = defining_op(op.operands[0])
+    return source is None or (_is_f32(op.operands[0]) and _reads_argument(source))
+
+
+def _restore_results(op: ir.Operation) -> bool:
+    """Results of the program in the types its signature says."""
+    function = op.parent.operation
+    kinds = ir.FunctionType(ir.TypeAttr(function.attributes["function_type"]).value).results
+    changed = False
+    for position, (value, kind) in enumerate(zip(list(op.operands), kinds, strict=True)):
+        if value.type != kind:
+            with ir.InsertionPoint(op), value.location:
+                op.operands[position] = build.convert(value, kind.element_type)
+            changed = True
+    return changed
+
+
+_MODES: dict[str, Callable[[ir.Block, _Caster], bool]] = {
+    "none": _cast_nothing,
+    "matmult": _cast_dots,
+    "all": _cast_all,
+}
