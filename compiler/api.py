@@ -10,10 +10,10 @@ import numpy as np
 
 from axonc.executable import Executable
 from axonc.options import CompileOptions
-from axonc.progress import Observer
 from axonc.weights import WeightRef, open_weight_file
 
 if TYPE_CHECKING:
+    from axonc.driver import Progress
     from axonc.passes.unsupported import Finding
 
 Weights = str | Path | Mapping[str, WeightRef | np.ndarray]
@@ -31,7 +31,7 @@ def compile(
     allow_lossy_integers: bool = False,
     weights: Weights | None = None,
     dump_ir: str | Path | None = None,
-    observer: Observer | None = None,
+    progress: Progress | None = None,
 ) -> Executable:
     """Compile a program for a NeuronCore.
 
@@ -43,14 +43,14 @@ def compile(
     weights: a .safetensors, .npz or .npy file, or arrays by name: binds arguments of these names, which
         then are no inputs any more.
     allow_lossy_integers: let 64-bit integer arithmetic wrap at 32 bits instead of refusing it.
-    dump_ir: a folder for the IR after each pass. observer: told about progress.
+    dump_ir: a folder for the IR after each pass. progress(pass, index, count): called before each.
 
     Raises:
         UsageError: a bad option, source type or weight. CompileError: a wrong program.
         UnsupportedOpError: a right program the compiler cannot do; names every such op.
         CapacityError: it does not fit; with the memory map.
     """
-    from axonc.driver import compile_imported
+    from axonc.driver import DebugOptions, compile_imported
     from axonc.frontends import import_program
 
     options = CompileOptions(
@@ -63,8 +63,8 @@ def compile(
         allow_lossy_integers=allow_lossy_integers,
     )
     imported = import_program(source, weights=weights_by_name(weights))
-    folder = None if dump_ir is None else Path(dump_ir)
-    return Executable(compile_imported(imported, options, observer=observer, dump_dir=folder))
+    debug = DebugOptions(dump_dir=None if dump_ir is None else Path(dump_ir))
+    return Executable(compile_imported(imported, options, progress=progress, debug=debug))
 
 
 def load(path: str | Path) -> Executable:

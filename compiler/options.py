@@ -12,7 +12,6 @@ from axonc.backends.targets import TARGETS
 from axonc.diagnostics import UsageError, nearest
 
 AUTO_CAST = ("none", "matmult", "all")
-# fp8_e4m3 is documented for trn2 only: NeuronCore-v2 casts to it are not in auto-cast.
 AUTO_CAST_TYPES = ("bf16", "fp16", "tf32", "fp8_e4m3")
 MODEL_TYPES = ("generic", "transformer", "unet-inference")
 OPTLEVELS = (1, 2, 3)

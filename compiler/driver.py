@@ -1,0 +1,183 @@
+"""A whole compile: imported program -> neuron dialect -> tiles -> instruction streams -> `CompiledProgram`."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch_mlir import ir
+
+from axonc.compiled_program import CompiledProgram, HostTensor, StageRecord
+from axonc.diagnostics import InternalError, UsageError
+from axonc.frontends.imported import ImportedProgram
+from axonc.options import CompileOptions
+from axonc.pass_manager import ManagerOptions, ModuleState, Pass, PassManager
+from axonc.passes.auto_cast import AutoCastPass
+from axonc.passes.legalize_to_neuron import find_unsupported, main_function
+from axonc.passes.tile_state import (
+    AllocateMemoryPass,
+    AssignEnginesPass,
+    ChooseLayoutsPass,
+    LoweredState,
+    LowerPass,
+    SchedulePass,
+    TilePass,
+)
+from axonc.passes.unsupported import Finding
+from axonc.pipeline import TensorOptions, load_module, stablehlo_pipeline, tensor_pipeline
+
+Progress = Callable[[str, int, int], None]
+"""Called before each pass with its name, its index from 0, and the number of passes."""
+
+_DUMP_NAME = re.compile(r"\d{3}-.*\.mlir|before-.*\.mlir")
+
+
+@dataclass(frozen=True)
+class DebugOptions:
+    """dump_dir: numbered files of the IR after each pass. time_passes: a table on stderr.
+    verify_each: verify the IR after every pass (slow on large programs)."""
+
+    dump_dir: Path | None = None
+    time_passes: bool = False
+    verify_each: bool = False
+
+
+def machine_pipeline(target: str) -> tuple[Pass, ...]:
+    """Fused neuron operations -> instruction streams."""
+    return (
+        ChooseLayoutsPass(target),
+        TilePass(target),
+        # Before memory: how long a buffer lives depends on the order only, not on engines, but the
+        # form an engine takes may need other buffers.
+        AssignEnginesPass(),
+        # Before scheduling: reuse of a buffer orders its users.
+        AllocateMemoryPass(),
+        SchedulePass(),
+        LowerPass(),
+    )
+
+
+def compile_imported(
+    imported: ImportedProgram,
+    options: CompileOptions,
+    *,
+    progress: Progress | None = None,
+    debug: DebugOptions | None = None,
+) -> CompiledProgram:
+    """Compile for `options.target`.
+
+    Raises:
+        CompileError, UnsupportedOpError, CapacityError: naming op and source line.
+        InternalError: a pass failed for no fault of the user.
+    """
+    debug = debug or DebugOptions()
+    state = ModuleState(load_module(imported))
+    results = _results(state.module, imported.result_names)
+    tensor_passes = tensor_pipeline(tensor_options(options))
+    recorder = _Recorder(state, len(tensor_passes), progress)
+    passes = (*tensor_passes, *machine_pipeline(options.target))
+    manager = PassManager(passes, _manager_options(debug, recorder))
+    lowered = manager.run(state)
+    if not isinstance(lowered, LoweredState):
+        raise InternalError(f"the pipeline ends with {type(lowered).__name__}")
+    return CompiledProgram(
+        program=lowered.pack(),
+        inputs=tuple(HostTensor(a.name, a.shape, a.dtype) for a in imported.inputs),
+        results=results,
+        weights=imported.weights,
+        options=options,
+        source_hash=hashlib.sha256(imported.module_bytes).hexdigest(),
+        stages=recorder.records(manager),
+        casts=tuple(_cast_lines(passes)),
+    )
+
+
+def find_unsupported_ops(imported: ImportedProgram) -> list[Finding]:
+    """Everything in the program that cannot be compiled; empty when all can."""
+    state = ModuleState(load_module(imported))
+    # 64-bit arithmetic is reported when compiling; here it would hide all the other findings.
+    PassManager(stablehlo_pipeline(TensorOptions(allow_lossy=True))).run(state)
+    return find_unsupported(state.module)
+
+
+def tensor_options(options: CompileOptions) -> TensorOptions:
+    """What of the user's options concerns the tensor passes."""
+    return TensorOptions(
+        options.auto_cast, options.auto_cast_type, allow_lossy=options.allow_lossy_integers
+    )
+
+
+class _Recorder:
+    """Hashes the module before each pass and after the tensor passes; hands progress on.
+
+    Later levels are not hashed: printing 25,000 tile operations takes a second each time.
+    """
+
+    def __init__(self, state: ModuleState, tensor_passes: int, progress: Progress | None) -> None:
+        self._state = state
+        self._tensor_passes = tensor_passes
+        self._progress = progress
+        self._hashes: list[str] = []
+
+    def __call__(self, name: str, index: int, total: int) -> None:
+        if 0 < index <= self._tensor_passes:
+            self._hashes.append(self._state.fingerprint().hex())
+        if self._progress:
+            self._progress(name, index, total)
+
+    def records(self, manager: PassManager) -> tuple[StageRecord, ...]:
+        padded = self._hashes + [""] * (len(manager.timings) - len(self._hashes))
+        pairs = zip(manager.timings, padded, strict=True)
+        return tuple(StageRecord(t.name, ir_hash, t.seconds) for t, ir_hash in pairs)
+
+
+def _manager_options(debug: DebugOptions, recorder: _Recorder) -> ManagerOptions:
+    if debug.dump_dir is not None:
+        _clear_dumps(debug.dump_dir)
+    return ManagerOptions(
+        dump_dir=debug.dump_dir,
+        time_passes=debug.time_passes,
+        verify_each=debug.verify_each,
+        check_claims=debug.verify_each,
+        on_pass=recorder,
+    )
+
+
+def _clear_dumps(folder: Path) -> None:
+    """Dumps of an earlier compile would be taken for those of this one.
+
+    Raises:
+        UsageError: the folder cannot be made or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in folder.iterdir():
+            if _DUMP_NAME.fullmatch(path.name):
+                path.unlink()
+        (folder / ".axonc").touch()
+        (folder / ".axonc").unlink()
+    except OSError as error:
+        raise UsageError(f"cannot dump IR to {folder}: {error.strerror or error}") from None
+
+
+def _results(module: ir.Module, names: tuple[str, ...]) -> tuple[HostTensor, ...]:
+    """Names and types of the results as the source has them, before integers are narrowed."""
+    main = main_function(module.operation)
+    types = ir.FunctionType(ir.TypeAttr(main.attributes["function_type"]).value).results
+    return tuple(
+        HostTensor(name, *_shape_and_dtype(kind)) for name, kind in zip(names, types, strict=True)
+    )
+
+
+def _shape_and_dtype(kind: ir.Type) -> tuple[tuple[int, ...], str]:
+    ranked = ir.RankedTensorType(kind)
+    shape = tuple(ranked.shape) if ranked.has_static_shape else ()
+    return shape, str(ranked.element_type)
+
+
+def _cast_lines(passes: tuple[Pass, ...]) -> list[str]:
+    rows = [row for p in passes if isinstance(p, AutoCastPass) for row in p.report]
+    return [f"{r.location}: {r.op}: {r.source} -> {r.target}: {r.why}" for r in rows]
