@@ -1,7 +1,7 @@
 """Hand-written kernels: build, compile, run, time.
 
-A kernel is a list of instructions on *tiles*, views of buffers in SBUF, PSUM or device memory. You say
-what is computed; the compiler's passes choose engines, addresses, the order of issue and semaphores.
+A kernel is a list of instructions on *tiles*, views of buffers in SBUF, PSUM or device memory. You
+say what is computed; the compiler's passes choose engines, addresses, order of issue, semaphores.
 
     >>> import numpy as np
     >>> from axonc.backends.numerics.dtypes import F32
@@ -21,29 +21,35 @@ what is computed; the compiler's passes choose engines, addresses, the order of 
     True
 
 The rules are the hardware's: the first dimension of a tile is the partition (at most 128), matrix
-products contract over partitions into PSUM, device memory is reached by `dma` only. Instructions, their
-operands and their fields: docs/reference/instructions.md. Double buffering needs nothing from you but a
-new tile per iteration: tiles are cheap names, the allocator rotates them through SBUF. A longer example:
-docs/tutorial/write_a_kernel.py.
+products contract over partitions into PSUM, device memory is reached by `dma` only. Instructions,
+their operands and their fields: docs/reference/instructions.md. Double buffering needs nothing from
+you but a new tile per iteration: tiles are cheap names, the allocator rotates them through SBUF. A
+longer example: docs/tutorial/write_a_kernel.py.
 """
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from axonc.backends.executor.machine import Machine, Mode
 from axonc.backends.executor.timeline import Timeline
+from axonc.backends.isa.access_pattern import Access, HbmAccess, Memory, TileAccess
+from axonc.backends.isa.instruction import Instruction
+from axonc.backends.isa.verifier import Verifier
 from axonc.backends.program import Program, TensorKind
 from axonc.backends.targets import TARGETS
-from axonc.backends.targets.target import Target
-from axonc.diagnostics import UsageError, nearest
+from axonc.backends.targets.target import Engine, Target
+from axonc.diagnostics import SourceLocation, UsageError, nearest
+from axonc.passes import kernel_builder
 from axonc.passes.allocate_memory import allocate_memory
 from axonc.passes.assign_engines import assign_engines
 from axonc.passes.kernel_builder import KernelBuilder
 from axonc.passes.lower import lower, pack
 from axonc.passes.schedule import schedule
+from axonc.passes.tile_program import Form, Step, View
 
 
 @dataclass
@@ -62,12 +68,13 @@ class KernelProgram:
     def run(self, *, mode: Mode = "fast", **arrays: np.ndarray) -> dict[str, np.ndarray]:
         """Outputs by name. arrays: one per input, by name, in its dtype (`dtype.numpy`) and shape.
 
-        Raises: ExecutionError on missing, unknown or ill-shaped arrays; FindingError in checked mode.
+        Raises: ExecutionError on missing, unknown or ill-shaped arrays; FindingError in checked
+        mode.
         """
         return self.machine(mode).run(arrays)
 
     def timeline(self, record: bool = False) -> Timeline:
-        """Modelled time, without computing anything. record: with every instruction and transfer."""
+        """Modelled time; computes nothing. record: with every instruction and transfer."""
         return self.machine().timeline(record)
 
     def modelled_ns(self) -> float:
@@ -76,10 +83,24 @@ class KernelProgram:
 
 
 class Kernel(KernelBuilder):
-    """A kernel under construction, for a target named as in `TARGETS` (or a `Target`)."""
+    """A kernel under construction, for a target named as in `TARGETS` (or a `Target`).
+
+    Every operation is checked against the rules of its instruction when it is appended, and
+    remembers the line of your program that appended it.
+    """
 
     def __init__(self, target: Target | str = "inf2") -> None:
         super().__init__(_target(target))
+        self._verifier = Verifier(self.target)
+
+    def append(self, *forms: Form) -> None:
+        """Raises: VerifyError naming each broken rule (docs/reference/instructions.md)."""
+        location = _calling_line()
+        for form in forms:
+            for part in form.steps:
+                self._verifier.check(_unplaced(part, form.engine), location)
+        with self.at(location):
+            super().append(*forms)
 
     def compile(self) -> KernelProgram:
         """Passes in order: engines, addresses, schedule, semaphores, bytes. Call it once.
@@ -97,6 +118,36 @@ class Kernel(KernelBuilder):
         tensors = [buffer.tensor for buffer in self.program.buffers if buffer.tensor]
         if not any(tensor.kind is TensorKind.OUTPUT for tensor in tensors):
             raise UsageError("the kernel has no output", hint="declare one with kernel.output(...)")
+
+
+def _unplaced(part: Step, engine: Engine) -> Instruction:
+    """The instruction as if every buffer began at address 0: real addresses come later, aligned."""
+    accesses = tuple(view and _at_zero(view) for view in part.operands)
+    return Instruction(part.spec, engine, accesses, part.fields)
+
+
+def _at_zero(view: View) -> Access:
+    if view.memory is Memory.HBM:
+        return HbmAccess(view.dtype, view.byte_offset, view.dims)
+    return TileAccess(
+        view.memory,
+        view.dtype,
+        view.start_partition,
+        view.num_partitions,
+        view.byte_offset,
+        view.dims,
+    )
+
+
+def _calling_line() -> SourceLocation:
+    """The innermost line outside the builder."""
+    frame = sys._getframe(1)
+    while frame.f_code.co_filename in _BUILDER_FILES and frame.f_back is not None:
+        frame = frame.f_back
+    return SourceLocation(frame.f_code.co_name, frame.f_code.co_filename, frame.f_lineno)
+
+
+_BUILDER_FILES = frozenset((__file__, kernel_builder.__file__))
 
 
 def _target(target: Target | str) -> Target:

@@ -2,10 +2,10 @@
 
     python -m axonc.tools.bench.gemm_kernels [name ...]
 
-prints modelled against published latency of [4096, 8192] x [8192, 8192] in bf16 on one NeuronCore-v2
-(hardware.md 6.1). The loops, tiles and blocks are those of the tutorial (aws-neuron-sdk at 1514f016,
-nki/tutorials/matrix_multiplication.rst); order of issue, addresses and overlap are the compiler's there
-and our passes' here. Only time is modelled: nothing is computed.
+prints modelled against published latency of [4096, 8192] x [8192, 8192] in bf16 on one
+NeuronCore-v2 (hardware.md 6.1). The loops, tiles and blocks are those of the tutorial
+(aws-neuron-sdk at 1514f016, nki/tutorials/matrix_multiplication.rst); order of issue, addresses and
+overlap are the compiler's there and our passes' here. Only time is modelled: nothing is computed.
 
 All kernels take lhsT [K, M] and rhs [K, N] and make result [M, N], all bf16.
 """
@@ -96,7 +96,7 @@ def store(kernel: Kernel, destination: View, total: View) -> None:
     kernel.dma(destination, result)
 
 
-# ---- the kernels ------------------------------------------------------------------------------------
+# ---- the kernels ------------------------------------------------------------------------------
 
 
 def tiled(kernel: Kernel, problem: Problem) -> None:
@@ -203,7 +203,7 @@ KERNELS = {
 }
 
 
-# ---- the table --------------------------------------------------------------------------------------
+# ---- the table --------------------------------------------------------------------------------
 
 
 def compile_kernel(name: str, problem: Problem = PUBLISHED) -> KernelProgram:
