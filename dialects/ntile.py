@@ -163,33 +163,40 @@ class ChooseOp(ext.Operation, dialect=Ntile, name=CHOOSE, traits=[ir.NoTerminato
     verify_invariants = staticmethod(_verifier(_check_choose))
 
 
-class Effects(ir.MemoryEffectsOpInterface):
-    """Which buffers an instruction reads and writes, by the roles of its operands.
+def effects_of(op: ir.Operation, spec: InstructionSpec) -> list[tuple[Role, int | None]]:
+    """What an instruction does to its buffers: (READ or WRITE, number of the SSA operand).
 
-    What it does to the machine besides (the tensor engine's weights, registers, semaphores) is an
-    effect on no buffer: without one, a LoadStationary would look dead.
+    What it does to the machine besides (the tensor engine's weights, registers, semaphores) has no
+    number: without such an effect, a LoadStationary would look dead.
     """
+    reads_dst = _reads_destination(op, spec)
+    found: list[tuple[Role, int | None]] = []
+    for number, index in enumerate(given_operands(op, spec)):
+        operand = spec.operands[index]
+        if operand.role is not Role.WRITE or (reads_dst and operand.name == "dst"):
+            found.append((Role.READ, number))
+        if operand.role is not Role.READ:
+            found.append((Role.WRITE, number))
+    if all(operand.role is Role.READ for operand in spec.operands):
+        found.append((Role.WRITE, None))
+    elif Engine.TENSOR in spec.engines:
+        found.append((Role.READ, None))
+    return found
+
+
+class Effects(ir.MemoryEffectsOpInterface):
+    """Tells MLIR which buffers an instruction reads and writes."""
 
     @staticmethod
     def get_effects(op: ir.Operation, effects: "ir.MemoryEffectInstancesList") -> None:
         op = op.operation
-        spec = spec_of(op)
         try:
-            given = given_operands(op, spec)
-            reads_dst = _reads_destination(op, spec)
+            found = effects_of(op, spec_of(op))
         except MALFORMED:
-            effects.append(ir.MemoryEffect.Write)  # what the verifier rejects is not removed
-            return
-        for target, index in zip(op.op_operands, given, strict=True):
-            operand = spec.operands[index]
-            if operand.role is not Role.WRITE or (reads_dst and operand.name == "dst"):
-                effects.append(ir.MemoryEffect.Read, target)
-            if operand.role is not Role.READ:
-                effects.append(ir.MemoryEffect.Write, target)
-        if all(operand.role is Role.READ for operand in spec.operands):
-            effects.append(ir.MemoryEffect.Write)
-        elif Engine.TENSOR in spec.engines:
-            effects.append(ir.MemoryEffect.Read)
+            found = [(Role.WRITE, None)]  # the verifier says what is wrong; nothing removes the op
+        for role, number in found:
+            effect = ir.MemoryEffect.Read if role is Role.READ else ir.MemoryEffect.Write
+            effects.append(effect, None if number is None else op.op_operands[number])
 
 
 def _reads_destination(op: ir.Operation, spec: InstructionSpec) -> bool:
