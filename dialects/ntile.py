@@ -8,21 +8,20 @@
       src = #ntile.view<"f32", array<i64: 0, 128, 0>, array<i64: 512>, array<i64: 1>>
     } : (!sbuf, !sbuf) -> ()
 
-One op per instruction of `backends/isa`, generated from its entries: its SSA operands are the buffers
-of those operands of the entry that are there, each with a view of it as the attribute of the
+One op per instruction of `backends/isa`, generated from its entries: its SSA operands are the
+buffers of those operands of the entry that are there, each with a view of it as the attribute of the
 operand's name; immediate fields are attributes, absent ones have their default. `ntile.bundle` holds
-instructions that one engine runs in a row as one operation, `ntile.choose` the forms of an operation
-from which assign-engines takes one. The order of the ops is a legal sequential order of execution.
+instructions that one engine runs in a row as one operation, `ntile.choose` the forms of an
+operation from which assign-engines takes one. The order of the ops is a legal sequential order.
 
-Rules: C1 to C14 and C20 on are those of the instruction set (docs/reference/instructions.md), as far
-as they can hold before there are addresses; C30 on are those of this dialect (ntile_rules.py).
+Rules: C1 to C14 and C20 on are those of the instruction set (docs/reference/instructions.md), as
+far as they can hold before there are addresses; C30 on are those of this dialect (ntile_rules.py).
 """
 
 # No `from __future__ import annotations` here: ext reads the annotation objects.
 
 import types
 from collections.abc import Callable
-from typing import Optional
 
 from torch_mlir import ir
 from torch_mlir.dialects import ext
@@ -43,6 +42,7 @@ from axonc.dialects.ntile_read import (
     engine_of,
     fields_of,
     given_operands,
+    instruction_spec,
     placed_of,
     target_of,
     typed_buffer,
@@ -63,7 +63,6 @@ from axonc.dialects.ntile_types import (
     PREFIX,
     BufferType,
     Ntile,
-    spec_of,
 )
 from axonc.dialects.ntile_types import DEFAULT_TARGET as DEFAULT_TARGET
 from axonc.dialects.ntile_types import ISSUE as ISSUE
@@ -77,7 +76,8 @@ Check = Callable[[ir.Operation], list[Violation]]
 def _verifier(check: Check) -> Callable[[ir.Operation], bool]:
     """A verifier that reports what `check` finds as errors on the op."""
 
-    def verify_invariants(op: ir.Operation) -> bool:
+    def verify_invariants(view: ir.OpView) -> bool:
+        op = view.operation
         try:
             found = check(op)
         except MALFORMED as error:
@@ -102,9 +102,7 @@ def _check_buffer(op: ir.Operation) -> list[Violation]:
 
 def _step_of(op: ir.Operation) -> Step:
     """The instruction of an op, on buffers of which only the types are known."""
-    spec = spec_of(op)
-    if spec is None:
-        raise ValueError(f"{op.name} does not stand for an instruction")
+    spec = instruction_spec(op)
     operands: list[View | None] = [None] * len(spec.operands)
     for value, index in zip(op.operands, given_operands(op, spec), strict=True):
         name, *place = placed_of(op.attributes[spec.operands[index].name])
@@ -135,15 +133,16 @@ def _check_choose(op: ir.Operation) -> list[Violation]:
 
 
 class BufferOp(ext.Operation, dialect=Ntile, name="buffer"):
-    """A buffer, by its type; `name` is for people.
+    """A buffer, by its type.
 
-    Optional attributes: `pool` ("work" if absent, "stream", "resident"), `address` (bytes within each
-    partition, or within device memory; absent until allocate-memory), and for device memory what is
-    stored: `kind`, `shape`, `dtype`, `host_dtype`, `source`, `packing`, `data` (of a constant).
+    Attributes: `name`, for people (checked by the verifier: declared, it would hide the op's own
+    name in Python). Optional: `pool` ("work" if absent, "stream", "resident"), `address` (bytes
+    within each partition, or within device memory; absent until allocate-memory), and for device
+    memory what is stored: `kind`, `shape`, `dtype`, `host_dtype`, `source`, `packing`, `data` (of a
+    constant).
     """
 
     buffer: Result[BufferType]
-    name: ir.StringAttr
     verify_invariants = staticmethod(_verifier(_check_buffer))
 
 
@@ -156,8 +155,8 @@ class BundleOp(ext.Operation, dialect=Ntile, name=BUNDLE, traits=[ir.NoTerminato
 
 
 class ChooseOp(ext.Operation, dialect=Ntile, name=CHOOSE, traits=[ir.NoTerminatorTrait]):
-    """Two or more forms of one operation, the preferred one first; each is an instruction or a bundle
-    with its engine, and all write the same views."""
+    """Two or more forms of one operation, the preferred one first; each is an instruction or a
+    bundle with its engine, and all write the same views."""
 
     body: Region
     verify_invariants = staticmethod(_verifier(_check_choose))
@@ -191,7 +190,7 @@ class Effects(ir.MemoryEffectsOpInterface):
     def get_effects(op: ir.Operation, effects: "ir.MemoryEffectInstancesList") -> None:
         op = op.operation
         try:
-            found = effects_of(op, spec_of(op))
+            found = effects_of(op, instruction_spec(op))
         except MALFORMED:
             found = [(Role.WRITE, None)]  # the verifier says what is wrong; nothing removes the op
         for role, number in found:
@@ -210,7 +209,7 @@ def _reads_destination(op: ir.Operation, spec: InstructionSpec) -> bool:
 
 def _op_class(spec: InstructionSpec) -> type:
     """The op of one entry."""
-    kinds = {True: Optional[Operand[BufferType]], False: Operand[BufferType]}
+    kinds = {True: Operand[BufferType] | None, False: Operand[BufferType]}
     content = {
         "__doc__": spec.summary,
         "__annotations__": {o.name: kinds[o.optional] for o in spec.operands},

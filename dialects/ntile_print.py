@@ -37,7 +37,7 @@ from axonc.passes.tile_program import Buffer, Form, Pool, Step, TileOp, TileProg
 IssueOrder = Mapping[Engine, Sequence[int]]
 """Per engine, the numbers of its operations in the order of issue."""
 
-_ESCAPED = re.compile(rb'[^ !#-\[\]-~]')
+_ESCAPED = re.compile(rb"[^ !#-\[\]-~]")
 _NOT_IN_NAMES = re.compile(r"[^\w$.-]", re.ASCII)
 
 

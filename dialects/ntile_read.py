@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 
 from torch_mlir import ir
 
+from axonc.backends.isa import INSTRUCTIONS
 from axonc.backends.isa.access_pattern import Dims, Memory
 from axonc.backends.isa.spec import FieldKind, FieldSpec, InstructionSpec
 from axonc.backends.numerics.dtypes import DTYPES
@@ -33,7 +34,6 @@ from axonc.dialects.ntile_types import (
     BufferType,
     PackingAttr,
     ViewAttr,
-    spec_of,
 )
 from axonc.passes.tile_program import Buffer, Form, Pool, Step, TileOp, TileProgram, View
 
@@ -137,6 +137,15 @@ def _tensor_of(op: ir.Operation, buffer: Buffer) -> HbmTensor:
         dense_to_numpy(attributes["data"]).tobytes() if "data" in attributes else None,
         text(attributes["source"]) if "source" in attributes else buffer.name,
     )
+
+
+def instruction_spec(op: ir.Operation) -> InstructionSpec:
+    """The entry an op of the dialect is named after. Raises ValueError when there is none."""
+    mnemonic = op.name.removeprefix(PREFIX)
+    if not op.name.startswith(PREFIX) or mnemonic not in INSTRUCTIONS:
+        hint = nearest(mnemonic, [spec.mnemonic for spec in INSTRUCTIONS])
+        raise ValueError(f"{op.name} does not stand for an instruction; {hint}".rstrip("; "))
+    return INSTRUCTIONS[mnemonic]
 
 
 def given_operands(op: ir.Operation, spec: InstructionSpec) -> list[int]:
@@ -247,9 +256,7 @@ class _Reader:
         return Form(engine_of(op), tuple(steps))
 
     def _step(self, op: ir.Operation) -> Step:
-        spec = spec_of(op)
-        if spec is None:
-            raise ValueError(f"{op.name} does not stand for an instruction")
+        spec = instruction_spec(op)
         operands: list[View | None] = [None] * len(spec.operands)
         for value, index in zip(op.operands, given_operands(op, spec), strict=True):
             operands[index] = self._view(value, op.attributes[spec.operands[index].name])
@@ -266,8 +273,8 @@ class _Reader:
 def from_module(module: ir.Module, target: Target | None = None) -> TileProgram:
     """The tile program a module holds.
 
-    target: overrides the one the module names. The location table holds the locations in use, in the
-    order of their first use.
+    target: overrides the one the module names. The location table holds the locations in use, in
+    the order of their first use.
     Raises: CompileError for ops that are not of the dialect or are malformed.
     """
     return _Reader(module, target).run()
@@ -276,7 +283,7 @@ def from_module(module: ir.Module, target: Target | None = None) -> TileProgram:
 def read_scheduled(
     module: ir.Module, target: Target | None = None
 ) -> tuple[TileProgram, dict[Engine, list[int]]]:
-    """The program, and the order of issue its `issue` attributes give (empty when there are none)."""
+    """The program, and the order of issue its `issue` attributes give (empty if there are none)."""
     reader = _Reader(module, target)
     program = reader.run()
     order: dict[Engine, list[int]] = {}

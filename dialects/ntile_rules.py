@@ -1,7 +1,7 @@
 """Rules of the tile level (C30 on), for ops of the dialect and for programs in memory alike.
 
-An instruction must satisfy the instruction set's rules (C1 to C14, C20 to C29) as well, checked here
-as if every buffer without an address lay at 0. Reading a module already enforces C30.
+An instruction must satisfy the instruction set's rules (C1 to C14, C20 to C29) as well, checked
+here as if every buffer without an address lay at 0. Reading a module already enforces C30.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from axonc.backends.isa.verifier import Verifier, Violation, rule_text
 from axonc.backends.targets import TARGETS
 from axonc.backends.targets.target import Engine, Target
 from axonc.diagnostics import VerifyError
+from axonc.dialects.ntile_types import BUFFER
 from axonc.passes.tile_program import Buffer, Form, Step, TileProgram, View
 
 RULES: dict[str, str] = {
@@ -162,7 +163,7 @@ def program_violations(program: TileProgram) -> Iterator[tuple[int, str, Violati
     """(operation number or -1 for a buffer, what breaks it, the rule)."""
     for buffer in program.buffers:
         for violation in buffer_violations(buffer, program.target):
-            yield -1, PREFIX_BUFFER, violation
+            yield -1, BUFFER, violation
     for number, op in enumerate(program.ops):
         for violation in forms_violations(op.forms, chosen=False):
             yield number, op.form.steps[0].spec.mnemonic, violation
@@ -170,9 +171,6 @@ def program_violations(program: TileProgram) -> Iterator[tuple[int, str, Violati
             for step in form.steps:
                 for violation in step_violations(step, form.engine, program.target):
                     yield number, f"{step.spec.mnemonic} on {form.engine.value}", violation
-
-
-PREFIX_BUFFER = "buffer"
 
 
 def verify_program(program: TileProgram) -> None:

@@ -1,6 +1,8 @@
 """The `ntile` dialect's type and attributes: buffers, views of them, packings.
 
-    !ntile.memory<"sbuf", 128 : i64, 2048 : i64>      // memory, partitions, bytes per partition
+Memory, partitions, bytes per partition; element type, place, sizes, strides:
+
+    !ntile.memory<"sbuf", 128 : i64, 2048 : i64>
     #ntile.view<"f32", array<i64: 0, 128, 0>, array<i64: 512>, array<i64: 1>>
 """
 
@@ -11,7 +13,7 @@ from typing import Any
 from torch_mlir import ir
 from torch_mlir.dialects import ext
 
-from axonc.backends.isa import INSTRUCTIONS, InstructionSpec
+from axonc.backends.isa import InstructionSpec
 
 PREFIX = "ntile."
 BUFFER, BUNDLE, CHOOSE = "buffer", "bundle", "choose"
@@ -36,8 +38,8 @@ class BufferType(ext.Type, dialect=Ntile, name="memory"):
 class ViewAttr(ext.Attribute, dialect=Ntile, name="view"):
     """A `View` without its buffer, which is an operand of the op.
 
-    place: (first partition, partitions, byte offset within each partition of the buffer); for device
-    memory the first two are 0. sizes, strides: outermost first, in elements.
+    place: (first partition, partitions, byte offset within each partition of the buffer); for
+    device memory the first two are 0. sizes, strides: outermost first, in elements.
     """
 
     dtype: ir.StringAttr
@@ -56,13 +58,7 @@ class PackingAttr(ext.Attribute, dialect=Ntile, name="packing"):
     place: Any
 
 
-def spec_of(op: ir.Operation) -> InstructionSpec | None:
-    """The instruction an op of this dialect names; None for buffer, bundle and choose."""
-    mnemonic = op.name.removeprefix(PREFIX)
-    return INSTRUCTIONS[mnemonic] if mnemonic in INSTRUCTIONS else None
-
-
 def has_segments(spec: InstructionSpec) -> bool:
-    """Whether ops of this entry say which operands are there in `operandSegmentSizes`: MLIR can tell
-    by itself when only one is optional."""
+    """Whether ops of this entry say which operands are there in `operandSegmentSizes`: MLIR can
+    tell by itself when only one is optional."""
     return sum(operand.optional for operand in spec.operands) > 1

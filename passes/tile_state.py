@@ -91,10 +91,8 @@ class TileState:
         before = replace(self, program=program)
 
         def text() -> str:
-            for buffer, (buffer.address, buffer.tensor) in zip(
-                program.buffers, places, strict=True
-            ):
-                pass
+            for buffer, (address, tensor) in zip(program.buffers, places, strict=True):
+                buffer.address, buffer.tensor = address, tensor
             return before.print()
 
         return text

@@ -1,4 +1,4 @@
-"""The ntile dialect: lossless between programs, text and modules; kept alive by MLIR's own passes."""
+"""The ntile dialect: lossless between programs, text and modules; its effects."""
 
 import random
 import time
@@ -96,7 +96,9 @@ def described(program: TileProgram) -> list[object]:
     numbers = {buffer: n for n, buffer in enumerate(program.buffers)}
     rows: list[object] = [program.target.name, program.notes]
     for b in program.buffers:
-        rows.append((b.name, b.memory, b.partitions, b.partition_bytes, b.pool, b.address, b.tensor))
+        rows.append(
+            (b.name, b.memory, b.partitions, b.partition_bytes, b.pool, b.address, b.tensor)
+        )
     for op in program.ops:
         rows.append(program.locations[op.location])
         for form in op.forms:
@@ -109,12 +111,13 @@ NO_NUMBERS: dict[Buffer, int] = {}
 
 
 def described_step(step: Step, numbers: dict[Buffer, int]) -> list[object]:
-    views = [
-        v and (numbers.get(v.buffer, 0), v.dtype.name, v.start_partition, v.num_partitions, v.byte_offset)
-        for v in step.operands
-    ]
+    views = [v and (numbers.get(v.buffer, 0), v.dtype.name, *place_of(v)) for v in step.operands]
     dims = [v and v.dims for v in step.operands]
     return [step.spec.mnemonic, views, dims, list(described_fields(step))]
+
+
+def place_of(view: View) -> tuple[int, int, int]:
+    return view.start_partition, view.num_partitions, view.byte_offset
 
 
 def described_fields(step: Step) -> Iterator[object]:
@@ -162,8 +165,8 @@ def test_every_example_instruction_is_a_valid_op_and_survives(mnemonic: str) -> 
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda s: s.mnemonic)
 def test_random_views_and_fields_convert_without_loss(spec: InstructionSpec) -> None:
-    """Extremes of every field, dim and dtype. They break rules, so no verifier may see them: the text
-    is read under the name of another dialect."""
+    """Extremes of every field, dim and dtype. They break rules, so no verifier may see them: the
+    text is read under the name of another dialect."""
     rng = random.Random(spec.opcode)
     program = as_program(*(random_instruction(rng, spec) for _ in range(15)))
     text = ntile.print_program(program).replace('"ntile.', '"unverified.')
