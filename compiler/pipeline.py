@@ -16,6 +16,10 @@ from axonc.passes.fuse_elementwise import FuseElementwisePass
 from axonc.passes.legalize_to_neuron import LegalizeToNeuronPass, main_function
 from axonc.passes.merge_views import MergeViewsPass
 from axonc.passes.narrow_integers import NarrowIntegersPass
+from axonc.passes.recognize_gelu import RecognizeGeluPass
+from axonc.passes.recognize_layer_norm import RecognizeLayerNormPass
+from axonc.passes.recognize_silu import RecognizeSiluPass
+from axonc.passes.recognize_softmax import RecognizeSoftmaxPass
 from axonc.passes.simplify import SimplifyPass
 from axonc.passes.sink_transpose import SinkTransposePass
 
@@ -50,6 +54,10 @@ def tensor_pipeline(options: TensorOptions | None = None) -> tuple[Pass, ...]:
         # Before the recognisers, which then see one spelling of every broadcast.
         MergeViewsPass(),
         UpstreamPass("func.func(cse)"),
+        RecognizeSoftmaxPass(),
+        RecognizeLayerNormPass(),
+        RecognizeGeluPass(),
+        RecognizeSiluPass(),
         # Before casts are hoisted over transposes: fewer of them are left.
         SinkTransposePass(),
         # Before fusion, so that conversions join the graph that makes their operand.
