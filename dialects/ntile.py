@@ -9,9 +9,9 @@
     } : (!sbuf, !sbuf) -> ()
 
 One op per instruction of `backends/isa`, generated from its entries: its SSA operands are the
-buffers of those operands of the entry that are there, each with a view of it as the attribute of the
-operand's name; immediate fields are attributes, absent ones have their default. `ntile.bundle` holds
-instructions that one engine runs in a row as one operation, `ntile.choose` the forms of an
+buffers of those operands of the entry that are there, each with a view of it as the attribute of
+the operand's name; immediate fields are attributes, absent ones have their default. `ntile.bundle`
+holds instructions that one engine runs in a row as one operation, `ntile.choose` the forms of an
 operation from which assign-engines takes one. The order of the ops is a legal sequential order.
 
 Rules: C1 to C14 and C20 on are those of the instruction set (docs/reference/instructions.md), as
@@ -105,8 +105,9 @@ def _step_of(op: ir.Operation) -> Step:
     spec = instruction_spec(op)
     operands: list[View | None] = [None] * len(spec.operands)
     for value, index in zip(op.operands, given_operands(op, spec), strict=True):
-        name, *place = placed_of(op.attributes[spec.operands[index].name])
-        operands[index] = View(typed_buffer(value, str(hash(value))), DTYPES[name], *place)
+        name, start, count, offset, dims = placed_of(op.attributes[spec.operands[index].name])
+        buffer = typed_buffer(value, str(hash(value)))
+        operands[index] = View(buffer, DTYPES[name], start, count, offset, dims)
     return Step(spec, tuple(operands), fields_of(op, spec))
 
 
