@@ -92,6 +92,7 @@ class Kernel(KernelBuilder):
     def __init__(self, target: Target | str = "inf2") -> None:
         super().__init__(_target(target))
         self._verifier = Verifier(self.target)
+        self._is_compiled = False
 
     def append(self, *forms: Form) -> None:
         """Raises: VerifyError naming each broken rule (docs/reference/instructions.md)."""
@@ -103,18 +104,21 @@ class Kernel(KernelBuilder):
             super().append(*forms)
 
     def compile(self) -> KernelProgram:
-        """Passes in order: engines, addresses, schedule, semaphores, bytes. Call it once.
+        """Passes in order: engines, addresses, schedule, semaphores, bytes. They work in place.
 
-        Raises: UsageError without an output; CapacityError (with the memory map) if SBUF or PSUM
+        Raises: UsageError without an output, and the second time; CapacityError (with the memory map) if SBUF or PSUM
         cannot hold what is alive at once.
         """
-        self._check_has_output()
+        self._check_compilable()
         assign_engines(self.program)
         memory = allocate_memory(self.program)
         streams = lower(self.program, schedule(self.program))
         return KernelProgram(pack(self.program, streams, memory.sbuf_peak_bytes))
 
-    def _check_has_output(self) -> None:
+    def _check_compilable(self) -> None:
+        if self._is_compiled:
+            raise UsageError("the kernel is compiled already", hint="keep what compile() returned")
+        self._is_compiled = True
         tensors = [buffer.tensor for buffer in self.program.buffers if buffer.tensor]
         if not any(tensor.kind is TensorKind.OUTPUT for tensor in tensors):
             raise UsageError("the kernel has no output", hint="declare one with kernel.output(...)")
@@ -122,7 +126,7 @@ class Kernel(KernelBuilder):
 
 def _unplaced(part: Step, engine: Engine) -> Instruction:
     """The instruction as if every buffer began at address 0: real addresses come later, aligned."""
-    accesses = tuple(view and _at_zero(view) for view in part.operands)
+    accesses = tuple(None if view is None else _at_zero(view) for view in part.operands)
     return Instruction(part.spec, engine, accesses, part.fields)
 
 

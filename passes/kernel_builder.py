@@ -64,13 +64,24 @@ def _operands(spec: InstructionSpec, arguments: dict[str, object]) -> tuple[View
         view = arguments.get(operand.name)
         if view is None and not operand.optional:
             raise VerifyError(f"operand '{operand.name}' is missing", op=spec.mnemonic)
-        assert view is None or isinstance(view, View)
+        if view is not None and not isinstance(view, View):
+            found = type(view).__name__
+            raise VerifyError(f"operand '{operand.name}' is a {found}, not a view", op=spec.mnemonic)
         views.append(view)
     return tuple(views)
 
 
 def _fields(spec: InstructionSpec, arguments: dict[str, object]) -> tuple[object, ...]:
     return tuple(arguments.get(field.name, field.default) for field in spec.fields)
+
+
+def _trigger(engine: Engine | None, arguments: dict[str, object]) -> Engine:
+    """Queues count in the order of one engine's triggers; `schedule` assigns them."""
+    if engine not in (None, Engine.SYNC):
+        raise VerifyError(f"triggered by {engine}, not by the sync engine", op="dma_copy")
+    if "queue" in arguments:
+        raise VerifyError("the queue is chosen by the schedule pass", op="dma_copy")
+    return Engine.SYNC
 
 
 class KernelBuilder:
@@ -81,6 +92,7 @@ class KernelBuilder:
         self.program = TileProgram(target)
         self._location = 0
         self._names: dict[str, int] = {}
+        self._tensors: set[str] = set()
         self._constants: dict[tuple[object, ...], View] = {}
 
     # ---- memory -----------------------------------------------------------------------------
@@ -120,6 +132,9 @@ class KernelBuilder:
         """A new device-memory tensor. Its view is row-major, of the stored shape if packed."""
         host = host_dtype or MLIR_NAME.get(dtype.name, dtype.name)
         unique = name if kind in (TensorKind.INPUT, TensorKind.OUTPUT) else self._unique(name)
+        if unique in self._tensors:
+            raise VerifyError(f"two device tensors are called '{name}'")
+        self._tensors.add(unique)
         tensor = HbmTensor(unique, kind, -1, shape, dtype, host, packing, data, source or name)
         buffer = Buffer(unique, Memory.HBM, 0, tensor.size_bytes, tensor=tensor)
         self.program.buffers.append(buffer)
@@ -180,6 +195,8 @@ class KernelBuilder:
     def emit(self, mnemonic: str, engine: Engine | None = None, **arguments: object) -> None:
         """One instruction; `engine` defaults to the first of the entry's engines."""
         made = step(mnemonic, **arguments)
+        if mnemonic == "dma_copy":
+            engine = _trigger(engine, arguments)
         self.append(Form(engine or made.spec.engines[0], (made,)))
 
     def dma(self, dst: View, src: View, **fields: object) -> None:
