@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 from torch_mlir import ir
 from torch_mlir._mlir_libs import _stablehlo
 from torch_mlir.dialects import torch as _torch  # noqa: F401  registers stablehlo-aggressive-simplification
@@ -73,10 +75,18 @@ def _parse(source: str | bytes, context: ir.Context) -> ir.Module:
         if source.startswith(b"ML\xefR"):
             return _read_artifact(source, context)
         source = source.decode()
+    _load_machine_dialects(source, context)
     needs_runs = any(f'"{name}"' in source for name in VARIADIC)
     if needs_runs and "operandSegmentSizes" not in source:
         source = _with_operand_runs(source)
     return ir.Module.parse(source, context)
+
+
+def _load_machine_dialects(source: str, context: ir.Context) -> None:
+    """Text of a later stage brings its dialect with it; most modules need neither."""
+    for name in ("ntile", "nisa"):
+        if f"{name}." in source:
+            importlib.import_module(f"axonc.dialects.{name}").load(context)
 
 
 def _read_artifact(source: bytes, context: ir.Context) -> ir.Module:
