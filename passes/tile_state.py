@@ -20,8 +20,10 @@ from axonc.backends.isa import Verifier
 from axonc.backends.program import Program
 from axonc.backends.targets import TARGETS
 from axonc.backends.targets.target import Engine, Target
+from axonc.context import source_location
 from axonc.diagnostics import CompileError, UsageError, nearest
 from axonc.dialects import nisa, ntile
+from axonc.dialects.ntile_read import body
 from axonc.dialects.ntile_rules import verify_program
 from axonc.pass_manager import ModuleState, Pass, State
 from axonc.passes.allocate_memory import MemoryPlan, allocate_memory
@@ -187,15 +189,28 @@ class TilePass(Pass, name="tile"):
     target: str = ntile.DEFAULT_TARGET
 
     def run_on(self, state: State) -> tuple[State, bool]:
-        functions = state.targets(FUNCTION)
-        if len(functions) != 1:
-            raise CompileError(
-                f"{len(functions)} functions; a program is tiled from one",
-                hint="run 'inline' first",
-            )
-        function = functions[0]
+        function = _only_function(state)
         with function.context, ir.Location.unknown():
             return TileState(tile(function, find_target(self.target))), True
+
+
+def _only_function(state: State) -> ir.Operation:
+    """The function of a program whose layouts are chosen."""
+    functions = state.targets(FUNCTION)
+    if len(functions) != 1:
+        raise CompileError(
+            f"{len(functions)} functions to tile; a program is one",
+            hint="inline the others first" if functions else "tile works on neuron operations",
+        )
+    for op in body(functions[0]):
+        if len(op.results) and "layout.rows" not in op.attributes:
+            raise CompileError(
+                "the op has no layout.rows",
+                op=op.name,
+                location=source_location(op),
+                hint="run 'choose-layouts' first",
+            )
+    return functions[0]
 
 
 class TileLevel:
