@@ -38,10 +38,10 @@ def compile(
     source: StableHLO text, MLIR bytecode, a portable artifact or an HLO protobuf (`str`, `bytes`,
         `Path`), an MLIR module, `jax.jit(f).lower(...)`, `jax.export.export(...)(...)`, or
         `torch.export.export(...)`.
-    target: "inf2" or "trn1". auto_cast: "none", "matmult" or "all": which FP32 operations compute in
-        auto_cast_type ("bf16", "fp16", "tf32").
-    weights: a .safetensors, .npz or .npy file, or arrays by name: binds arguments of these names, which
-        then are no inputs any more.
+    target: "inf2" or "trn1". auto_cast: "none", "matmult" or "all": which FP32 operations compute
+        in auto_cast_type ("bf16", "fp16", "tf32").
+    weights: a .safetensors, .npz or .npy file, or arrays by name: binds arguments of these names,
+        which then are no inputs any more.
     allow_lossy_integers: let 64-bit integer arithmetic wrap at 32 bits instead of refusing it.
     dump_ir: a folder for the IR after each pass. progress(pass, index, count): called before each.
 

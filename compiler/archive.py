@@ -1,7 +1,8 @@
-"""The container of a compiled program: a zip archive with deterministic bytes, written all or nothing.
+"""The container of a compiled program: a zip archive with deterministic bytes, written all or
+nothing.
 
-Members are stored, not compressed: compressors differ between zlib builds, and a stored member can be
-memory-mapped. Times are fixed. A file appears under its name only when it is complete.
+Members are stored, not compressed: compressors differ between zlib builds, and a stored member can
+be memory-mapped. Times are fixed. A file appears under its name only when it is complete.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ def check_writable(path: Path) -> None:
     """Fail before long work rather than after it.
 
     Raises:
-        UsageError: `path` is a directory or a device, or its folder is missing or cannot be written.
+        UsageError: `path` is a directory or a device, or its folder is missing or cannot be
+        written.
     """
     if path.exists() and not path.is_file():
         raise UsageError(f"cannot write {path}: it is not a regular file")
@@ -83,7 +85,8 @@ def write_archive(file: BinaryIO, members: Iterable[tuple[str, Iterable[bytes]]]
 
 
 class Archive:
-    """A program file opened for reading. Every damage is a ProgramFormatError that names the file."""
+    """A program file opened for reading. Every damage is a ProgramFormatError that names the
+    file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

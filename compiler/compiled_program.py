@@ -24,8 +24,8 @@ class HostTensor:
 
 @dataclass(frozen=True)
 class StageRecord:
-    """One stage or pass of a compile. ir_hash: of the IR it left, sha256 in hex; empty when nobody asked
-    for hashes. seconds is not part of a saved program: it differs from compile to compile."""
+    """One stage or pass of a compile. ir_hash: of the IR it left, sha256 in hex; empty when nobody
+    asked for hashes. seconds is not part of a saved program: it differs from compile to compile."""
 
     name: str
     ir_hash: str = ""
@@ -34,10 +34,10 @@ class StageRecord:
 
 @dataclass(frozen=True)
 class CompiledProgram:
-    """inputs, results: in the order of the source's arguments (weights left out) and results; the i-th
-    is the i-th INPUT or OUTPUT tensor of `program`. weights: by the argument name that WEIGHT tensors
-    name as their source. source_hash: sha256 of the imported StableHLO, in hex. casts: lines of the
-    auto-cast report.
+    """inputs, results: in the order of the source's arguments (weights left out) and results; the
+    i-th is the i-th INPUT or OUTPUT tensor of `program`. weights: by the argument name that WEIGHT
+    tensors name as their source. source_hash: sha256 of the imported StableHLO, in hex. casts:
+    lines of the auto-cast report.
     """
 
     program: Program

@@ -1,4 +1,5 @@
-"""A whole compile: imported program -> neuron dialect -> tiles -> instruction streams -> `CompiledProgram`."""
+"""A whole compile: imported program -> neuron dialect -> tiles -> instruction streams ->
+`CompiledProgram`."""
 
 from __future__ import annotations
 

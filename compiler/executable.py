@@ -1,4 +1,5 @@
-"""A compiled program that can be run: arrays in, arrays out, and how long a NeuronCore would take."""
+"""A compiled program that can be run: arrays in, arrays out, and how long a NeuronCore would
+take."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 
 
 class Executable:
-    """One compiled program. The machine is built and the weights are packed on first use, then kept.
+    """One compiled program. The machine is built and the weights are packed on first use, then
+    kept.
 
     inputs, results: names, shapes and dtypes a call takes and gives, in order.
     """

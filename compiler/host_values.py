@@ -131,4 +131,3 @@ def _random(tensor: HostTensor, generator: np.random.Generator) -> np.ndarray:
     if tensor.dtype.startswith(("i", "ui")):
         return generator.integers(0, 2, tensor.shape).astype(dtype)
     return generator.standard_normal(tensor.shape).astype(np.float32).astype(dtype)
-

@@ -1,7 +1,7 @@
 """`manifest.json` of a program file: everything but streams, constants and weight bytes, as JSON.
 
-Keys are sorted and numbers are plain, so equal programs have equal manifests. Reading trusts nothing:
-whatever does not have the expected form is a ProgramFormatError.
+Keys are sorted and numbers are plain, so equal programs have equal manifests. Reading trusts
+nothing: whatever does not have the expected form is a ProgramFormatError.
 """
 
 from __future__ import annotations

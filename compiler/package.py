@@ -7,8 +7,8 @@
     constants.bin            bytes of the program's own constants
     weights.bin              bytes of weights that no file holds (or --embed-weights)
 
-Weights of files stay where they are and are named by path and key: relative to the program file when
-they lie in its folder or below, else absolute. The same program gives the same bytes.
+Weights of files stay where they are and are named by path and key: relative to the program file
+when they lie in its folder or below, else absolute. The same program gives the same bytes.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ _INDEX_DTYPE = np.dtype("<i4")
 _ALIGNMENT = 64  # of constants and weights inside their member
 
 
-def write_program(compiled: CompiledProgram, path: str | Path, *, embed_weights: bool = False) -> None:
+def write_program(
+    compiled: CompiledProgram, path: str | Path, *, embed_weights: bool = False
+) -> None:
     """Write the program file; it appears whole or not at all.
 
     Raises:
@@ -55,7 +57,9 @@ def write_program(compiled: CompiledProgram, path: str | Path, *, embed_weights:
     references = _weight_references(compiled, embedded, path)
     offsets = _constant_offsets(compiled.program)
     with written_whole(path) as file:
-        write_archive(file, _members(compiled, manifest_text(compiled, offsets, references), embedded))
+        write_archive(
+            file, _members(compiled, manifest_text(compiled, offsets, references), embedded)
+        )
 
 
 def read_program(path: str | Path) -> CompiledProgram:
@@ -80,7 +84,7 @@ def read_program(path: str | Path) -> CompiledProgram:
         )
 
 
-# ---- members ---------------------------------------------------------------------------------------
+# ---- members ---------------------------------------------------------------------------------
 
 
 def _members(
@@ -157,7 +161,7 @@ def _read_indices(archive: Archive, engines: list[Engine]) -> dict[Engine, np.nd
     return found
 
 
-# ---- weights ---------------------------------------------------------------------------------------
+# ---- weights ---------------------------------------------------------------------------------
 
 
 def _embedded(compiled: CompiledProgram, everything: bool) -> dict[str, int]:
@@ -203,7 +207,9 @@ def _read_weights(archive: Archive, references: dict[str, Any]) -> dict[str, Wei
     for name, facts in references.items():
         shape, dtype = tuple(int(n) for n in facts["shape"]), str(facts["dtype"])
         if "offset" in facts:
-            found[name] = _embedded_weight(archive, name, shape, dtype, embedded_at, facts["offset"])
+            found[name] = _embedded_weight(
+                archive, name, shape, dtype, embedded_at, facts["offset"]
+            )
         else:
             file = str(facts["file"])
             if file not in opened:

@@ -1,7 +1,8 @@
-"""Where the modelled time of one call goes: engines, DMA, stalls, bounds; as text and as a trace."""
+"""Where the modelled time of one call goes: engines, DMA, stalls, bounds; text and trace."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,17 +22,17 @@ BAR_WIDTH = 32
 @dataclass(frozen=True)
 class Profile:
     """Modelled, not measured. timeline: of one call, with every instruction and transfer.
-    hbm_bytes_read: by DMA from device memory. bound_seconds: the time each of the resources pe, dma,
-    vector, scalar (and gpsimd) would need if nothing else took any. outputs: of the call, if arrays
-    were given.
+    hbm_bytes_read: by DMA from device memory. bound_seconds: the time each of the resources pe,
+    dma, vector, scalar (and gpsimd) would need if nothing else took any. outputs: of the call, if
+    arrays were given.
     """
 
     target: str
     timeline: Timeline
     hbm_bytes_read: int
     bound_seconds: dict[str, float]
+    machine: Machine = field(repr=False)
     outputs: list[np.ndarray] = field(default_factory=list, repr=False)
-    machine: Machine | None = field(default=None, repr=False)
 
     @property
     def modelled_seconds(self) -> float:
@@ -49,8 +50,6 @@ class Profile:
         Raises:
             UsageError: the file cannot be written.
         """
-        from axonc.archive import written_whole
-        assert self.machine is not None
         text = trace_json(self.machine)
         with written_whole(Path(path)) as file:
             file.write(text.encode())
@@ -76,22 +75,35 @@ class Profile:
         for engine, busy in self.timeline.busy_ns.items():
             count = self.timeline.instruction_count.get(engine, 0)
             rows.append(self._row(engine.value, f"{count:,}", busy))
-        rows.append(self._row("dma", f"{self.timeline.transfer_count:,}", self.timeline.dma_busy_ns))
+        rows.append(
+            self._row("dma", f"{self.timeline.transfer_count:,}", self.timeline.dma_busy_ns)
+        )
         return rows
 
     def _row(self, name: str, count: str, busy_ns: float) -> str:
         share = busy_ns / max(self.timeline.total_ns, 1e-30)
         bar = "#" * round(share * BAR_WIDTH)
-        return f"{name:8} {count:>12} {_time(busy_ns * 1e-9):>11}  |{bar:<{BAR_WIDTH}}| {share:6.1%}"
+        return (
+            f"{name:8} {count:>12} {_time(busy_ns * 1e-9):>11}  |{bar:<{BAR_WIDTH}}| {share:6.1%}"
+        )
 
     def _stall_rows(self) -> list[str]:
         rows = []
         for engine, reasons in self.timeline.stall_ns.items():
-            longest = sorted(reasons.items(), key=lambda item: -item[1])[:3]
-            text = ", ".join(f"{reason_name(why)} {_time(ns * 1e-9)}" for why, ns in longest if ns > 0)
+            longest = sorted(_by_cause(reasons).items(), key=lambda item: -item[1])[:3]
+            text = ", ".join(f"{why} {_time(ns * 1e-9)}" for why, ns in longest if ns > 0)
             if text:
-                rows.append(f"{engine.value:8} waits for {text}")
+                rows.append(f"{engine.value:8} stalls: {text}")
         return rows
+
+
+def _by_cause(reasons: dict[str, float]) -> dict[str, float]:
+    """Stalls in words, those of all DMA queues together."""
+    found: dict[str, float] = {}
+    for reason, ns in reasons.items():
+        cause = re.sub(r" queue \d+$", "", reason_name(reason))
+        found[cause] = found.get(cause, 0.0) + ns
+    return found
 
 
 def _time(seconds: float) -> str:
@@ -103,7 +115,8 @@ def _time(seconds: float) -> str:
 
 
 def make_profile(machine: Machine, outputs: list[np.ndarray]) -> Profile:
-    """The profile of the last run of `machine` (or of any run, where time does not depend on data)."""
+    """The profile of the last run of `machine` (or of any run, where time does not depend on
+    data)."""
     timeline = machine.timeline(record=True)
     return Profile(
         target=machine.target.name,
@@ -121,7 +134,9 @@ def _hbm_bytes_read(machine: Machine, timeline: Timeline) -> int:
     if transfers is None:
         return 0
     total = 0
-    rows = zip(transfers.engine, transfers.index.tolist(), transfers.moved_bytes.tolist(), strict=True)
+    rows = zip(
+        transfers.engine, transfers.index.tolist(), transfers.moved_bytes.tolist(), strict=True
+    )
     for engine, index, moved in rows:
         instruction = machine.instruction(engine, index)
         if isinstance(instruction.operand("src"), HbmAccess):
@@ -138,7 +153,8 @@ _RESOURCES = {
 
 
 def _bounds(target_name: str, timeline: Timeline) -> dict[str, float]:
-    """Seconds by resource. dma: of the DMA engines, or of device memory's bandwidth if that is more."""
+    """Seconds by resource. dma: of the DMA engines, or of device memory's bandwidth if that is
+    more."""
     bandwidth = TARGETS[target_name].dma.hbm_bytes_per_ns
     bounds = {name: timeline.busy_ns.get(e, 0.0) * 1e-9 for name, e in _RESOURCES.items()}
     bounds["dma"] = max(timeline.dma_busy_ns, timeline.hbm_bytes / bandwidth) * 1e-9

@@ -1,0 +1,113 @@
+"""Arrays of a call from and to files: .npz, .npy, .safetensors."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from axonc.archive import check_writable, written_whole
+from axonc.compiled_program import HostTensor
+from axonc.diagnostics import UsageError
+from axonc.executable import Executable
+from axonc.weights import open_weight_file
+
+# in0, in1 ... and the names numpy.savez gives positional arrays.
+_POSITIONAL = re.compile(r"(?:in|arg|arr_)(\d+)")
+_OUTPUT_SUFFIXES = (".npz", ".safetensors")
+
+
+def call_arrays(options: argparse.Namespace, executable: Executable) -> dict[str, np.ndarray]:
+    """The inputs `--inputs` or `--random-inputs` ask for, by name.
+
+    Raises:
+        UsageError: neither was given and the program takes inputs; an unreadable file.
+    """
+    if options.inputs is not None:
+        return read_arrays(Path(options.inputs), executable.inputs)
+    if options.random_inputs is not None:
+        return executable.random_inputs(options.random_inputs)
+    if not executable.inputs:
+        return {}
+    names = ", ".join(map(str, executable.inputs))
+    raise UsageError(
+        f"the program takes {names}", hint="give --inputs FILE, or --random-inputs SEED"
+    )
+
+
+def read_arrays(path: Path, inputs: Sequence[HostTensor]) -> dict[str, np.ndarray]:
+    """Arrays by input name. A file whose names are all positional, or which holds one array for one
+    input, gives them in order.
+
+    Raises:
+        UsageError: missing, damaged or unknown file.
+    """
+    found = {name: ref.load() for name, ref in open_weight_file(path).items()}
+    names = [tensor.name for tensor in inputs]
+    if set(found) == set(names):
+        return found
+    order = _positional_order(found)
+    is_single = len(found) == len(names) == 1
+    if order is None and not is_single:
+        return found  # the executable says which name is wrong or missing
+    values = [found[name] for name in (order or found)]
+    if len(values) != len(names):
+        raise UsageError(
+            f"{path} holds {len(values)} arrays, the program takes {len(names)}: "
+            + ", ".join(map(str, inputs))
+        )
+    return dict(zip(names, values, strict=True))
+
+
+def _positional_order(found: Mapping[str, np.ndarray]) -> list[str] | None:
+    """The names sorted by their numbers, if all are of one kind with the numbers 0, 1, 2 ..."""
+    numbers: dict[int, str] = {}
+    for name in found:
+        match = _POSITIONAL.fullmatch(name)
+        if match is None:
+            return None
+        numbers[int(match[1])] = name
+    return (
+        [numbers[i] for i in sorted(numbers)] if sorted(numbers) == [*range(len(found))] else None
+    )
+
+
+def check_output_path(path: Path) -> None:
+    """Fail before the run, not after it.
+
+    Raises:
+        UsageError: unknown suffix, or a place that cannot be written.
+    """
+    if path.suffix not in _OUTPUT_SUFFIXES:
+        raise UsageError(
+            f"{path}: cannot tell the format of an array file from '{path.suffix}'",
+            hint=f"known: {', '.join(_OUTPUT_SUFFIXES)}",
+        )
+    check_writable(path)
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> list[str]:
+    """Write arrays by name; the file appears whole or not at all. Returns notes for the user: npz
+    cannot name bf16 and the 8-bit floats, which are widened to f32, exactly.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
+    check_output_path(path)
+    if path.suffix == ".safetensors":
+        from safetensors.numpy import save
+
+        data = save({name: np.ascontiguousarray(a) for name, a in arrays.items()})
+        with written_whole(path) as file:
+            file.write(data)
+        return []
+    narrow = [name for name, array in arrays.items() if array.dtype.kind == "V"]
+    widened = {n: a.astype(np.float32) if n in narrow else a for n, a in arrays.items()}
+    with written_whole(path) as file:
+        np.savez(file, **widened)  # type: ignore[arg-type]
+    return [
+        f"{path}: {name} is {arrays[name].dtype}, written as float32 (exact)" for name in narrow
+    ]

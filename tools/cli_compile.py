@@ -1,0 +1,222 @@
+"""`axonc compile`: a model file in, a program file out. Takes the flags of `neuronx-cc compile`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from axonc.tools.cli_parser import verb_parser
+from axonc.tools.neuronx_flags import add_accepted_flags, notes_of
+
+_SUMMARY = """\
+Compile a model for a NeuronCore.
+
+MODEL is StableHLO text, MLIR bytecode, a StableHLO portable artifact, or an HLO protobuf.
+Arguments of its @main are inputs of each call; --weights binds those that are parameters."""
+
+_EXAMPLES = """\
+  axonc compile model.mlir --target inf2 --output model.axon
+  axonc compile model.mlir --weights model.safetensors --auto-cast matmult --output model.axon
+  axonc compile model.mlir --dump-ir ir/ --time-passes      # every step, numbered, and its time
+"""
+
+_LEVELS = ("debug", "info", "warning", "error", "critical")
+_log = logging.getLogger("axonc")
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = verb_parser("compile", _SUMMARY, _EXAMPLES)
+    parser.add_argument("model", metavar="MODEL", help="the model file")
+    parser.add_argument("--target", default="inf2", metavar="NAME", help="inf2 (default) or trn1")
+    parser.add_argument(
+        "--output",
+        "-o",
+        metavar="FILE",
+        help="program file to write (default: MODEL's stem + .axon)",
+    )
+    parser.add_argument(
+        "--weights",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help=".safetensors, .npz or .npy; binds arguments by name; may be repeated",
+    )
+    parser.add_argument(
+        "--embed-weights",
+        action="store_true",
+        help="copy the weights into the program file instead of referring to theirs",
+    )
+    _add_numerics(parser)
+    _add_observation(parser)
+    add_accepted_flags(parser)
+    return parser
+
+
+def _add_numerics(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("numbers and effort")
+    group.add_argument(
+        "--auto-cast",
+        default="none",
+        metavar="WHAT",
+        help="FP32 operations to compute in a smaller type: none (default), matmult (those of the "
+        "tensor engine), all",
+    )
+    group.add_argument(
+        "--auto-cast-type",
+        default="bf16",
+        metavar="TYPE",
+        help="bf16 (default), fp16, tf32, fp8_e4m3",
+    )
+    group.add_argument(
+        "--implicit-integer-downcast",
+        metavar="OPS",
+        help="all or default: let 64-bit integer arithmetic wrap at 32 bits; none: refuse it (what "
+        "axonc does unless asked)",
+    )
+    group.add_argument(
+        "--optlevel",
+        "-O",
+        type=int,
+        default=2,
+        metavar="N",
+        help="1, 2 (default) or 3: the same today",
+    )
+    group.add_argument(
+        "--model-type",
+        default="generic",
+        metavar="NAME",
+        help="generic (default), transformer, unet-inference: the same today",
+    )
+    group.add_argument("--cores", type=int, default=1, metavar="N", help="NeuronCores: 1")
+
+
+def _add_observation(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("what happened")
+    group.add_argument(
+        "--dump-ir", metavar="DIR", help="write the IR after each pass that changed it"
+    )
+    group.add_argument("--time-passes", action="store_true", help="print what each pass took")
+    group.add_argument("--verify-each", action="store_true", help="verify the IR after each pass")
+    group.add_argument(
+        "--verbose",
+        default="warning",
+        choices=_LEVELS,
+        metavar="LEVEL",
+        help=f"{', '.join(_LEVELS)} (default: warning); info and debug go to stdout",
+    )
+    group.add_argument("--logfile", metavar="FILE", help="also write messages of every level there")
+
+
+def run(options: argparse.Namespace) -> int:
+    from axonc.archive import check_writable
+
+    output = Path(options.output or f"{Path(options.model).stem}.axon")
+    check_writable(output)
+    with _logging(options.verbose, options.logfile):
+        for note in notes_of(options):
+            _log.warning("note: %s", note)
+        _compile(options, output)
+    return 0
+
+
+def _compile(options: argparse.Namespace, output: Path) -> None:
+    from axonc.driver import DebugOptions, compile_imported
+    from axonc.executable import Executable
+    from axonc.frontends import import_program
+    from axonc.options import CompileOptions
+    from axonc.tools.progress_bar import shown_progress
+
+    chosen = CompileOptions(
+        target=options.target,
+        auto_cast=options.auto_cast,
+        auto_cast_type=options.auto_cast_type,
+        optlevel=options.optlevel,
+        cores=options.cores,
+        model_type=options.model_type,
+        allow_lossy_integers=_allows_lossy(options.implicit_integer_downcast),
+    )
+    debug = DebugOptions(
+        dump_dir=Path(options.dump_ir) if options.dump_ir else None,
+        time_passes=options.time_passes,
+        verify_each=options.verify_each,
+    )
+    with shown_progress(is_verbose=options.verbose in ("info", "debug")) as progress:
+        imported = import_program(Path(options.model), weights=_weights(options.weights))
+        compiled = compile_imported(imported, chosen, progress=progress, debug=debug)
+    executable = Executable(compiled)
+    executable.save(output, embed_weights=options.embed_weights)
+    _tell(executable, output)
+
+
+def _weights(files: list[str]) -> dict:  # type: ignore[type-arg]
+    from axonc.weights import open_weight_file
+
+    return {name: ref for file in files for name, ref in open_weight_file(file).items()}
+
+
+def _allows_lossy(value: str | None) -> bool:
+    if value in (None, "none"):
+        return False
+    if value in ("all", "default"):
+        _log.warning("note: 64-bit integer arithmetic may wrap at 32 bits")
+        return True
+    _log.warning("note: --implicit-integer-downcast %s: only all or none here; none is used", value)
+    return False
+
+
+def _tell(executable: object, output: Path) -> None:
+    from axonc.executable import Executable
+
+    assert isinstance(executable, Executable)
+    for note in executable.notes:
+        _log.warning("note: %s", note)
+    for line in executable.compiled.casts:
+        _log.debug("cast: %s", line)
+    streams = executable.compiled.program.streams
+    size = sum(map(len, streams.values()))
+    _log.info("%s: %d bytes of instructions, %s", output, size, executable)
+    print(f"wrote {output}")
+
+
+@contextmanager
+def _logging(level: str, logfile: str | None) -> Iterator[None]:
+    """Messages to stdout (debug, info) and stderr (the rest), as neuronx-cc does, and to a file."""
+    handlers: list[logging.Handler] = [
+        _stream_handler(sys.stderr, logging.WARNING, logging.CRITICAL)
+    ]
+    handlers.append(_stream_handler(sys.stdout, logging.DEBUG, logging.INFO))
+    for handler in handlers:
+        handler.setLevel(max(handler.level, logging.getLevelName(level.upper())))
+    if logfile:
+        handlers.append(_file_handler(logfile))
+    _log.setLevel(logging.DEBUG)
+    for handler in handlers:
+        _log.addHandler(handler)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            _log.removeHandler(handler)
+            handler.close()
+
+
+def _stream_handler(stream: object, lowest: int, highest: int) -> logging.Handler:
+    handler: logging.Handler = logging.StreamHandler(stream)  # type: ignore[type-var]
+    handler.setLevel(lowest)
+    handler.addFilter(lambda record: record.levelno <= highest)
+    return handler
+
+
+def _file_handler(path: str) -> logging.Handler:
+    from axonc.diagnostics import UsageError
+
+    try:
+        handler = logging.FileHandler(path, mode="w")
+    except OSError as error:
+        raise UsageError(f"cannot write the log file {path}: {error.strerror}") from None
+    handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
+    return handler

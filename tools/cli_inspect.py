@@ -1,0 +1,53 @@
+"""`axonc inspect`: what is in a program file."""
+
+from __future__ import annotations
+
+import argparse
+
+from axonc.tools.cli_parser import verb_parser
+
+_SUMMARY = "Show what a compiled program holds and what it would take to run."
+
+_EXAMPLES = """\
+  axonc inspect model.axon
+  axonc inspect model.axon --json | python -m json.tool
+  axonc inspect model.axon --disassemble --engine vector
+  axonc inspect model.axon --memory-map
+"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = verb_parser("inspect", _SUMMARY, _EXAMPLES)
+    parser.add_argument("program", metavar="PROGRAM", help="what 'axonc compile' wrote")
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument(
+        "--json", action="store_true", help="modelled time, counts, bytes and bounds as JSON"
+    )
+    group.add_argument("--disassemble", action="store_true", help="print the instructions")
+    group.add_argument("--memory-map", action="store_true", help="print who lies where")
+    group.add_argument("--casts", action="store_true", help="print what auto-cast cast, and why")
+    parser.add_argument(
+        "--engine",
+        choices=("tensor", "vector", "scalar", "gpsimd", "sync"),
+        help="with --disassemble: only this one",
+    )
+    return parser
+
+
+def run(options: argparse.Namespace) -> int:
+    from axonc.api import load
+    from axonc.tools import program_report
+
+    executable = load(options.program)
+    if options.disassemble:
+        for line in program_report.disassembly(executable.compiled.program, options.engine):
+            print(line)
+    elif options.memory_map:
+        print(program_report.memory_map(executable.compiled.program))
+    elif options.casts:
+        print("\n".join(executable.compiled.casts) or "nothing was cast")
+    elif options.json:
+        print(program_report.facts_json(executable, executable.profile()))
+    else:
+        print(program_report.overview(executable, executable.profile()))
+    return 0

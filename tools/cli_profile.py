@@ -1,0 +1,43 @@
+"""`axonc profile`: where the modelled time goes."""
+
+from __future__ import annotations
+
+import argparse
+
+from axonc.tools.cli_parser import add_inputs, verb_parser
+
+_SUMMARY = (
+    "Show the modelled (not measured) time of one call: busy time per engine, what bounds it,\n"
+    "what engines wait for. Needs no inputs unless control flow depends on data."
+)
+
+_EXAMPLES = """\
+  axonc profile model.axon
+  axonc profile model.axon --trace timeline.json        # open it in ui.perfetto.dev
+"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = verb_parser("profile", _SUMMARY, _EXAMPLES)
+    parser.add_argument("program", metavar="PROGRAM", help="what 'axonc compile' wrote")
+    add_inputs(parser)
+    parser.add_argument("--trace", metavar="FILE", help="write the timeline (Chrome trace JSON)")
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+    return parser
+
+
+def run(options: argparse.Namespace) -> int:
+    from axonc.api import load
+    from axonc.tools.array_files import call_arrays
+    from axonc.tools.program_report import facts_json
+
+    executable = load(options.program)
+    has_inputs = options.inputs is not None or options.random_inputs is not None
+    arrays = (call_arrays(options, executable),) if has_inputs else ()
+    profile = executable.profile(*arrays)
+    print(facts_json(executable, profile) if options.json else profile.summary())
+    if options.trace:
+        profile.save_trace(options.trace)
+        if not options.json:
+            print(f"wrote {options.trace}")
+    return 0

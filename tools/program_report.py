@@ -1,0 +1,150 @@
+"""What a compiled program holds, as text and as JSON: facts, disassembly, memory map."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from axonc.backends.encoding import decode_stream, instruction_text
+from axonc.backends.isa.access_pattern import Memory, TileAccess
+from axonc.backends.program import HbmTensor, Program, TensorKind
+from axonc.backends.targets import TARGETS
+from axonc.backends.targets.target import Engine, Target
+from axonc.executable import Executable
+from axonc.profile import Profile
+
+_MAP_CELLS = 64
+_SHADES = " .:-=+*#%@"
+
+
+def facts(executable: Executable, profile: Profile) -> dict[str, Any]:
+    """The figures scripts want. Times are modelled, not measured; sbuf_peak_bytes is per
+    partition."""
+    compiled, timeline = executable.compiled, profile.timeline
+    return {
+        "target": compiled.program.target,
+        "inputs": list(map(str, compiled.inputs)),
+        "results": list(map(str, compiled.results)),
+        "modelled_seconds": profile.modelled_seconds,
+        "instructions": {e.value: n for e, n in timeline.instruction_count.items()},
+        "dma_transfers": timeline.transfer_count,
+        "sbuf_peak_bytes": compiled.program.sbuf_peak_bytes,
+        "hbm_bytes_read": profile.hbm_bytes_read,
+        "hbm_bytes": timeline.hbm_bytes,
+        "device_memory_bytes": device_memory_bytes(compiled.program),
+        "busy_seconds": {e.value: ns * 1e-9 for e, ns in timeline.busy_ns.items()},
+        "bound_seconds": profile.bound_seconds,
+        "options": compiled.options.as_dict(),
+        "source_sha256": compiled.source_hash,
+        "stages": [{"name": s.name, "ir_sha256": s.ir_hash} for s in compiled.stages],
+        "notes": list(compiled.program.notes),
+    }
+
+
+def facts_json(executable: Executable, profile: Profile) -> str:
+    """`facts` as indented JSON."""
+    return json.dumps(facts(executable, profile), indent=2)
+
+
+def device_memory_bytes(program: Program) -> int:
+    """End of the last tensor in device memory."""
+    return max((t.address + t.size_bytes for t in program.tensors), default=0)
+
+
+def overview(executable: Executable, profile: Profile) -> str:
+    """Interfaces, options, memory and the profile's table."""
+    compiled = executable.compiled
+    program, target = compiled.program, TARGETS[compiled.program.target]
+    weight_bytes = sum(t.size_bytes for t in compiled.tensors(TensorKind.WEIGHT))
+    chosen = ", ".join(f"{k}={v}" for k, v in compiled.options.as_dict().items())
+    lines = [
+        f"program for {program.target}: {chosen}",
+        *(f"  input   {tensor}" for tensor in compiled.inputs),
+        *(f"  result  {tensor}" for tensor in compiled.results),
+        f"  weights {len(compiled.weights)} tensors, {weight_bytes / 1e6:,.2f} MB on the device",
+        f"  SBUF peak {program.sbuf_peak_bytes:,} of {target.sbuf_partition_bytes:,} bytes "
+        f"per partition; device memory {device_memory_bytes(program) / 1e6:,.2f} MB",
+        *(f"  note: {note}" for note in program.notes),
+        "",
+        profile.summary(),
+    ]
+    return "\n".join(lines)
+
+
+def disassembly(program: Program, only: str | None = None) -> Iterator[str]:
+    """Instructions by engine, in assembly. The source place is a comment where it changes."""
+    for engine in program.streams:
+        if only in (None, engine.value):
+            yield from _engine_lines(program, engine)
+
+
+def _engine_lines(program: Program, engine: Engine) -> Iterator[str]:
+    indices = program.instruction_locations.get(engine)
+    instructions = decode_stream(
+        program.streams[engine], None if indices is None else indices.tolist()
+    )
+    previous = -1
+    for instruction in instructions:
+        if instruction.location != previous:
+            where = program.locations[instruction.location]
+            name = f"{where.name} " if where.name else ""
+            yield f"; {name}{where.file}:{where.line}" if where.file else f"; {where}"
+            previous = instruction.location
+        yield instruction_text(instruction)
+
+
+# ---- memory map ------------------------------------------------------------------------------
+
+
+def memory_map(program: Program) -> str:
+    """Device memory tensor by tensor; SBUF and PSUM as pictures of how often each part is used."""
+    target = TARGETS[program.target]
+    rows = [f"{'address':>14} {'bytes':>14}  {'kind':8} {'dtype':8} name"]
+    rows += [_tensor_row(t) for t in sorted(program.tensors, key=lambda t: t.address)]
+    return "\n".join(["device memory", *rows, "", *_on_chip(program, target)])
+
+
+def _tensor_row(tensor: HbmTensor) -> str:
+    origin = f" (of {tensor.source})" if tensor.source not in ("", tensor.name) else ""
+    packed = f" packed {list(tensor.stored_shape)}" if tensor.packing else ""
+    return (
+        f"{tensor.address:>#14x} {tensor.size_bytes:>14,}  {tensor.kind.value:8} "
+        f"{tensor.dtype.name:8} {tensor.name}{origin} {list(tensor.shape)}{packed}"
+    )
+
+
+def _on_chip(program: Program, target: Target) -> Iterator[str]:
+    sizes = {Memory.SBUF: target.sbuf_partition_bytes, Memory.PSUM: target.psum_partition_bytes}
+    uses = {memory: np.zeros(_MAP_CELLS, np.int64) for memory in sizes}
+    ends = dict.fromkeys(sizes, 0)
+    for access in _tile_accesses(program):
+        size = sizes[access.memory]
+        first, end = access.byte_offset, access.byte_offset + _extent_bytes(access)
+        uses[access.memory][first * _MAP_CELLS // size : -(-end * _MAP_CELLS // size)] += 1
+        ends[access.memory] = max(ends[access.memory], end)
+    for memory, size in sizes.items():
+        yield (
+            f"{memory.value}: {ends[memory]:,} of {size:,} bytes per partition used, "
+            f"one character is {size // _MAP_CELLS:,} bytes, darker is used by more instructions"
+        )
+        yield f"|{_shaded(uses[memory])}|"
+
+
+def _tile_accesses(program: Program) -> Iterator[TileAccess]:
+    for data in program.streams.values():
+        for instruction in decode_stream(data):
+            yield from (a for a in instruction.operands if isinstance(a, TileAccess))
+
+
+def _extent_bytes(access: TileAccess) -> int:
+    """Bytes from the first element of a partition to the end of the last."""
+    elements = 1 + sum(stride * (size - 1) for stride, size in access.dims if stride > 0)
+    return elements * access.dtype.size_bytes
+
+
+def _shaded(counts: np.ndarray) -> str:
+    levels = np.log1p(counts) / max(np.log1p(counts.max()), 1e-9) * (len(_SHADES) - 1)
+    return "".join(_SHADES[int(np.ceil(level))] for level in levels)

@@ -1,0 +1,64 @@
+"""Progress of a compile on the terminal: a bar on a TTY, lines for slow compiles elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from axonc.driver import Progress as Callback
+
+# Shorter compiles print no lines: a log should say what took time.
+QUIET_SECONDS = 1.0
+
+
+class ProgressLines:
+    """`axonc: [12/25] schedule`, once a compile has taken longer than `quiet_seconds`."""
+
+    def __init__(self, stream: TextIO, quiet_seconds: float = QUIET_SECONDS) -> None:
+        self._stream = stream
+        self._quiet_seconds = quiet_seconds
+        self._start = time.perf_counter()
+
+    def __call__(self, name: str, index: int, total: int) -> None:
+        elapsed = time.perf_counter() - self._start
+        if elapsed >= self._quiet_seconds:
+            line = f"axonc: {elapsed:5.1f} s [{index + 1}/{total}] {name}"
+            print(line, file=self._stream, flush=True)
+
+
+class ProgressBar:
+    """A bar of rich that names the pass."""
+
+    def __init__(self, progress: Progress, task: TaskID) -> None:
+        self._progress = progress
+        self._task = task
+
+    def __call__(self, name: str, index: int, total: int) -> None:
+        self._progress.update(self._task, description=name, completed=index, total=total)
+
+
+@contextmanager
+def shown_progress(*, is_verbose: bool = False) -> Iterator[Callback]:
+    """What a compile should call; the bar vanishes at the end. is_verbose: a line for every
+    pass."""
+    if is_verbose or not sys.stderr.isatty():
+        yield ProgressLines(sys.stderr, 0.0 if is_verbose else QUIET_SECONDS)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (
+        TextColumn("[bold]axonc"),
+        BarColumn(bar_width=32),
+        TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        yield ProgressBar(progress, progress.add_task("reading", total=1))
