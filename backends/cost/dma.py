@@ -18,12 +18,14 @@ from axonc.backends.targets.target import DmaTiming
 class TransferCost:
     """descriptors: how many. descriptor_ns: time one DMA engine needs for each (of mean size).
 
-    hbm_bytes: read from plus written to device memory. moved_bytes: written at the destination.
+    hbm_bytes: read from plus written to device memory. hbm_read_bytes: only read. moved_bytes: written
+    at the destination (a cast on the way changes the size).
     """
 
     descriptors: int
     descriptor_ns: float
     hbm_bytes: int
+    hbm_read_bytes: int
     moved_bytes: int
 
     def busiest_engine_ns(self, timing: DmaTiming) -> float:
@@ -85,14 +87,12 @@ def transfer_cost(
         -(-total * element_bytes // timing.descriptor_max_bytes),
     )
     size = total * element_bytes / count
-    hbm_bytes = sum(
-        total * access.dtype.size_bytes
-        for access in (source, destination)
-        if access.memory is Memory.HBM
-    )
+    read = total * source.dtype.size_bytes if source.memory is Memory.HBM else 0
+    moved = total * destination.dtype.size_bytes
     return TransferCost(
         descriptors=count,
         descriptor_ns=descriptor_ns(timing, size),
-        hbm_bytes=hbm_bytes,
-        moved_bytes=total * destination.dtype.size_bytes,
+        hbm_bytes=read + (moved if destination.memory is Memory.HBM else 0),
+        hbm_read_bytes=read,
+        moved_bytes=moved,
     )

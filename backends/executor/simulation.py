@@ -370,6 +370,7 @@ class Simulation:
             dma_busy_ns=sum(self.dma.busy_ns) / len(self.dma.busy_ns),
             dma_bytes=sum(transfer.cost.moved_bytes for transfer in self.transfers),
             hbm_bytes=sum(transfer.cost.hbm_bytes for transfer in self.transfers),
+            hbm_read_bytes=sum(transfer.cost.hbm_read_bytes for transfer in self.transfers),
             engines=self._engine_records(),
             transfers=self._transfer_record(),
             stalls=tuple(self.stalls),

@@ -53,7 +53,7 @@ class Timeline:
     """total_ns: of the program. busy_ns: time an engine works. stall_ns: time it waits, by reason.
 
     dma_busy_ns: mean over the DMA engines. dma_bytes: moved by transfers. hbm_bytes: read from plus
-    written to device memory. engines, transfers, stalls: only of a recorded timeline.
+    written to device memory; hbm_read_bytes: only read. engines, transfers, stalls: only of a recorded timeline.
     """
 
     total_ns: float
@@ -64,6 +64,7 @@ class Timeline:
     dma_busy_ns: float
     dma_bytes: int
     hbm_bytes: int
+    hbm_read_bytes: int
     engines: dict[Engine, EngineRecord] = field(default_factory=dict, repr=False)
     transfers: TransferRecord | None = field(default=None, repr=False)
     stalls: tuple[Stall, ...] = field(default=(), repr=False)

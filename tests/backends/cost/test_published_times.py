@@ -300,3 +300,9 @@ def test_gathered_rows_are_a_descriptor_each():
     cost = transfer_cost(TARGET.dma, table, rows, "gather")
     assert cost.descriptors == 100
     assert cost.moved_bytes == 100 * 256 == cost.hbm_bytes
+
+
+def test_casting_loads_count_the_bytes_of_each_side():
+    source = HbmAccess(F32, 0, ((64, 128), (1, 64)))
+    cost = transfer_cost(TARGET.dma, source, sbuf(0, 64, dtype=BF16))
+    assert cost.hbm_read_bytes == cost.hbm_bytes == 2 * cost.moved_bytes == 128 * 64 * 4
