@@ -18,8 +18,8 @@ from axonc.backends.targets.target import DmaTiming
 class TransferCost:
     """descriptors: how many. descriptor_ns: time one DMA engine needs for each (of mean size).
 
-    hbm_bytes: read from plus written to device memory. hbm_read_bytes: only read. moved_bytes: written
-    at the destination (a cast on the way changes the size).
+    hbm_bytes: read from plus written to device memory. hbm_read_bytes: only read.
+    moved_bytes: written at the destination (a cast on the way changes the size).
     """
 
     descriptors: int

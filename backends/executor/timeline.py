@@ -53,7 +53,8 @@ class Timeline:
     """total_ns: of the program. busy_ns: time an engine works. stall_ns: time it waits, by reason.
 
     dma_busy_ns: mean over the DMA engines. dma_bytes: moved by transfers. hbm_bytes: read from plus
-    written to device memory; hbm_read_bytes: only read. engines, transfers, stalls: only of a recorded timeline.
+    written to device memory; hbm_read_bytes: only read. engines, transfers, stalls: only of a
+    recorded timeline.
     """
 
     total_ns: float
