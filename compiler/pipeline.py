@@ -21,6 +21,7 @@ from axonc.passes.recognize_layer_norm import RecognizeLayerNormPass
 from axonc.passes.recognize_silu import RecognizeSiluPass
 from axonc.passes.recognize_softmax import RecognizeSoftmaxPass
 from axonc.passes.simplify import SimplifyPass
+from axonc.passes.sink_reshape import SinkReshapePass
 from axonc.passes.sink_transpose import SinkTransposePass
 
 
@@ -58,6 +59,9 @@ def tensor_pipeline(options: TensorOptions | None = None) -> tuple[Pass, ...]:
         RecognizeLayerNormPass(),
         RecognizeGeluPass(),
         RecognizeSiluPass(),
+        # After the recognisers, whose patterns it would bend; before casts, which follow producers.
+        SinkReshapePass(),
+        MergeViewsPass(),
         # Before casts are hoisted over transposes: fewer of them are left.
         SinkTransposePass(),
         # Before fusion, so that conversions join the graph that makes their operand.
