@@ -97,10 +97,10 @@ def weight_for_machine(stored: HbmTensor, weight: WeightRef) -> np.ndarray:
 
 def _as_dtype(what: str, array: np.ndarray, dtype: DType) -> np.ndarray:
     if dtype.is_float and array.dtype == np.float32:
-        return np.ascontiguousarray(from_float32(array, dtype))
+        return np.asarray(from_float32(array, dtype), order="C")
     if array.dtype.kind in "iu" and not dtype.is_float:
         _check_range(what, array, dtype)
-    return np.ascontiguousarray(array.astype(dtype.numpy, copy=False))
+    return np.asarray(array.astype(dtype.numpy, copy=False), order="C")
 
 
 def _check_range(what: str, array: np.ndarray, dtype: DType) -> None:

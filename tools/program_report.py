@@ -91,7 +91,7 @@ def _engine_lines(program: Program, engine: Engine) -> Iterator[str]:
         if instruction.location != previous:
             where = program.locations[instruction.location]
             name = f"{where.name} " if where.name else ""
-            yield f"; {name}{where.file}:{where.line}" if where.file else f"; {where}"
+            yield f"# {name}{where.file}:{where.line}" if where.file else f"# {where}"
             previous = instruction.location
         yield instruction_text(instruction)
 
