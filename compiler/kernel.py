@@ -106,8 +106,8 @@ class Kernel(KernelBuilder):
     def compile(self) -> KernelProgram:
         """Passes in order: engines, addresses, schedule, semaphores, bytes. They work in place.
 
-        Raises: UsageError without an output, and the second time; CapacityError (with the memory map) if SBUF or PSUM
-        cannot hold what is alive at once.
+        Raises: UsageError without an output, and the second time; CapacityError (with the memory
+        map) if SBUF or PSUM cannot hold what is alive at once.
         """
         self._check_compilable()
         assign_engines(self.program)

@@ -66,7 +66,9 @@ def _operands(spec: InstructionSpec, arguments: dict[str, object]) -> tuple[View
             raise VerifyError(f"operand '{operand.name}' is missing", op=spec.mnemonic)
         if view is not None and not isinstance(view, View):
             found = type(view).__name__
-            raise VerifyError(f"operand '{operand.name}' is a {found}, not a view", op=spec.mnemonic)
+            raise VerifyError(
+                f"operand '{operand.name}' is a {found}, not a view", op=spec.mnemonic
+            )
         views.append(view)
     return tuple(views)
 

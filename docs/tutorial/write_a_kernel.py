@@ -2,8 +2,8 @@
 
     python docs/tutorial/write_a_kernel.py
 
-y[i, :] = x[i, :] / sqrt(mean(x[i, :]^2) + eps) * gamma, for x of any number of rows. It computes the
-kernel in checked mode, compares with numpy, and prints where the modelled time goes.
+y[i, :] = x[i, :] / sqrt(mean(x[i, :]^2) + eps) * gamma, for x of any number of rows. It runs
+the kernel in checked mode, compares with numpy, and prints where the modelled time goes.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def normalise(kernel: Kernel, tile: View, epsilon: float) -> None:
     kernel.emit("tensor_tensor", dst=squares, src0=tile, src1=tile, op="multiply")
     total = kernel.sbuf((rows, 1), F32)
     kernel.emit("tensor_reduce", dst=total, src=squares, op="add")
-    # func(src * scale + bias): the mean, epsilon and the reciprocal square root are one instruction.
+    # func(src * scale + bias): mean, epsilon and reciprocal square root are one instruction.
     factor = kernel.sbuf((rows, 1), F32)
     bias = kernel.fill(epsilon, F32)[0:rows]
     kernel.emit("activation", dst=factor, src=total, bias=bias, scale=1 / columns, func="rsqrt")
@@ -80,9 +80,8 @@ def main() -> None:
     x = rng.standard_normal((ROWS, COLUMNS)).astype(np.float32)
     gamma = rng.standard_normal((1, COLUMNS)).astype(np.float32)
     found = compiled.run(mode="checked", x=x, gamma=gamma)["y"]
-    expected = (
-        x / np.sqrt(np.mean(x.astype(np.float64) ** 2, axis=1, keepdims=True) + EPSILON) * gamma
-    )
+    mean_square = np.mean(x.astype(np.float64) ** 2, axis=1, keepdims=True)
+    expected = x / np.sqrt(mean_square + EPSILON) * gamma
     print(f"largest difference from numpy: {np.abs(found - expected).max():.1e}")
 
     timeline = compiled.timeline()

@@ -14,7 +14,7 @@ from axonc.backends.targets.target import Engine
 from axonc.diagnostics import CapacityError, ExecutionError, UsageError, VerifyError
 from axonc.kernel import Kernel
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 
 
 def scaled(kernel: Kernel, shape: tuple[int, int] = (128, 64)) -> None:

@@ -1,4 +1,4 @@
-"""The published GEMM kernels: results small, times at a size of seconds (full size: tools/bench)."""
+"""The published GEMM kernels: results when small, time per row of blocks (all: tools/bench)."""
 
 import numpy as np
 import pytest

@@ -1,0 +1,157 @@
+"""Addresses: live buffers apart, banks rotating, streamed weights in their own part."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from axonc.backends.isa.access_pattern import Memory
+from axonc.backends.numerics.dtypes import BF16, F32
+from axonc.backends.targets import INF2
+from axonc.diagnostics import CapacityError
+from axonc.passes.allocate_memory import ALIGNMENT, Arena, allocate_memory, lifetimes
+from axonc.passes.kernel_builder import KernelBuilder
+from axonc.passes.tile_program import Buffer, Pool
+
+
+def random_kernel(seed: int, sbuf_bytes: int = 16384) -> KernelBuilder:
+    """Tiles of many sizes with lives of many lengths."""
+    rng = np.random.default_rng(seed)
+    kernel = KernelBuilder(replace(INF2, sbuf_partition_bytes=sbuf_bytes))
+    pools = [Pool.WORK, Pool.WORK, Pool.STREAM]
+    alive = []
+    for _ in range(300):
+        columns = int(rng.integers(1, 200))
+        tile = kernel.sbuf((128, columns), F32, pool=pools[rng.integers(3)])
+        kernel.memset(tile, 0.0)
+        alive.append(tile)
+        if len(alive) > rng.integers(1, 8):
+            kernel.copy(tile[:, 0:1], alive.pop(0)[:, 0:1])
+    return kernel
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_live_buffers_do_not_overlap(seed):
+    kernel = random_kernel(seed)
+    plan = allocate_memory(kernel.program)
+    lives = lifetimes(kernel.program)
+    assert len(lives) == 300
+    for number, a in enumerate(lives):
+        low, high = a.buffer.address, a.buffer.address + a.buffer.partition_bytes
+        assert 0 <= low and high <= plan.sbuf_peak_bytes <= 16384 and low % ALIGNMENT == 0
+        for b in lives[number + 1 :]:
+            if b.first <= a.last and a.first <= b.last:
+                other = b.buffer.address
+                assert high <= other or other + b.buffer.partition_bytes <= low
+
+
+def test_work_rests_before_it_is_reused():
+    """Next fit: a tile does not take the bytes that were freed last while others are free."""
+    kernel = KernelBuilder(INF2)
+    for _ in range(4):
+        kernel.memset(kernel.sbuf((128, 1024), F32), 0.0)
+    allocate_memory(kernel.program)
+    addresses = [b.address for b in kernel.program.buffers]
+    assert addresses == [0, 4096, 8192, 12288]
+
+
+def test_all_of_sbuf_is_used_when_nothing_streams():
+    kernel = KernelBuilder(INF2)
+    for _ in range(96):
+        kernel.memset(kernel.sbuf((128, 1024), F32), 0.0)
+    plan = allocate_memory(kernel.program)
+    assert len({b.address for b in kernel.program.buffers}) == 48
+    assert plan.pools == {"resident": 0, "work": 192 * 1024, "stream": 0}
+
+
+def test_streams_and_constants_have_their_own_parts():
+    kernel = KernelBuilder(INF2)
+    kernel.fill(3.0, F32)
+    parts = {pool: [] for pool in Pool}
+    for _ in range(200):
+        for pool in (Pool.WORK, Pool.STREAM):
+            tile = kernel.sbuf((128, 1024), F32, pool=pool)
+            kernel.memset(tile, 0.0)
+            parts[pool].append(tile.buffer)
+    plan = allocate_memory(kernel.program)
+    assert plan.pools["resident"] == ALIGNMENT
+    boundary = plan.pools["resident"] + plan.pools["work"]
+    assert all(ALIGNMENT <= b.address and b.address + 4096 <= boundary for b in parts[Pool.WORK])
+    assert all(b.address >= boundary for b in parts[Pool.STREAM])
+    assert plan.pools["stream"] > plan.pools["work"]  # prefetch gets most of it
+
+
+def test_fragments_fall_back_to_tight_packing():
+    """Next fit would scatter the small tiles so that the large one fits nowhere."""
+    kernel = KernelBuilder(replace(INF2, sbuf_partition_bytes=1024))
+    held = []
+    for i in range(8):
+        tile = kernel.sbuf((128, 16), F32)
+        kernel.memset(tile, 0.0)
+        if i % 2:
+            held.append(tile)
+    large = kernel.sbuf((128, 192), F32)
+    kernel.memset(large, 0.0)
+    for tile in held:
+        kernel.copy(large[:, 0:16], tile)
+    allocate_memory(kernel.program)
+    assert large.buffer.address + large.buffer.partition_bytes <= 1024
+
+
+def test_psum_banks_rotate():
+    kernel = KernelBuilder(INF2)
+    a = kernel.sbuf((128, 128), BF16)
+    kernel.memset(a, 1.0)
+    totals = [kernel.psum((128, 128), F32) for _ in range(10)]
+    for total in totals:
+        kernel.matmul(total, a, a, accumulate=False)
+    allocate_memory(kernel.program)
+    bank = INF2.psum_bank_bytes
+    assert [t.buffer.address for t in totals] == [bank * (i % 8) for i in range(10)]
+
+
+def test_device_tensors_are_apart_and_aligned():
+    kernel = KernelBuilder(INF2)
+    tensors = [kernel.input(f"x{i}", (i + 1, 7), BF16) for i in range(5)]
+    plan = allocate_memory(kernel.program)
+    ends = 0
+    for view in tensors:
+        tensor = view.buffer.tensor
+        assert tensor.address == view.buffer.address >= ends and tensor.address % ALIGNMENT == 0
+        ends = tensor.address + tensor.size_bytes
+    assert plan.hbm_bytes >= ends
+
+
+def test_device_memory_error_lists_the_largest():
+    kernel = KernelBuilder(INF2)
+    kernel.input("small", (1, 1), F32)
+    kernel.input("large", (1 << 20, 1 << 13), F32)
+    with pytest.raises(CapacityError, match=r"(?s)device memory: 34,359.*B  input    large.*small"):
+        allocate_memory(kernel.program)
+
+
+def test_arena_against_brute_force():
+    """Random lives: an address is refused only if no gap is large enough, and is always free."""
+    rng = np.random.default_rng(5)
+    for next_fit in (False, True):
+        arena = Arena(128, 4096, 64, next_fit=next_fit)
+        live: list[tuple[int, int, int]] = []
+        refused = 0
+        for first in range(1500):
+            live = [entry for entry in live if entry[2] >= first]
+            size = int(rng.integers(1, 12)) * 64
+            buffer = Buffer("b", Memory.SBUF, 128, size - int(rng.integers(0, 64)))
+            last = first + int(rng.integers(0, 12))
+            address = arena.place(buffer, first, last)
+            fits = [
+                at
+                for at in range(128, 128 + 4096 - size + 1, 64)
+                if all(at + size <= low or high <= at for low, high, _ in live)
+            ]
+            if address is None:
+                refused += 1
+                assert not fits
+                continue
+            assert address in fits and (next_fit or address == fits[0])
+            live.append((address, address + size, last))
+        assert 0 < refused < 750
