@@ -19,7 +19,7 @@ Before:
     %s = "neuron.dot"(%q, %k) ... // q, k: 1x16x128x64, contract dim 3
     %p = "neuron.softmax"(%s) {axis = 3}
 After:
-    %s = "neuron.dot"(%q, %k) {layout.batch_rows = true, layout.rows = [2], layout.stationary =
+    %s = "neuron.dot"(%q, %k) {layout.batch_rows = 1, layout.rows = [2], layout.stationary =
     "lhs"} %p = "neuron.softmax"(%s) {axis = 3, layout.rows = [2]}
 
 Leaves alone: arguments (weights are packed as their consumer wants them; inputs are loaded in any
@@ -36,7 +36,7 @@ from torch_mlir import ir
 
 from axonc.backends.targets.target import Engine, Target
 from axonc.dialects.attributes import integers
-from axonc.passes.dot_geometry import LHS, RHS, DotGeometry, dot_geometry, stacks_on_partitions
+from axonc.passes.dot_geometry import LHS, RHS, DotGeometry, dot_geometry
 from axonc.passes.tensor_storage import PartitionDims, Shape, normalised
 from axonc.passes.view_ops import (
     VIEW_OPS,
@@ -55,6 +55,10 @@ FIXED_CONVERSION_NS = 400.0
 
 DEVICE_MEMORY_CONVERSION_NS = 5000.0
 """A conversion by way of device memory: two DMA transfers with their latencies (1.4)."""
+
+STACKED_EVICTION_NS = 100.0
+"""Results stacked on partitions are evicted one batch element at a time: the fixed cost of each
+(hardware.md 3.0, about 100 cycles)."""
 
 MAX_REPLICATED_ELEMENTS = 4096
 """Largest tensor kept whole on every partition: 16 KiB of float32 out of 192."""
@@ -81,7 +85,7 @@ class Choice:
 
     rows: PartitionDims
     stationary: int = LHS
-    batch_rows: bool = False
+    batch_rows: int = 0
     cost_ns: float = 0.0
 
 
@@ -179,9 +183,13 @@ class LayoutPlanner:
 
     def _wish_reduction(self, op: ir.Operation) -> None:
         operand = op.operands[0]
-        self._wish(operand, [Wish(avoid=frozenset(reduced_dims(op)))])
+        avoid = frozenset(reduced_dims(op))
+        self._wish(operand, [Wish(avoid=avoid)])
         if shape_of(operand) == shape_of(op.results[0]):
-            self._wish(operand, self.wishes.get(op.results[0], ()))
+            for wish in self.wishes.get(op.results[0], ()):
+                rows = tuple(r for r in wish.rows if not avoid & set(r))
+                if rows:
+                    self._wish(operand, [Wish(rows=rows)])
 
     # ---- forward: choices -------------------------------------------------------------------
 
@@ -226,11 +234,13 @@ class LayoutPlanner:
 
     def _result_candidates(self, result: ir.Value, avoid: frozenset[int]) -> list[PartitionDims]:
         shape = shape_of(result)
+        wishes = self.wishes.get(result, ())
         found = [default_rows(shape, avoid)]
-        for wish in self.wishes.get(result, ()):
+        for wish in wishes:
             found.extend(wish.rows)
         if math.prod(shape) <= MAX_REPLICATED_ELEMENTS:
-            found.append(())
+            # What nobody wishes anything of is broadcast by its consumers: replicated suits all.
+            found.insert(len(found) if wishes else 0, ())
         return [rows for rows in dict.fromkeys(found) if not avoid & set(rows)]
 
     def _best(
@@ -264,7 +274,10 @@ class LayoutPlanner:
         choice = self._best(
             result,
             dict.fromkeys(candidates),
-            lambda rows: sum(self.conversion_ns(v, rows) for v in full),
+            lambda rows: (
+                self._region_ns(op, rows, range(len(op.operands)))
+                + streaming_ns(shape_of(result), rows, self.target)
+            ),
         )
         for value in full:
             self._take(value, choice.rows)
@@ -279,7 +292,8 @@ class LayoutPlanner:
 
         def total_ns(rows: PartitionDims) -> float:
             mapped = tuple(keep[d] for d in rows)
-            return self.conversion_ns(operand, rows) + self.wish_ns(result, mapped)
+            own = streaming_ns(shape_of(operand), rows, self.target)
+            return own + self.conversion_ns(operand, rows) + self.wish_ns(result, mapped)
 
         rows = min(dict.fromkeys(candidates), key=total_ns)
         self._take(operand, rows)
@@ -289,15 +303,18 @@ class LayoutPlanner:
         geometry = dot_geometry(op)
         result = op.results[0]
         batch_rows = min(
-            batch_choices(geometry, self.target),
-            key=lambda b: self._operands_ns(op, geometry, b),
+            geometry.stackings(geometry.depth, self.target),
+            key=lambda stacked: self._operands_ns(op, geometry, stacked),
         )
         best: Choice | None = None
         for stationary in (LHS, RHS):
-            for stacked in stacking_choices(geometry, stationary, self.target):
+            side = geometry.sides[stationary]
+            for stacked in geometry.stackings(side.count(side.free), self.target):
                 rows = geometry.result_rows(stationary, stacked)
                 cost = matmul_ns(geometry, stationary, self.target) + self.wish_ns(result, rows)
-                cost += self._extras_ns(op, rows)
+                cost += self._region_ns(op, rows, range(2, len(op.operands)))
+                cost += stacked * geometry.batch_count * STACKED_EVICTION_NS
+                cost += streaming_ns(geometry.result_shape, rows, self.target)
                 if best is None or cost < best.cost_ns:
                     best = Choice(rows, stationary, batch_rows, cost)
         assert best is not None
@@ -305,15 +322,30 @@ class LayoutPlanner:
             self._take(op.operands[side], geometry.sides[side].rows(batch_rows))
         return best
 
-    def _extras_ns(self, op: ir.Operation, rows: PartitionDims) -> float:
-        """Cost of the epilogue's other operands having the result's layout."""
+    def _region_ns(self, op: ir.Operation, rows: PartitionDims, numbers: Iterable[int]) -> float:
+        """Cost of a region's operands lying like a result with `rows`."""
         shape = shape_of(op.results[0])
-        full = [v for v in list(op.operands)[2:] if shape_of(v) == shape]
-        return sum(self.conversion_ns(v, rows) for v in full)
+        return sum(self._region_operand_ns(op, number, shape, rows) for number in numbers)
 
-    def _operands_ns(self, op: ir.Operation, geometry: DotGeometry, batch_rows: bool) -> float:
+    def _region_operand_ns(
+        self, op: ir.Operation, number: int, shape: Shape, rows: PartitionDims
+    ) -> float:
+        value = op.operands[number]
+        if shape_of(value) == shape:
+            return self.conversion_ns(value, rows)
+        cost = 0.0
+        for dims in region_broadcasts(op, number):
+            found = unbroadcast(abstract_storage(shape, rows), dims, shape_of(value))
+            if found is None:
+                cost += DEVICE_MEMORY_CONVERSION_NS
+            else:
+                wanted = normalised(found.partition_dims, shape_of(value))
+                cost += self.conversion_ns(value, wanted)
+        return cost
+
+    def _operands_ns(self, op: ir.Operation, geometry: DotGeometry, stacked: int) -> float:
         return sum(
-            self.conversion_ns(op.operands[side], geometry.sides[side].rows(batch_rows))
+            self.conversion_ns(op.operands[side], geometry.sides[side].rows(stacked))
             for side in (LHS, RHS)
         )
 
@@ -326,6 +358,14 @@ def default_rows(shape: Shape, avoid: frozenset[int] = frozenset()) -> Partition
     dims = [d for d, size in enumerate(shape) if size > 1 and d not in avoid]
     last = len(shape) - 1
     return tuple(d for d in dims if d != last) or tuple(dims)
+
+
+def streaming_ns(shape: Shape, rows: PartitionDims, target: Target) -> float:
+    """VectorE time for one pass over a tensor: one element of every partition per cycle."""
+    count = math.prod(shape[d] for d in rows)
+    tiles = -(-count // target.partitions)
+    per_partition = tiles * math.prod(shape) // count
+    return per_partition / target.engines[Engine.VECTOR].clock_ghz
 
 
 def reduced_dims(op: ir.Operation) -> tuple[int, ...]:
@@ -360,24 +400,9 @@ def region_broadcasts(op: ir.Operation, number: int) -> list[tuple[int, ...]]:
 
 
 def operand_candidates(geometry: DotGeometry, side: int, target: Target) -> list[PartitionDims]:
-    return [geometry.sides[side].rows(b) for b in batch_choices(geometry, target)]
-
-
-def batch_choices(geometry: DotGeometry, target: Target) -> list[bool]:
-    """Whether operands may have batch dims on partitions: stacked if that is legal, or not."""
-    if geometry.batch_count > 1 and stacks_on_partitions(
-        geometry.depth, geometry.batch_count, target
-    ):
-        return [False, True]
-    return [False]
-
-
-def stacking_choices(geometry: DotGeometry, stationary: int, target: Target) -> list[bool]:
-    side = geometry.sides[stationary]
-    rows = side.count(side.free)
-    if geometry.batch_count > 1 and stacks_on_partitions(rows, geometry.batch_count, target):
-        return [False, True]
-    return [False]
+    """Rows an operand of a dot may have."""
+    stackings = geometry.stackings(geometry.depth, target)
+    return [geometry.sides[side].rows(stacked) for stacked in stackings]
 
 
 def matmul_ns(geometry: DotGeometry, stationary: int, target: Target) -> float:
@@ -463,4 +488,4 @@ def _annotate(op: ir.Operation, choice: Choice) -> None:
     if op.name == "neuron.dot":
         side = ("lhs", "rhs")[choice.stationary]
         op.attributes["layout.stationary"] = ir.StringAttr.get(side)
-        op.attributes["layout.batch_rows"] = ir.BoolAttr.get(choice.batch_rows)
+        op.attributes["layout.batch_rows"] = ir.IntegerAttr.get(i64, choice.batch_rows)

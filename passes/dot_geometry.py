@@ -26,10 +26,10 @@ class DotSide:
     free: tuple[int, ...]
     result_free: tuple[int, ...]
 
-    def rows(self, batch_on_partitions: bool) -> PartitionDims:
-        """Partition dims that put the contraction on the partition axis."""
-        prefix = self.batch if batch_on_partitions else ()
-        return normalised(prefix + self.contract, self.shape)
+    def rows(self, stacked: int) -> PartitionDims:
+        """Partition dims that put the contraction on the partition axis, below the last `stacked`
+        batch dims."""
+        return normalised(self.batch[len(self.batch) - stacked :] + self.contract, self.shape)
 
     def count(self, dims: tuple[int, ...]) -> int:
         return math.prod(self.shape[d] for d in dims)
@@ -56,10 +56,21 @@ class DotGeometry:
         """Length of the contraction."""
         return self.sides[LHS].count(self.sides[LHS].contract)
 
-    def result_rows(self, stationary: int, batch_on_partitions: bool) -> PartitionDims:
-        """Partition dims of the result when side `stationary` is the stationary operand."""
-        prefix = self.batch if batch_on_partitions else ()
+    def result_rows(self, stationary: int, stacked: int) -> PartitionDims:
+        """Partition dims of the result when side `stationary` is the stationary operand, with the
+        last `stacked` batch dims above its free dims."""
+        prefix = self.batch[len(self.batch) - stacked :]
         return normalised(prefix + self.sides[stationary].result_free, self.result_shape)
+
+    def stackings(self, rows: int, target: Target) -> list[int]:
+        """How many of the last batch dims may lie on partitions above `rows` rows each."""
+        found = [0]
+        for stacked in range(1, len(self.batch) + 1):
+            count = math.prod(self.result_shape[: len(self.batch)][-stacked:])
+            new = self.result_shape[len(self.batch) - stacked] > 1
+            if new and stacks_on_partitions(rows, count, target):
+                found.append(stacked)
+        return found
 
 
 def dot_geometry(op: ir.Operation) -> DotGeometry:

@@ -111,7 +111,7 @@ class Operand:
 
     side: DotSide
     partitions: int
-    batch_rows: bool
+    batch_rows: int
     storage: Storage | None = None
     stream: Stream | None = None
 
@@ -120,12 +120,10 @@ class Operand:
         if self.stream is not None:
             return self.stream.block(start // self.partitions, rows, first, count)
         assert self.storage is not None
-        fixed: tuple[Loop, ...] = ()
-        if self.batch_rows:
-            depth = self.side.count(self.side.contract)
-            start += flat_index(batch, [self.side.shape[d] for d in self.side.batch]) * depth
-        else:
-            fixed = tuple(Loop(d, 1, i) for d, i in zip(self.side.batch, batch, strict=True))
+        free = len(batch) - self.batch_rows
+        stacked = [self.side.shape[d] for d in self.side.batch[free:]]
+        start += flat_index(batch[free:], stacked) * self.side.count(self.side.contract)
+        fixed = tuple(Loop(d, 1, i) for d, i in zip(self.side.batch, batch[:free], strict=False))
         lane = self.storage.lane(start, rows, fixed, self.partitions)
         stride = self._free_stride(self.storage)
         return replace(lane, strides=(stride,)).advanced(0, first).view((count,))
@@ -146,11 +144,13 @@ class DotTiler:
         self.geometry = dot_geometry(op)
         a = op.attributes
         self.stationary = LHS if ir.StringAttr(a["layout.stationary"]).value == "lhs" else RHS
-        self.batch_rows = ir.BoolAttr(a["layout.batch_rows"]).value
+        self.batch_rows = ir.IntegerAttr(a["layout.batch_rows"]).value
         self.rows = normalised(integers(a["layout.rows"]), self.geometry.result_shape)
         self.still = self.geometry.sides[self.stationary]
         self.moving = self.geometry.sides[1 - self.stationary]
-        self.stacked = bool(set(self.rows) & set(self.geometry.batch))
+        batch = self.geometry.batch
+        self.stacked = tuple(d for d in batch if d in self.rows)
+        self.unstacked = tuple(d for d in batch if d not in self.rows)
         self.bank_columns = self.target.psum_bank_bytes // F32.size_bytes
 
     def run(self, dtype: DType) -> Storage:
@@ -216,7 +216,7 @@ class DotTiler:
         whole = row_tiles * side.count(side.free) * dtype.size_bytes
         if kind is not TensorKind.INPUT or len(free) != 1 or whole <= RESIDENT_BYTES:
             return None
-        return SliceStream(self.builder, source, side.rows(False), free[0], limit, dtype)
+        return SliceStream(self.builder, source, side.rows(0), free[0], limit, dtype)
 
     def _block_width(self, number: int, dtype: DType) -> int:
         limit = self._limit(number, dtype)
@@ -276,14 +276,19 @@ class DotTiler:
     ) -> Iterator[list[tuple[int, ...]]]:
         """Batch elements to do together: neighbours along the last batch dim, when their results
         are small enough to share a bank and do not lie on different partitions."""
-        sizes = [self.geometry.result_shape[d] for d in self.geometry.batch]
-        small = len(pieces) == 1 and len(tiles) == 1 and not self.stacked
-        run = max(1, self.bank_columns // pieces[0].count) if small and sizes else 1
-        for outer in itertools.product(*(range(n) for n in sizes[:-1])):
-            last = sizes[-1] if sizes else 1
-            for start in range(0, last, run):
-                stop = min(start + run, last)
-                yield [(*outer, i) for i in range(start, stop)] if sizes else [()]
+        shape = self.geometry.result_shape
+        small = len(pieces) == 1 and len(tiles) == 1 and bool(self.unstacked)
+        run = max(1, self.bank_columns // pieces[0].count) if small else 1
+        packed = self.unstacked[-1] if small else None
+        steps = [range(0, shape[d], run if d == packed else 1) for d in self.geometry.batch]
+        for index in itertools.product(*steps):
+            if packed is None:
+                yield [index]
+            else:
+                stop = min(index[packed] + run, shape[packed])
+                yield [
+                    (*index[:packed], i, *index[packed + 1 :]) for i in range(index[packed], stop)
+                ]
 
     def _pack(
         self,
@@ -294,7 +299,8 @@ class DotTiler:
     ) -> Iterator[Bank]:
         if len(batch) > 1:
             slots = tuple(Slot(index, *tiles[0], piece) for index in batch)
-            pack = Loop(self.geometry.batch[-1], len(batch), batch[0][-1])
+            dim = self.unstacked[-1]
+            pack = Loop(dim, len(batch), batch[0][dim])
             yield Bank(slots, pack, block)
             return
         per_bank = self.bank_columns // piece.count
@@ -376,15 +382,11 @@ class DotTiler:
 
     def _fixed_loops(self, bank: Bank) -> tuple[Loop, ...]:
         """Loops of one step that select the batch element in storages with free batch dims."""
-        if self.stacked:
-            return ()
         packed = bank.pack.dim if bank.pack is not None else ROW_TILES
         pairs = zip(self.geometry.batch, bank.slots[0].batch, strict=True)
-        return tuple(Loop(d, 1, i) for d, i in pairs if d != packed)
+        return tuple(Loop(d, 1, i) for d, i in pairs if d != packed and d in self.unstacked)
 
     def _result_row(self, slot: Slot) -> int:
-        if not self.stacked:
-            return slot.first
-        sizes = [self.geometry.result_shape[d] for d in self.geometry.batch]
-        height = self.still.count(self.still.free)
-        return flat_index(slot.batch, sizes) * height + slot.first
+        sizes = [self.geometry.result_shape[d] for d in self.stacked]
+        index = tuple(slot.batch[d] for d in self.stacked)
+        return flat_index(index, sizes) * self.still.count(self.still.free) + slot.first
