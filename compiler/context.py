@@ -28,8 +28,8 @@ def make_context() -> ir.Context:
 def source_location(op_or_location: ir.Operation | ir.OpView | ir.Location) -> SourceLocation:
     """The outermost name and the innermost file position of a location.
 
-    Frameworks nest them: name("jit(f)/dot_general") of callsite(user's line at its caller). The first
-    file found is the user's innermost line, which is what frameworks put first.
+    Frameworks nest them: name("jit(f)/dot_general") of callsite(user's line at its caller). The
+    first file found is the user's innermost line, which is what frameworks put first.
     """
     location = getattr(op_or_location, "location", op_or_location)
     names: list[str] = []
@@ -58,7 +58,8 @@ def _first_file(location: ir.Location, names: list[str]) -> ir.Location | None:
 def parse_module(source: str | bytes, context: ir.Context) -> ir.Module:
     """A module from MLIR text, bytecode or a StableHLO portable artifact.
 
-    Text of the neuron dialect may leave out `operandSegmentSizes`; it is added from the operand types.
+    Text of the neuron dialect may leave out `operandSegmentSizes`; it is added from the operand
+    types.
 
     Raises:
         CompileError: it does not parse or verify.

@@ -1,8 +1,9 @@
 """Passes, their registry, textual pipelines, and the manager that runs, checks, times and dumps.
 
-A pass is a frozen dataclass in `passes/<name>.py`; its fields are its options. Pipelines mix our passes
-and upstream MLIR passes: `canonicalize,cse,func.func(cse),auto-cast{mode=all type=fp16}`. The manager
-knows nothing of MLIR modules: it works on a `State`, of which `ModuleState` is one kind.
+A pass is a frozen dataclass in `passes/<name>.py`; its fields are its options. Pipelines mix our
+passes and upstream MLIR passes: `canonicalize,cse,func.func(cse),auto-cast{mode=all type=fp16}`.
+The manager knows nothing of MLIR modules: it works on a `State`, of which `ModuleState` is one
+kind.
 """
 
 from __future__ import annotations
@@ -102,11 +103,12 @@ class _Bytes:
         self.data += piece
 
 
-# ---- passes ----------------------------------------------------------------------------------------------
+# ---- passes --------------------------------------------------------------------------------------
 
 
 class Pass:
-    """Base of our passes: `@dataclass(frozen=True) class XPass(Pass, name="x", anchor="func.func")`."""
+    """Base of our passes: `@dataclass(frozen=True) class XPass(Pass, name="x",
+    anchor="func.func")`."""
 
     name: ClassVar[str]
     anchor: ClassVar[str]
@@ -123,7 +125,8 @@ class Pass:
         raise NotImplementedError
 
     def run_on(self, state: State) -> tuple[State, bool]:
-        """Apply to every anchor object. A pass that leads to the next level returns another state."""
+        """Apply to every anchor object. A pass that leads to the next level returns another
+        state."""
         changed = False
         for target in state.targets(self.anchor):
             if isinstance(target, ir.Operation):
@@ -188,7 +191,7 @@ def all_passes() -> dict[str, type[Pass]]:
     return {name: _REGISTRY[name] for name in sorted(_REGISTRY) if name != UpstreamPass.name}
 
 
-# ---- textual pipelines -----------------------------------------------------------------------------------
+# ---- textual pipelines ---------------------------------------------------------------------------
 
 _GRAMMAR = lark.Lark(
     r"""
@@ -282,15 +285,16 @@ def _upstream(name: str, options: dict[str, str], path: tuple[str, ...]) -> Upst
     return UpstreamPass(text)
 
 
-# ---- the manager -----------------------------------------------------------------------------------------
+# ---- the manager ---------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class ManagerOptions:
-    """dump_dir: numbered IR files go there. print_after: names, or ("all",). skip: passes not to run.
+    """dump_dir: numbered IR files go there. print_after: names, or ("all",). skip: passes not to
+    run.
 
-    on_pass(name, index, total) is called before each pass. verify_each, check_claims: after each pass,
-    verify the state, and check that a pass which says it changed nothing did not.
+    on_pass(name, index, total) is called before each pass. verify_each, check_claims: after each
+    pass, verify the state, and check that a pass which says it changed nothing did not.
     """
 
     dump_dir: Path | None = None
@@ -325,8 +329,8 @@ class PassManager:
         """The state after all passes.
 
         Raises:
-            AxoncError: as passes raise. InternalError: a pass crashed, broke a rule, or lied about having
-                changed nothing; names the pass and the file with the IR before it.
+            AxoncError: as passes raise. InternalError: a pass crashed, broke a rule, or lied about
+                having changed nothing; names the pass and the file with the IR before it.
         """
         self._dump(state, "input")
         for index, item in enumerate(self.passes):

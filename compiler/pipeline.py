@@ -90,7 +90,8 @@ def lower_to_neuron(
 
 
 def load_module(source: ImportedProgram | ir.Module | bytes | str) -> ir.Module:
-    """An MLIR module in a context of ours; arguments and results of an imported program are named."""
+    """An MLIR module in a context of ours; arguments and results of an imported program are
+    named."""
     if isinstance(source, ir.Module):
         return source
     if not isinstance(source, ImportedProgram):
@@ -108,9 +109,7 @@ def _attach_names(main: ir.Operation, program: ImportedProgram) -> None:
             f"@main has {len(block.arguments)} arguments, {len(program.arguments)} are described"
         )
     arguments = [ir.DictAttr.get(_argument_attributes(a)) for a in program.arguments]
-    results = [
-        ir.DictAttr.get({"neuron.name": ir.StringAttr.get(n)}) for n in program.result_names
-    ]
+    results = [ir.DictAttr.get({"neuron.name": ir.StringAttr.get(n)}) for n in program.result_names]
     main.attributes["arg_attrs"] = ir.ArrayAttr.get(arguments)
     main.attributes["res_attrs"] = ir.ArrayAttr.get(results)
 

@@ -1,4 +1,5 @@
-"""Attributes of the tensor level as Python values, and back: integer lists, strings, dense elements."""
+"""Attributes of the tensor level as Python values, and back: integer lists, strings, dense
+elements."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Reference semantics of the neuron dialect in numpy: one small function per operation.
 
-Floats are computed in float32 and rounded to the operation's result type; with `f64` they are computed
-and kept in float64 and rounded nowhere, a reference for what rounding costs. Values of type tf32 are
-float32 arrays with ten mantissa bits.
+Floats are computed in float32 and rounded to the operation's result type; with `f64` they are
+computed and kept in float64 and rounded nowhere, a reference for what rounding costs. Values of
+type tf32 are float32 arrays with ten mantissa bits.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """The `neuron` dialect: tensors with value semantics, close to what the engines do.
 
-Every operation is pure, has one result, static shapes, and element types of `ELEMENT_TYPES`. Elementwise
-operations need equal shapes; broadcasts are explicit. `concatenate`, `dot` and `fused` carry
-`operandSegmentSizes`: an IRDL variadic takes operands of one type only, so their operands are declared as
-RUNS runs of equal types (neuron_builder.operand_runs; `context.parse_module` adds it to text). Shapes below are written [d0, d1, ...]. The rules
+Every operation is pure, has one result, static shapes, and element types of `ELEMENT_TYPES`.
+Elementwise operations need equal shapes; broadcasts are explicit. `concatenate`, `dot` and `fused`
+carry `operandSegmentSizes`: an IRDL variadic takes operands of one type only, so their operands
+are declared as RUNS runs of equal types (neuron_builder.operand_runs; `context.parse_module` adds
+it to text). Shapes below are written [d0, d1, ...]. The rules
 `(Cn)` of an operation are in its docstring and in the verifier's message; (C1) is the same for all:
 
 (C1) operands and results are tensors of static shape with an element type of the dialect.
@@ -31,7 +32,8 @@ RUNS = 8
 
 
 class VariadicOp(ext.Operation):
-    """Base of operations with any number of operands of any types, at most RUNS runs of equal types."""
+    """Base of operations with any number of operands of any types, at most RUNS runs of equal
+    types."""
 
     __annotations__ = {f"run{i}": Sequence[Operand[Any]] for i in range(RUNS)}
 
@@ -109,7 +111,8 @@ class SelectOp(ext.Operation, dialect=Neuron, name="select", traits=_pure(rules.
 
 
 class ConvertOp(ext.Operation, dialect=Neuron, name="convert", traits=_pure(rules.convert)):
-    """Elements in another type: to floats round to nearest even, to integers towards zero, to i1 is x != 0.
+    """Elements in another type: to floats round to nearest even, to integers towards zero, to i1
+    is x != 0.
 
     (C2) operand and result have one shape.
     """
@@ -139,10 +142,11 @@ class IotaOp(ext.Operation, dialect=Neuron, name="iota", traits=_pure(rules.iota
 
 
 class BroadcastOp(ext.Operation, dialect=Neuron, name="broadcast", traits=_pure(rules.broadcast)):
-    """Operand dim i becomes result dim dims[i]; its other dims repeat, as do operand dims of size 1.
+    """Operand dim i becomes result dim dims[i]; its other dims repeat, as do operand dims of size
+    1.
 
-    (C2) dims names one distinct result dim for each operand dim. (C3) operand dim i has size 1 or the size
-    of result dim dims[i]. (C4) element types are equal.
+    (C2) dims names one distinct result dim for each operand dim. (C3) operand dim i has size 1 or
+    the size of result dim dims[i]. (C4) element types are equal.
     """
 
     operand: Operand[Tensor]
@@ -163,8 +167,8 @@ class ReshapeOp(ext.Operation, dialect=Neuron, name="reshape", traits=_pure(rule
 class TransposeOp(ext.Operation, dialect=Neuron, name="transpose", traits=_pure(rules.transpose)):
     """Result dim i is operand dim permutation[i].
 
-    (C2) permutation holds each operand dim once. (C3) the result has the permuted shape and the same
-    element type.
+    (C2) permutation holds each operand dim once. (C3) the result has the permuted shape and the
+    same element type.
     """
 
     operand: Operand[Tensor]
@@ -175,7 +179,8 @@ class TransposeOp(ext.Operation, dialect=Neuron, name="transpose", traits=_pure(
 class SliceOp(ext.Operation, dialect=Neuron, name="slice", traits=_pure(rules.slice_)):
     """Elements start, start + stride, ... below limit, in each dim.
 
-    (C2) start, limit and strides have one entry for each dim, 0 <= start <= limit <= size, stride >= 1.
+    (C2) start, limit and strides have one entry for each dim, 0 <= start <= limit <= size, stride
+    >= 1.
     (C3) the result has size ceil((limit - start) / stride) in each dim and the same element type.
     """
 
@@ -191,8 +196,8 @@ class ConcatenateOp(
 ):
     """Operands one after the other along `dimension`.
 
-    (C2) at least one operand; dimension is one of theirs. (C3) operands agree in the other dims and the
-    element type. (C4) the result has the sum of their sizes along dimension.
+    (C2) at least one operand; dimension is one of theirs. (C3) operands agree in the other dims
+    and the element type. (C4) the result has the sum of their sizes along dimension.
     """
 
     result: Result[Tensor]
@@ -202,8 +207,9 @@ class ConcatenateOp(
 class PadOp(ext.Operation, dialect=Neuron, name="pad", traits=_pure(rules.pad)):
     """`low` copies of `value` before, `high` after, `interior` between the elements of each dim.
 
-    (C2) value is a tensor of rank 0 with the operand's element type. (C3) low, high and interior have one
-    entry >= 0 for each dim. (C4) the result's size is low + size + (size - 1) * interior + high.
+    (C2) value is a tensor of rank 0 with the operand's element type. (C3) low, high and interior
+    have one entry >= 0 for each dim. (C4) the result's size is low + size + (size - 1) * interior
+    + high.
     """
 
     operand: Operand[Tensor]
@@ -226,10 +232,12 @@ class ReverseOp(ext.Operation, dialect=Neuron, name="reverse", traits=_pure(rule
 
 
 class ReduceOp(ext.Operation, dialect=Neuron, name="reduce", traits=_pure(rules.reduce)):
-    """`kind` (sum, max, min, product, and, or) over `dims`, which vanish. Floats accumulate in float32.
+    """`kind` (sum, max, min, product, and, or) over `dims`, which vanish. Floats accumulate in
+    float32.
 
-    (C2) kind is one of these; `and` and `or` need integers or i1. (C3) dims are distinct dims of the
-    operand, at least one. (C4) the result has the remaining dims and the operand's element type.
+    (C2) kind is one of these; `and` and `or` need integers or i1. (C3) dims are distinct dims of
+    the operand, at least one. (C4) the result has the remaining dims and the operand's element
+    type.
     """
 
     operand: Operand[Tensor]
@@ -243,12 +251,14 @@ class DotOp(VariadicOp, dialect=Neuron, name="dot", traits=[
 ]):  # fmt: skip
     """Sum of products over the contract dims, for each batch index: [batch, lhs free, rhs free].
 
-    inputs: lhs, rhs, extras. Accumulates in float32 (integers: int32), rounds to the result's type once. With
-    an epilogue region, the region computes the result from the float32 accumulator and the extras.
+    inputs: lhs, rhs, extras. Accumulates in float32 (integers: int32), rounds to the result's type
+    once. With an epilogue region, the region computes the result from the float32 accumulator and
+    the extras.
     (C2) batch and contract dims are distinct dims, as many for lhs as for rhs, of equal sizes.
-    (C3) the dims of the product are batch, lhs free, rhs free; without epilogue it has the result's shape.
-    (C4) lhs and rhs are both floats, or both integers. (C5) without epilogue there are no extras; with
-    one, its first argument is the f32 product and the others have the types of the extras.
+    (C3) the dims of the product are batch, lhs free, rhs free; without epilogue it has the
+    result's shape.
+    (C4) lhs and rhs are both floats, or both integers. (C5) without epilogue there are no extras;
+    with one, its first argument is the f32 product and the others have the types of the extras.
     (C6) the region is an elementwise graph, see `FusedOp`.
     """
 
@@ -288,8 +298,8 @@ class SoftmaxOp(ext.Operation, dialect=Neuron, name="softmax", traits=_pure(rule
 class LayerNormOp(ext.Operation, dialect=Neuron, name="layer_norm", traits=_pure(rules.norm)):
     """(x - mean) / sqrt(variance + epsilon) * gamma + beta over the last axis, in float32.
 
-    (C2) operand and result have one float type of rank >= 1. (C3) gamma and beta are float vectors of the
-    size of the last axis. (C4) epsilon is a float >= 0.
+    (C2) operand and result have one float type of rank >= 1. (C3) gamma and beta are float vectors
+    of the size of the last axis. (C4) epsilon is a float >= 0.
     """
 
     operand: Operand[Tensor]
@@ -302,8 +312,8 @@ class LayerNormOp(ext.Operation, dialect=Neuron, name="layer_norm", traits=_pure
 class RmsNormOp(ext.Operation, dialect=Neuron, name="rms_norm", traits=_pure(rules.norm)):
     """x / sqrt(mean(x * x) + epsilon) * gamma over the last axis, in float32.
 
-    (C2) operand and result have one float type of rank >= 1. (C3) gamma is a float vector of the size of the
-    last axis. (C4) epsilon is a float >= 0.
+    (C2) operand and result have one float type of rank >= 1. (C3) gamma is a float vector of the
+    size of the last axis. (C4) epsilon is a float >= 0.
     """
 
     operand: Operand[Tensor]
@@ -317,9 +327,11 @@ class FusedOp(VariadicOp, dialect=Neuron, name="fused", traits=[
 ]):  # fmt: skip
     """An elementwise graph computed in one go; the region's arguments are the inputs.
 
-    (C2) the region's arguments have the types of the inputs. (C3) the body holds elementwise operations,
-    `broadcast`, splat `constant`s and ends with one `yield` of one value of the result's type. (C4) every
-    value in it has the result's shape, except the arguments, which `broadcast` brings to it.
+    (C2) the region's arguments have the types of the inputs. (C3) the body holds elementwise
+    operations, `broadcast`, splat `constant`s and ends with one `yield` of one value of the
+    result's type.
+    (C4) every value in it has the result's shape, except the arguments, which `broadcast` brings
+    to it.
     """
 
     result: Result[Tensor]

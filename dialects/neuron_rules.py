@@ -1,7 +1,8 @@
 """The numbered rules of the neuron operations: what the verifier checks.
 
-A check gets an operation and returns the first broken rule as text, "" when there is none. It may run
-before the attributes were checked: what is missing or of the wrong kind raises, and `run` sees to that.
+A check gets an operation and returns the first broken rule as text, "" when there is none. It may
+run before the attributes were checked: what is missing or of the wrong kind raises, and `run` sees
+to that.
 """
 
 from __future__ import annotations
@@ -62,8 +63,10 @@ def _same_types(rule: str, values: Sequence[ir.Value]) -> str:
 
 def _result_shape(rule: str, op: ir.Operation, expected: Sequence[int]) -> str:
     found = _shape(op.results[0])
-    return "" if found == tuple(expected) else (
-        f"({rule}) result shape is {list(found)}, expected {list(expected)}"
+    return (
+        ""
+        if found == tuple(expected)
+        else (f"({rule}) result shape is {list(found)}, expected {list(expected)}")
     )
 
 
@@ -219,7 +222,8 @@ def reduce(op: ir.Operation) -> str:
 def dot(op: ir.Operation) -> str:
     lhs, rhs, *extras = op.operands
     lists = [
-        integers(op.attributes[n]) for n in ("lhs_batch", "rhs_batch", "lhs_contract", "rhs_contract")
+        integers(op.attributes[n])
+        for n in ("lhs_batch", "rhs_batch", "lhs_contract", "rhs_contract")
     ]
     if problem := _dot_dims(_shape(lhs), _shape(rhs), *lists):
         return problem

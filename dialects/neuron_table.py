@@ -1,7 +1,7 @@
 """The elementwise operations of the `neuron` dialect, one entry each. No MLIR in here.
 
-An entry's `function` is the reference semantics on numpy arrays of the computation dtype (float32, or
-float64 for a reference run; integers in their own dtype), before rounding to the result type.
+An entry's `function` is the reference semantics on numpy arrays of the computation dtype (float32,
+or float64 for a reference run; integers in their own dtype), before rounding to the result type.
 """
 
 from __future__ import annotations

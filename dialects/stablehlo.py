@@ -1,7 +1,7 @@
 """StableHLO for the bindings: the namespace, and readers of its attributes.
 
-The torch_mlir wheel registers the dialect and its attributes but ships no operation classes; passes read
-operations generically. This module must exist, see `axonc.dialects`.
+The torch_mlir wheel registers the dialect and its attributes but ships no operation classes;
+passes read operations generically. This module must exist, see `axonc.dialects`.
 """
 
 from torch_mlir import ir
@@ -34,12 +34,12 @@ def gather_dimensions(op: ir.Operation) -> _stablehlo.GatherDimensionNumbers:
 
 
 def comparison_direction(op: ir.Operation) -> str:
-    """"EQ", "NE", "LT", "LE", "GT" or "GE"."""
+    """ "EQ", "NE", "LT", "LE", "GT" or "GE"."""
     return _stablehlo.ComparisonDirectionAttr(op.attributes["comparison_direction"]).value
 
 
 def comparison_type(op: ir.Operation) -> str:
-    """"FLOAT", "SIGNED", "UNSIGNED", "TOTALORDER", or "" when not said."""
+    """ "FLOAT", "SIGNED", "UNSIGNED", "TOTALORDER", or "" when not said."""
     if "compare_type" not in op.attributes:
         return ""
     return _stablehlo.ComparisonTypeAttr(op.attributes["compare_type"]).value

@@ -3,9 +3,10 @@
 Why: the PE array multiplies bf16 four times as fast as f32, and smaller types halve every transfer.
 
 Precondition: neuron operations, before fusion.
-Postcondition: `mode=matmult`: the f32 operands of every dot are converted to `type`; results stay f32.
-`mode=all`: every f32 value inside is of `type`; arguments and results of the program keep theirs. Sums,
-softmax and norms compute in float32 inside whatever their type is, and dots accumulate in float32.
+Postcondition: `mode=matmult`: the f32 operands of every dot are converted to `type`; results stay
+f32. `mode=all`: every f32 value inside is of `type`; arguments and results of the program keep
+theirs. Sums, softmax and norms compute in float32 inside whatever their type is, and dots
+accumulate in float32.
 
 Before:
     %0 = "neuron.dot"(%x, %w) ({}) {...} : (tensor<4x8xf32>, tensor<8x8xf32>) -> tensor<4x8xf32>
@@ -14,8 +15,8 @@ After (mode=matmult type=bf16):
     %b = "neuron.convert"(%w) : (tensor<8x8xf32>) -> tensor<8x8xbf16>
     %0 = "neuron.dot"(%a, %b) ({}) {...} : (tensor<4x8xbf16>, tensor<8x8xbf16>) -> tensor<4x8xf32>
 
-A tensor is converted once, however many dots read it, and before reshapes and transposes, so that the
-conversion meets its producer. `report` lists every cast. Options: mode = none | matmult | all;
+A tensor is converted once, however many dots read it, and before reshapes and transposes, so that
+the conversion meets its producer. `report` lists every cast. Options: mode = none | matmult | all;
 type = bf16 | fp16 | tf32 | fp8_e4m3.
 """
 
@@ -93,7 +94,8 @@ class _Caster:
         self.report.append(CastRow(op.name, source_location(op), "f32", str(self.element), why))
 
     def cast(self, value: ir.Value) -> ir.Value:
-        """`value` in the smaller type. Reshapes and transposes are made anew behind the conversion."""
+        """`value` in the smaller type. Reshapes and transposes are made anew behind the
+        conversion."""
         if value not in self.made:
             self.made[value] = self._convert(value)
         return self.made[value]
@@ -109,18 +111,19 @@ class _Caster:
             kind = build.tensor(build.shape_of(value), self.element)
             attributes = dict(op.attributes.items())
             with ir.InsertionPoint(op):
-                return create(op.name.removeprefix("neuron."), (source,), kind, attributes, op.location)
+                return create(
+                    op.name.removeprefix("neuron."), (source,), kind, attributes, op.location
+                )
         if op.name == "neuron.constant":
             return self._constant(op)
         with _after(op), op.location:
             return build.convert(value, self.element)
 
     def _constant(self, op: ir.Operation) -> ir.Value:
-        """The constant rounded; finite numbers beyond the type's range become its largest, for a mask of
-        -3e38 must stay a number."""
+        """The constant rounded; finite numbers beyond the type's range become its largest, for a
+        mask of -3e38 must stay a number."""
         array = dense_to_numpy(op.attributes["value"])
-        dtype = NUMPY_DTYPES[str(self.element)]
-        limit = _largest(dtype)
+        limit = _largest(NUMPY_DTYPES[str(self.element)])
         bounded = np.where(np.isfinite(array), np.clip(array, -limit, limit), array)
         with ir.InsertionPoint(op):
             return build.constant(_dense(bounded, self.element), op.location)
@@ -172,8 +175,8 @@ def _update_runs(op: ir.Operation) -> None:
 
 
 _KEEP_TABLE = frozenset({"neuron.gather_rows"})
-"""Operations that read an argument in its own type and convert what they took from it: rows of a large
-table, not the table."""
+"""Operations that read an argument in its own type and convert what they took from it: rows of a
+large table, not the table."""
 
 
 def _cast_all(block: ir.Block, caster: _Caster) -> bool:

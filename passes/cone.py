@@ -1,8 +1,9 @@
 """Cones: all operations between some source values and a root, and what they compute.
 
-The recognisers find a candidate cone by structure (dominance) and then decide by *meaning*: they run the
-cone in float64 on probe values and compare with the function it might be. So operand order, the spelling
-of constants and the algebra a framework chose do not matter, and a wrong guess cannot get through.
+The recognisers find a candidate cone by structure (dominance) and then decide by *meaning*: they
+run the cone in float64 on probe values and compare with the function it might be. So operand
+order, the spelling of constants and the algebra a framework chose do not matter, and a wrong guess
+cannot get through.
 """
 
 from __future__ import annotations
@@ -22,13 +23,14 @@ REDUCING_OPS = ELEMENTWISE_OPS | {"neuron.broadcast", "neuron.reshape", "neuron.
 """What softmax and norms are made of."""
 
 MAX_OPS = 100
-"""Larger cones are not looked at: the longest known one, an expanded erfc gelu, has 70 operations."""
+"""Larger cones are not looked at: the longest known one, an expanded erfc gelu, has 70
+operations."""
 
 
 @dataclass(frozen=True)
 class Cone:
-    """ops: in program order; the last makes the root. sources: values read from outside, constants not
-    counted."""
+    """ops: in program order; the last makes the root. sources: values read from outside, constants
+    not counted."""
 
     ops: tuple[ir.Operation, ...]
     sources: tuple[ir.Value, ...]
@@ -48,8 +50,8 @@ class Cone:
         return any(op.name in names for op in self.ops)
 
     def evaluate(self, arrays: Mapping[ir.Value, np.ndarray], elementwise: bool) -> np.ndarray:
-        """The root in float64. elementwise: constants stand for numbers, so that arrays of any one shape
-        may be given for the sources."""
+        """The root in float64. elementwise: constants stand for numbers, so that arrays of any one
+        shape may be given for the sources."""
         values = dict(arrays)
         for op in self.ops:
             operands = [_operand(v, values, elementwise) for v in op.operands]
@@ -72,8 +74,8 @@ def _operand(value: ir.Value, values: dict[ir.Value, np.ndarray], elementwise: b
 def find_cone(
     root: ir.Value, sources: tuple[ir.Value, ...], allowed: frozenset[str]
 ) -> Cone | None:
-    """The operations between `sources` and `root`; None when one is not allowed, or there is another way
-    in, or they are too many."""
+    """The operations between `sources` and `root`; None when one is not allowed, or there is
+    another way in, or they are too many."""
     found: dict[ir.Value, ir.Operation] = {}
     stops = set(sources)
     finished: list[ir.Operation] = []
@@ -95,7 +97,8 @@ def find_cone(
 
 
 class Dominators:
-    """For each value of a block, the nearest value all its data flows through (constants not counted)."""
+    """For each value of a block, the nearest value all its data flows through (constants not
+    counted)."""
 
     def __init__(self, block: ir.Block) -> None:
         self._parent: dict[ir.Value, ir.Value | None] = {}

@@ -1,7 +1,8 @@
 """Constant folding of neuron operations while they are made: splats, small tensors, identities.
 
-Not a pass: `legalize-to-neuron` calls `fold` on each value it makes, so that constants reach the places
-that need to know them (gather indices, epsilons, scales) whatever the frontend wrote in between.
+Not a pass: `legalize-to-neuron` calls `fold` on each value it makes, so that constants reach the
+places that need to know them (gather indices, epsilons, scales) whatever the frontend wrote in
+between.
 """
 
 from __future__ import annotations
@@ -20,9 +21,7 @@ from axonc.dialects.neuron import ELEMENTWISE_OPS
 SMALL_ELEMENTS = 4096
 """Largest result that is computed at compile time when it is not a splat."""
 
-_MOVES = frozenset(
-    f"neuron.{n}" for n in ("broadcast", "reshape", "transpose", "slice", "reverse")
-)
+_MOVES = frozenset(f"neuron.{n}" for n in ("broadcast", "reshape", "transpose", "slice", "reverse"))
 """Operations whose result is a splat of the same number as their operand."""
 
 _NEVER = frozenset({"neuron.dot", "neuron.fused", "neuron.constant", "neuron.iota"})
@@ -90,7 +89,7 @@ def _small(kind: ir.RankedTensorType) -> bool:
     return math.prod(kind.shape) <= SMALL_ELEMENTS
 
 
-# ---- identities ------------------------------------------------------------------------------------------
+# ---- identities ----------------------------------------------------------------------------------
 
 _Test = Callable[[float | int], bool]
 _EITHER: dict[str, _Test] = {

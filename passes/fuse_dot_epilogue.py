@@ -1,10 +1,11 @@
 """Move a fused elementwise graph into the dot whose result it reads: the dot's epilogue.
 
-Why: the product leaves PSUM through an engine that can add a bias, scale, apply an activation and cast on
-the way; done apart, each costs a pass over the tensor.
+Why: the product leaves PSUM through an engine that can add a bias, scale, apply an activation and
+cast on the way; done apart, each costs a pass over the tensor.
 
 Precondition: `fuse-elementwise` has run.
-Postcondition: a fused operation reads a dot result of its own shape only when something else reads it too.
+Postcondition: a fused operation reads a dot result of its own shape only when something else reads
+it too.
 
 Before:
     %0 = "neuron.dot"(%x, %w) ({}) {...} : (tensor<4x8xf32>, tensor<8x8xf32>) -> tensor<4x8xf32>
@@ -12,9 +13,9 @@ Before:
 After:
     %1 = "neuron.dot"(%x, %w, %b) ({ add }) {...}
 
-A dot whose result type is not f32 rounds before its users see it: the epilogue then begins with that
-conversion. Of several dots a graph reads, the last in the program takes it.
-Leaves alone: dots that have an epilogue, integer dots, dots read by more than the fused operation.
+A dot whose result type is not f32 rounds before its users see it: the epilogue then begins with
+that conversion. Of several dots a graph reads, the last in the program takes it. Leaves alone:
+dots that have an epilogue, integer dots, dots read by more than the fused operation.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Group elementwise operations into `neuron.fused`, as large as possible.
 
-Why: a fused graph is computed tile by tile without its intermediate tensors; the tile stage sees one form
-only, so single operations are wrapped too.
+Why: a fused graph is computed tile by tile without its intermediate tensors; the tile stage sees
+one form only, so single operations are wrapped too.
 
 Precondition: neuron operations, `merge-views` has run.
 Postcondition: elementwise operations exist only inside regions.
@@ -19,9 +19,10 @@ After:
       "neuron.yield"(%2) : (tensor<4x8xf32>) -> ()
     }) : (tensor<4x8xf32>, tensor<8xf32>) -> tensor<4x8xf32>
 
-An operation joins the group of its users when all of them are in one group: nothing is computed twice.
-Broadcasts of smaller tensors and splat constants are copied into every region that reads them.
-Leaves alone: broadcasts that also permute dims, and constants that are no splats; both become inputs.
+An operation joins the group of its users when all of them are in one group: nothing is computed
+twice. Broadcasts of smaller tensors and splat constants are copied into every region that reads
+them. Leaves alone: broadcasts that also permute dims, and constants that are no splats; both
+become inputs.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""StableHLO elementwise operations and composites as neuron operations: part of `legalize-to-neuron`."""
+"""StableHLO elementwise operations and composites as neuron operations: part of `legalize-to-
+neuron`."""
 
 from __future__ import annotations
 
@@ -98,9 +99,7 @@ def convert(op: ir.Operation) -> ir.Value:
 
 def reduce_precision(op: ir.Operation) -> ir.Value:
     """Rounding through bf16 or f16; other formats do not exist on the machine."""
-    bits = tuple(
-        ir.IntegerAttr(op.attributes[n]).value for n in ("exponent_bits", "mantissa_bits")
-    )
+    bits = tuple(ir.IntegerAttr(op.attributes[n]).value for n in ("exponent_bits", "mantissa_bits"))
     formats = {(8, 7): ir.BF16Type, (5, 10): ir.F16Type, (8, 23): ir.F32Type}
     if bits not in formats:
         raise Unsupported(
@@ -118,7 +117,8 @@ def is_finite(op: ir.Operation) -> ir.Value:
 
 
 def round_away(op: ir.Operation) -> ir.Value:
-    """Ties away from zero: floor(|x|), plus one when the rest is at least a half, with the sign of x."""
+    """Ties away from zero: floor(|x|), plus one when the rest is at least a half, with the sign of
+    x."""
     x = op.operands[0]
     kind = x.type
     magnitude = build.create("abs", (x,), kind)
@@ -137,13 +137,15 @@ def tangent(op: ir.Operation) -> ir.Value:
     return build.create("divide", parts, x.type)
 
 
-# ---- composites ------------------------------------------------------------------------------------------
+# ---- composites ----------------------------------------------------------------------------------
 
 
 def composite(op: ir.Operation) -> ir.Value:
     name = ir.StringAttr(op.attributes["name"]).value
     if name not in COMPOSITES:
-        raise Unsupported(f"composite '{name}'", "its decomposition must be inlined first: simplify")
+        raise Unsupported(
+            f"composite '{name}'", "its decomposition must be inlined first: simplify"
+        )
     return COMPOSITES[name](op, _composite_attributes(op))
 
 

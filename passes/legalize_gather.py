@@ -1,7 +1,7 @@
 """StableHLO gathers as row gathers: part of `legalize-to-neuron`.
 
-Supported: every slice is one element along the indexed dims, whole along the others. One indexed dim is
-brought to the front of the table; several are flattened into one, their indices combined.
+Supported: every slice is one element along the indexed dims, whole along the others. One indexed
+dim is brought to the front of the table; several are flattened into one, their indices combined.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ _HINT = "index whole rows: each slice one element along the indexed dims, all of
 
 @dataclass(frozen=True)
 class RowGather:
-    """indexed: table dims in the order of the index vector; kept: the others. offset_dims: result dims
-    that hold the kept dims. index_dim: dim of the indices that holds the index vector."""
+    """indexed: table dims in the order of the index vector; kept: the others. offset_dims: result
+    dims that hold the kept dims. index_dim: dim of the indices that holds the index vector."""
 
     indexed: tuple[int, ...]
     kept: tuple[int, ...]

@@ -150,9 +150,7 @@ def dynamic_update_slice(op: ir.Operation) -> ir.Value:
     shape, sizes = operand.type.shape, update.type.shape
     starts = _known_starts(indices, shape, sizes)
     if None in starts:
-        raise Unsupported(
-            "dynamic_update_slice at a computed index", "make the indices constants"
-        )
+        raise Unsupported("dynamic_update_slice at a computed index", "make the indices constants")
     low = [s or 0 for s in starts]
     high = [n - s - m for n, s, m in zip(shape, low, sizes, strict=True)]
     none = [0] * len(low)
@@ -183,7 +181,7 @@ def optimization_barrier(op: ir.Operation) -> ir.Value:
     return op.operands[0]
 
 
-# ---- reductions ------------------------------------------------------------------------------------------
+# ---- reductions ----------------------------------------------------------------------------------
 
 _KINDS = {
     "stablehlo.add": "sum",

@@ -1,7 +1,7 @@
 """Replace every StableHLO operation of `@main` by neuron operations.
 
-Why: from here on the compiler knows some sixty operations, each with a reference evaluator, instead of
-StableHLO's hundred with their attributes.
+Why: from here on the compiler knows some sixty operations, each with a reference evaluator,
+instead of StableHLO's hundred with their attributes.
 
 Precondition: one function without calls (`simplify`), no 64-bit integers (`narrow-integers`).
 Postcondition: `@main` holds neuron operations and a return; no other function is left.
@@ -13,8 +13,8 @@ After:
     %0 = "neuron.broadcast"(%b) {dims = [1]} : (tensor<8xf32>) -> tensor<4x8xf32>
     %1 = "neuron.add"(%x, %0) : (tensor<4x8xf32>, tensor<4x8xf32>) -> tensor<4x8xf32>
 
-Constants are folded on the way (fold_constants.py). What has no neuron form is collected and reported in
-one UnsupportedOpError; `find_unsupported` returns the list without raising.
+Constants are folded on the way (fold_constants.py). What has no neuron form is collected and
+reported in one UnsupportedOpError; `find_unsupported` returns the list without raising.
 """
 
 from __future__ import annotations

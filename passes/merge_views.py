@@ -1,12 +1,12 @@
 """Merge chains of broadcasts, reshapes and transposes into one operation on the first source.
 
-Why: frontends spell "add the bias" as reshape, broadcast, broadcast. The recognisers and the fusion want
-to see one broadcast of the smallest tensor, with the dims it really has.
+Why: frontends spell "add the bias" as reshape, broadcast, broadcast. The recognisers and the
+fusion want to see one broadcast of the smallest tensor, with the dims it really has.
 
 Precondition: neuron operations.
 Postcondition: no broadcast reads a broadcast or a reshape that only adds dims of size 1; no reshape
-reads a reshape; no transpose reads a transpose; broadcasts that repeat nothing and transposes that only
-move dims of size 1 are reshapes.
+reads a reshape; no transpose reads a transpose; broadcasts that repeat nothing and transposes that
+only move dims of size 1 are reshapes.
 
 Before:
     %0 = "neuron.reshape"(%b) : (tensor<8xf32>) -> tensor<1x8xf32>

@@ -1,7 +1,7 @@
 """Make 64-bit integers 32-bit ones: the machine has no 64-bit arithmetic.
 
-Why: frameworks index with int64. Indices, masks and their plumbing never need more than 32 bits, so they
-are narrowed exactly; arithmetic that could need more is refused, never narrowed silently.
+Why: frameworks index with int64. Indices, masks and their plumbing never need more than 32 bits,
+so they are narrowed exactly; arithmetic that could need more is refused, never narrowed silently.
 
 Precondition: StableHLO, inlined (`simplify`).
 Postcondition: no i64 / ui64 tensors; arguments that had such a type carry `neuron.host_dtype`,
@@ -16,8 +16,9 @@ After:
       %c = stablehlo.constant dense<0> : tensor<4xi32>
       %0 = stablehlo.compare NE, %i, %c : (tensor<4xi32>, tensor<4xi32>) -> tensor<4xi1>
 
-Refuses: constants that do not fit (CompileError); multiplication, sums of two computed values and other
-64-bit arithmetic (UnsupportedOpError) unless `allow-lossy=true`, which lets it wrap at 32 bits.
+Refuses: constants that do not fit (CompileError); multiplication, sums of two computed values and
+other 64-bit arithmetic (UnsupportedOpError) unless `allow-lossy=true`, which lets it wrap at 32
+bits.
 """
 
 from __future__ import annotations
@@ -38,11 +39,12 @@ _PLUMBING = frozenset(
     "stablehlo." + name
     for name in (
         "and broadcast broadcast_in_dim clamp compare composite concatenate constant convert copy "
-        "dynamic_slice dynamic_update_slice gather iota maximum minimum not optimization_barrier or "
-        "pad remainder reshape return reverse select sign slice transpose xor"
+        "dynamic_slice dynamic_update_slice gather iota maximum minimum not optimization_barrier "
+        "or pad remainder reshape return reverse select sign slice transpose xor"
     ).split()
 ) | {"func.return", "func.func", "builtin.module"}
-"""Operations whose integer results are indices, masks or operands moved: no larger than what they read."""
+"""Operations whose integer results are indices, masks or operands moved: no larger than what they
+read."""
 
 _WITH_CONSTANT = frozenset({"stablehlo.add", "stablehlo.subtract"})
 _EXTREMES = frozenset({"stablehlo.maximum", "stablehlo.minimum", "stablehlo.and", "stablehlo.or"})
@@ -102,7 +104,8 @@ def _refuse_arithmetic(wide: list[ir.Operation]) -> None:
                 f"64-bit integer arithmetic ({reason}); the machine computes with 32 bits",
                 location=source_location(op),
                 op=op.name,
-                hint="convert to int32 in the model, or pass allow-lossy=true if 32 bits are enough",
+                hint="convert to int32 in the model, or pass allow-lossy=true "
+                "if 32 bits are enough",
             )
 
 

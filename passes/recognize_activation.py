@@ -1,4 +1,5 @@
-"""Recognition of activation functions of one value: shared by `recognize-gelu` and `recognize-silu`."""
+"""Recognition of activation functions of one value: shared by `recognize-gelu` and `recognize-
+silu`."""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ _PROBES = np.concatenate(
 
 
 def recognize_activations(function: ir.Operation, names: Sequence[str]) -> bool:
-    """Replace every cone that computes one of the neuron operations `names`; whether there was one."""
+    """Replace every cone that computes one of the neuron operations `names`; whether there was
+    one."""
     block = function.regions[0].blocks[0]
     dominators = Dominators(block)
     known: dict[str, str] = {}

@@ -1,7 +1,7 @@
 """Find gelu written out in elementwise operations: one `neuron.gelu` or `neuron.gelu_tanh` instead.
 
-Why: ScalarE has gelu as one activation function; written out it is 5 operations with erf, 8 with tanh, and
-70 where jax.export expanded erfc.
+Why: ScalarE has gelu as one activation function; written out it is 5 operations with erf, 8 with
+tanh, and 70 where jax.export expanded erfc.
 
 Precondition: neuron operations, constants folded, before fusion.
 Postcondition: no cone of elementwise operations over one value computes gelu (by erf, or by tanh).
@@ -15,8 +15,8 @@ Before:
 After:
     %4 = "neuron.gelu"(%x) : (tensor<4x8xf32>) -> tensor<4x8xf32>
 
-Decides by meaning: the cone, run in float64 on 456 probes, must agree with gelu within 1e-6 * max(1, |x|)
-(passes/recognize_activation.py). Leaves alone: cones over more than one value.
+Decides by meaning: the cone, run in float64 on 456 probes, must agree with gelu within 1e-6 *
+max(1, |x|) (passes/recognize_activation.py). Leaves alone: cones over more than one value.
 """
 
 from __future__ import annotations

@@ -1,20 +1,22 @@
 """Find layer norm and rms norm written out: one `neuron.layer_norm` or `neuron.rms_norm` instead.
 
-Why: VectorE has an instruction for mean and variance at once; written out a norm is ten operations with
-two reductions, two divisions and four broadcasts.
+Why: VectorE has an instruction for mean and variance at once; written out a norm is ten operations
+with two reductions, two divisions and four broadcasts.
 
 Precondition: neuron operations, constants folded, `merge-views` has run.
-Postcondition: norms over the last axis around one rsqrt or sqrt, in whatever algebra (two-pass variance,
-E[x^2] - E[x]^2, gamma multiplied early), are one operation.
+Postcondition: norms over the last axis around one rsqrt or sqrt, in whatever algebra (two-pass
+variance, E[x^2] - E[x]^2, gamma multiplied early), are one operation.
 
 Before:
-    %m = mean(%x)   %c = %x - %m   %v = mean(%c * %c)   %r = rsqrt(%v + 1e-5)   %y = %c * %r * %g + %b
+    %m = mean(%x)   %c = %x - %m   %v = mean(%c * %c)   %r = rsqrt(%v + 1e-5)
+    %y = %c * %r * %g + %b
 After:
     %y = "neuron.layer_norm"(%x, %g, %b) {epsilon = 1.0e-5 : f64}
 
-A norm without gamma or beta gets constants of ones and zeros. Decides by meaning: the cone, run in float64
-on rows of sizes from sqrt(epsilon) up, must agree within 1e-6 * (1 + |y|). Leaves alone: norms over other
-axes, tensors of more than 2^24 elements, and norms whose rsqrt is read in two places.
+A norm without gamma or beta gets constants of ones and zeros. Decides by meaning: the cone, run in
+float64 on rows of sizes from sqrt(epsilon) up, must agree within 1e-6 * (1 + |y|). Leaves alone:
+norms over other axes, tensors of more than 2^24 elements, and norms whose rsqrt is read in two
+places.
 """
 
 from __future__ import annotations
@@ -36,7 +38,16 @@ from axonc.passes.fold_constants import splat_of
 _ANCHORS = frozenset({"neuron.rsqrt", "neuron.sqrt", "neuron.power"})
 _ONWARD = frozenset(
     f"neuron.{n}"
-    for n in ("broadcast", "reshape", "multiply", "divide", "reciprocal", "add", "subtract", "convert")
+    for n in (
+        "broadcast",
+        "reshape",
+        "multiply",
+        "divide",
+        "reciprocal",
+        "add",
+        "subtract",
+        "convert",
+    )
 )
 """Operations a norm may go through after its root."""
 
@@ -61,7 +72,8 @@ class RecognizeLayerNormPass(Pass, name="recognize-layer-norm", anchor="func.fun
 
 @dataclass(frozen=True)
 class _Form:
-    """What a cone turned out to be. gamma, beta: positions among its vectors; None for ones, zeros."""
+    """What a cone turned out to be. gamma, beta: positions among its vectors; None for ones,
+    zeros."""
 
     op: str
     gamma: int | None
@@ -74,7 +86,8 @@ class _Search:
     known: dict[str, _Form | None] = field(default_factory=dict)
 
     def replace(self, anchor: ir.Operation) -> bool:
-        """Put a norm in the place of the last operation of the one around `anchor`, if there is one."""
+        """Put a norm in the place of the last operation of the one around `anchor`, if there is
+        one."""
         epsilon = _epsilon(anchor)
         if epsilon is None:
             return False
@@ -109,7 +122,8 @@ class _Search:
 
 
 def _epsilon(anchor: ir.Operation) -> float | None:
-    """The constant added before the root; 0.0 without one; None when the anchor is another power."""
+    """The constant added before the root; 0.0 without one; None when the anchor is another
+    power."""
     if anchor.name == "neuron.power" and splat_of(anchor.operands[1]) not in (-0.5, 0.5):
         return None
     added = defining_op(anchor.operands[0], "neuron.add")
@@ -136,7 +150,8 @@ def _roots(anchor: ir.Operation) -> Iterator[ir.Value]:
 def _cone_with_vectors(
     root: ir.Value, source: ir.Value
 ) -> tuple[Cone | None, tuple[ir.Value, ...]]:
-    """The cone over `source` and the vectors broadcast along the last axis, such as gamma and beta."""
+    """The cone over `source` and the vectors broadcast along the last axis, such as gamma and
+    beta."""
     vectors: dict[ir.Value, None] = {}
     seen: set[ir.Value] = set()
     stack = [root]
@@ -183,7 +198,8 @@ def _recognized(cone: Cone, epsilon: float) -> _Form | None:
 
 
 def _probe(shape: Sequence[int], epsilon: float, rng: np.random.Generator) -> np.ndarray:
-    """Rows whose variance goes from about epsilon to 1, their means as far from 0 as they are wide."""
+    """Rows whose variance goes from about epsilon to 1, their means as far from 0 as they are
+    wide."""
     small = math.sqrt(max(epsilon, 1e-12))
     scale = np.exp(rng.uniform(math.log(small), 0.0, (*shape[:-1], 1)))
     scale.reshape(-1)[0] = small
@@ -210,9 +226,7 @@ _FORMS: tuple[tuple[_Form, ...], ...] = (
 """What a cone with 0, 1 or 2 vectors may be."""
 
 
-def _build(
-    form: _Form, source: ir.Value, vectors: Sequence[ir.Value], epsilon: float
-) -> ir.Value:
+def _build(form: _Form, source: ir.Value, vectors: Sequence[ir.Value], epsilon: float) -> ir.Value:
     kind = build.tensor(source.type.shape[-1:], source.type.element_type)
     gamma = _vector(form.gamma, vectors, kind, 1.0)
     if form.op == "rms_norm":

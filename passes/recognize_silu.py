@@ -32,5 +32,6 @@ class RecognizeSiluPass(Pass, name="recognize-silu", anchor="func.func"):
 
     def apply(self, op: ir.Operation) -> bool:
         found = recognize_activations(op, ("logistic", "silu"))
-        # A second time: x * logistic(x) is a cone over one value only once logistic is one operation.
+        # A second time: x * logistic(x) is a cone over one value only once logistic is one
+        # operation.
         return recognize_activations(op, ("silu",)) or found

@@ -1,7 +1,7 @@
 """Find softmax written out: one `neuron.softmax` instead.
 
-Why: the tile stage computes a softmax with one maximum, one exponential that sums on the way, and one
-scaling, all in SBUF; written out it is six operations with two reductions and two broadcasts.
+Why: the tile stage computes a softmax with one maximum, one exponential that sums on the way, and
+one scaling, all in SBUF; written out it is six operations with two reductions and two broadcasts.
 
 Precondition: neuron operations, constants folded, `merge-views` has run.
 Postcondition: exp(x - max) / sum, in whatever form, is one operation.
@@ -14,9 +14,10 @@ Before:
 After:
     %6 = "neuron.softmax"(%x) {axis = 1 : i64} : (tensor<4x8xf32>) -> tensor<4x8xf32>
 
-Decides by meaning: the cone, run in float64 on random values, must agree with softmax within 1e-9 (of the
-largest source that does: softmax forgives a shift, so also without its maximum). Leaves alone: sums over
-several dims, tensors of more than 2^24 elements.
+Decides by meaning: the cone, run in float64 on random values, must agree with softmax within 1e-9
+(of the
+sources that do the farthest: softmax forgives a shift, so the maximum goes too). Leaves alone: sums
+over several dims, tensors of more than 2^24 elements.
 """
 
 from __future__ import annotations

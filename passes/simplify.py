@@ -1,7 +1,7 @@
 """Inline calls and simplify StableHLO with upstream passes; keep the composites legalisation knows.
 
-Why: frontends emit many small functions, broadcasts of constants and dead arithmetic; everything after
-this pass sees one function with as few operations as upstream can make of it.
+Why: frontends emit many small functions, broadcasts of constants and dead arithmetic; everything
+after this pass sees one function with as few operations as upstream can make of it.
 
 Precondition: StableHLO in functions, static shapes.
 Postcondition: `@main` calls no function; composites other than `KEPT_COMPOSITES` are expanded.

@@ -1,11 +1,11 @@
 """Move a reshape of a dot's result below the elementwise operations that follow it.
 
-Why: `x @ w` is often reshaped (flattened batch, split heads) before the bias is added; only an elementwise
-graph that reads the dot in its own shape can become the dot's epilogue.
+Why: `x @ w` is often reshaped (flattened batch, split heads) before the bias is added; only an
+elementwise graph that reads the dot in its own shape can become the dot's epilogue.
 
 Precondition: neuron operations, `merge-views` has run, before fusion.
-Postcondition: no elementwise operation reads a reshape of a dot result (or of such an operation's result)
-when its other operands can be had in the dot's shape.
+Postcondition: no elementwise operation reads a reshape of a dot result (or of such an operation's
+result) when its other operands can be had in the dot's shape.
 
 Before:
     %0 = "neuron.reshape"(%dot) : (tensor<128x64xf32>) -> tensor<1x128x64xf32>
@@ -16,8 +16,9 @@ After:
     %2 = "neuron.add"(%dot, %1) : (tensor<128x64xf32>, tensor<128x64xf32>) -> tensor<128x64xf32>
     %3 = "neuron.reshape"(%2) : (tensor<128x64xf32>) -> tensor<1x128x64xf32>
 
-Other operands: splats are made anew, broadcasts re-aimed where their dims allow, anything else is reshaped.
-Leaves alone: reshapes read by more than one operation, operations over two dots of different shapes.
+Other operands: splats are made anew, broadcasts re-aimed where their dims allow, anything else is
+reshaped. Leaves alone: reshapes read by more than one operation, operations over two dots of
+different shapes.
 """
 
 from __future__ import annotations

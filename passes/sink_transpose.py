@@ -1,7 +1,7 @@
 """Let dots read through transposes: renumber their dims instead.
 
-Why: a dot names its batch, contracted and free dims, so it can read a tensor in any order of dims; a
-transpose in front of it is work for nothing. In attention this removes the head transposes.
+Why: a dot names its batch, contracted and free dims, so it can read a tensor in any order of dims;
+a transpose in front of it is work for nothing. In attention this removes the head transposes.
 
 Precondition: neuron operations.
 Postcondition: no dot operand is a transpose, unless that would reorder its free dims.
@@ -12,7 +12,8 @@ Before:
 After:
     %1 = "neuron.dot"(%q, %k) ({}) {lhs_contract = [1], rhs_contract = [1], ...}
 
-Leaves alone: transposes that change the order of the free dims, for that is the order of the result.
+Leaves alone: transposes that change the order of the free dims, for that is the order of the
+result.
 """
 
 from __future__ import annotations

@@ -30,10 +30,14 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="PASSES",
         help="for example 'simplify,legalize-to-neuron,auto-cast{mode=all}'",
     )
-    parser.add_argument("--split-input-file", action="store_true", help=f"parts between {SPLIT_MARK}")
+    parser.add_argument(
+        "--split-input-file", action="store_true", help=f"parts between {SPLIT_MARK}"
+    )
     parser.add_argument("--print-ir-after-all", action="store_true", help="on standard error")
     parser.add_argument("--print-ir-after", action="append", default=[], metavar="PASS")
-    parser.add_argument("--dump-ir", type=Path, metavar="DIR", help="a numbered file after each pass")
+    parser.add_argument(
+        "--dump-ir", type=Path, metavar="DIR", help="a numbered file after each pass"
+    )
     parser.add_argument("--skip-pass", action="append", default=[], metavar="PASS")
     parser.add_argument("--time-passes", action="store_true")
     parser.add_argument("--locations", action="store_true", help="print source locations")
