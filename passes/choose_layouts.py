@@ -238,6 +238,7 @@ class LayoutPlanner:
         found = [default_rows(shape, avoid)]
         for wish in wishes:
             found.extend(wish.rows)
+        found.extend((d,) for d, size in enumerate(shape) if size > 1)
         if math.prod(shape) <= MAX_REPLICATED_ELEMENTS:
             # What nobody wishes anything of is broadcast by its consumers: replicated suits all.
             found.insert(len(found) if wishes else 0, ())

@@ -38,13 +38,15 @@ SCORE_BYTES = 4
 
 @dataclass(frozen=True)
 class _Chain:
-    """scores -> softmax -> (convert) -> context. cut: the batch dim to split."""
+    """scores -> softmax -> (convert) -> context. cut: the batch dim to split. side: which operand of
+    the context the probabilities are."""
 
     scores: ir.Operation
     softmax: ir.Operation
     conversion: ir.Operation | None
     context: ir.Operation
     cut: int
+    side: int
 
 
 @dataclass(frozen=True)
@@ -70,15 +72,15 @@ class SplitAttentionPass(Pass, name="split-attention", anchor="func.func"):
         outer = geometry.batch_count // shape[chain.cut]
         if per_head * geometry.batch_count <= self.scores_bytes:
             return 0
-        granule = _granule(geometry, dot_geometry(chain.context), partitions)
+        granule = _granule(geometry, dot_geometry(chain.context), 1 - chain.side, partitions)
         fit = self.scores_bytes // (per_head * outer) // granule * granule
         group = max(granule, fit)
         return group if group < shape[chain.cut] else 0
 
 
-def _granule(scores: DotGeometry, context: DotGeometry, partitions: int) -> int:
+def _granule(scores: DotGeometry, context: DotGeometry, values: int, partitions: int) -> int:
     """Heads that fill whole row tiles, as operands of the scores and as rows of the context."""
-    side = context.sides[RHS]
+    side = context.sides[values]
     widths = (scores.depth, side.count(side.free))
     return math.lcm(*(partitions // math.gcd(width, partitions) for width in widths))
 
@@ -122,12 +124,13 @@ def _checked(
     last = conversion if conversion is not None else softmax
     if not batch or axis != len(geometry.result_shape) - 1:
         return None
-    if context.operands[0] != last.results[0] or len(context.operands) != 2:
+    if len(context.operands) != 2 or len(context.regions[0].blocks):
         return None
-    if len(context.regions[0].blocks) or integers(context.attributes["lhs_batch"]) != batch:
+    side = LHS if context.operands[LHS] == last.results[0] else RHS
+    if integers(context.attributes[("lhs_batch", "rhs_batch")[side]]) != batch:
         return None
     cut = max(batch, key=lambda d: (geometry.result_shape[d] > 1, d))
-    return _Chain(scores, softmax, conversion, context, cut)
+    return _Chain(scores, softmax, conversion, context, cut, side)
 
 
 def _is_conversion(op: ir.Operation) -> bool:
@@ -165,11 +168,12 @@ def _part(chain: _Chain, start: int, stop: int) -> ir.Value:
         element = chain.conversion.results[0].type.element_type
         probabilities = _converted(probabilities, element, chain.conversion.location)
     context = chain.context
-    cut = integers(context.attributes["rhs_batch"])[chain.cut]
-    values = _sliced(context.operands[1], cut, start, stop)
+    other = 1 - chain.side
+    cut = integers(context.attributes[("lhs_batch", "rhs_batch")[other]])[chain.cut]
+    values = _sliced(context.operands[other], cut, start, stop)
+    operands = (probabilities, values) if chain.side == LHS else (values, probabilities)
     element = context.results[0].type.element_type
-    dims = build.dot_dims(context)
-    return build.dot(probabilities, values, dims, element, context.location)
+    return build.dot(*operands, build.dot_dims(context), element, context.location)
 
 
 def _converted(value: ir.Value, element: ir.Type, loc: ir.Location) -> ir.Value:
