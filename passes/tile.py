@@ -23,12 +23,13 @@ from axonc.dialects.attributes import dense_to_numpy, integers
 from axonc.passes.elementwise_expression import (
     machine_dtype,
     region_expression,
+    supported_elementwise,
 )
 from axonc.passes.kernel_builder import KernelBuilder
 from axonc.passes.region_operands import RegionOperands
 from axonc.passes.tensor_storage import Loop, Storage
 from axonc.passes.tile_dot import DotTiler
-from axonc.passes.tile_elementwise import emit_expression, supported_elementwise
+from axonc.passes.tile_elementwise import emit_expression
 from axonc.passes.tile_move import cast, free_loops, new_storage, row_blocks, store, wants_transpose
 from axonc.passes.tile_program import TileProgram
 from axonc.passes.tile_reduce import tile_layer_norm, tile_reduce, tile_rms_norm, tile_softmax

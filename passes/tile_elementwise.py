@@ -4,10 +4,11 @@ Selection is a table from op to rule, largest pattern first:
 
 * ScalarE `activation`: func(x * scale + bias), scale and bias constants or one per partition;
 * VectorE `tensor_scalar`: (x op0 s0) op1 s1; `scalar_tensor_tensor`: (x op s) op1 y;
-* VectorE `tensor_tensor`; GpSimdE for 32-bit integers (exact there) and for powers.
+* `tensor_tensor`; GpSimdE for 32-bit integers (exact there) and for powers.
 
-What no instruction can hold at once goes through a temporary tile. Subexpressions of per-partition
-values are computed once, on one element per partition.
+What no instruction can hold at once goes through a temporary tile. Within one instruction values
+stay float32, also in a bf16 expression. Subexpressions of per-partition values are computed once,
+on one element per partition.
 """
 
 from __future__ import annotations
@@ -17,12 +18,18 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from axonc.backends.isa.access_pattern import Memory
-from axonc.backends.isa.alu import ALU_BY_NAME
-from axonc.backends.numerics.dtypes import F32, I32, U32, DType
+from axonc.backends.numerics.dtypes import F32, I32, U8, DType
 from axonc.backends.targets.target import Engine
-from axonc.diagnostics import UnsupportedOpError
-from axonc.passes.elementwise_expression import Expression
-from axonc.passes.kernel_builder import KernelBuilder, step
+from axonc.passes.alu_selection import (
+    Mode,
+    engine_of,
+    is_immediate,
+    mode_of,
+    operator_of,
+    runs_on,
+)
+from axonc.passes.expression_nodes import Expression
+from axonc.passes.kernel_builder import KernelBuilder, Step, step
 from axonc.passes.tensor_storage import Lane, merge_loops
 from axonc.passes.tile_program import Form, View
 
@@ -33,55 +40,11 @@ MAX_TILE_ELEMENTS = 2048
 """Elements per partition of one elementwise instruction: long enough to hide its ~100 cycles, short
 enough that the next engine need not wait long (one PSUM half)."""
 
-ACTIVATIONS = {
-    "exp": "exp",
-    "tanh": "tanh",
-    "logistic": "sigmoid",
-    "erf": "erf",
-    "gelu": "gelu",
-    "gelu_tanh": "gelu_tanh",
-    "silu": "silu",
-    "abs": "abs",
-    "sign": "sign",
-    "log": "log",
-    "square": "square",
-    "relu": "relu",
-}
-
-BINARY = {
-    "add": "add",
-    "subtract": "subtract",
-    "multiply": "multiply",
-    "maximum": "max",
-    "minimum": "min",
-    "power": "pow",
-}
-
-BOOLEAN = {"and": "logical_and", "or": "logical_or", "xor": "logical_xor"}
-
-BITWISE = {"and": "bitwise_and", "or": "bitwise_or", "xor": "bitwise_xor"}
-
-COMPARE = {
-    "EQ": "is_equal",
-    "NE": "not_equal",
-    "LT": "is_lt",
-    "LE": "is_le",
-    "GT": "is_gt",
-    "GE": "is_ge",
-}
-
-SWAPPED = {"is_lt": "is_gt", "is_gt": "is_lt", "is_le": "is_ge", "is_ge": "is_le"}
-
 Value = Lane | float
 """An operand: elements of a buffer, or an immediate."""
 
-
-def supported_elementwise() -> tuple[str, ...]:
-    """Neuron ops with a rule here or a rewrite into such ops."""
-    from axonc.passes.elementwise_expression import REWRITES
-
-    names = {*ACTIVATIONS, *BINARY, *BOOLEAN, *REWRITES, "compare", "select", "convert"}
-    return tuple(sorted(names | {"reciprocal"}))
+LeafKey = tuple[int, tuple[int, ...] | None]
+"""(argument, dims map of its broadcast)."""
 
 
 def nest_tiles(
@@ -124,7 +87,7 @@ def emit_expression(
     root: Expression,
     sizes: Sequence[int],
     leaves: Sequence[Lane],
-    leaf_keys: Sequence[tuple[int, tuple[int, ...] | None]],
+    leaf_keys: Sequence[LeafKey],
     out: Lane,
     max_elements: int = MAX_TILE_ELEMENTS,
 ) -> None:
@@ -132,9 +95,10 @@ def emit_expression(
 
     leaves[i] belongs to the leaf with (argument, broadcast) = leaf_keys[i].
     """
+    columns: dict[tuple[object, ...], Lane] = {}
     for piece, lanes in nest_tiles(sizes, [*leaves, out], max_elements):
         table = dict(zip(leaf_keys, lanes[:-1], strict=True))
-        TileEmitter(builder, piece, table).emit(root, lanes[-1])
+        TileEmitter(builder, piece, table, out.num_partitions, columns).emit(root, lanes[-1])
 
 
 @dataclass(frozen=True)
@@ -145,20 +109,40 @@ class _Affine:
     scale: Value
     bias: Value
 
+    @property
+    def is_identity(self) -> bool:
+        return self.scale == 1.0 and self.bias == 0.0
+
+
+@dataclass(frozen=True)
+class _Inner:
+    """x operator scalar (or the reverse): an operation that can be the first of two."""
+
+    x: Expression
+    operator: str
+    scalar: Value
+    reverse: bool
+
 
 class TileEmitter:
-    """Covers expressions on one tile: `sizes` free loops, leaves given as lanes."""
+    """Covers expressions on one tile: `sizes` free loops, leaves given as lanes.
+
+    columns: per-partition values made so far, shared by the tiles of one nest. Without sizes, the
+    tile itself is one column of per-partition values."""
 
     def __init__(
         self,
         builder: KernelBuilder,
         sizes: tuple[int, ...],
-        leaves: dict[tuple[int, tuple[int, ...] | None], Lane],
+        leaves: dict[LeafKey, Lane],
+        partitions: int,
+        columns: dict[tuple[object, ...], Lane],
     ) -> None:
         self.builder = builder
         self.sizes = sizes
         self.leaves = leaves
-        self.partitions = next(iter(leaves.values())).num_partitions if leaves else 0
+        self.partitions = partitions
+        self.columns = columns
         self._made: dict[int, Lane] = {}
         self._varying: dict[int, bool] = {}
 
@@ -166,6 +150,8 @@ class TileEmitter:
 
     def varies(self, e: Expression) -> bool:
         """Whether the value differs between elements of one partition."""
+        if not self.sizes:
+            return not e.is_constant
         key = id(e)
         if key not in self._varying:
             if e.op == "leaf":
@@ -175,27 +161,35 @@ class TileEmitter:
                 self._varying[key] = any(self.varies(arg) for arg in e.args)
         return self._varying[key]
 
-    def value(self, e: Expression) -> Value:
-        """An operand holding `e`, computed into a temporary if need be."""
+    def lane(self, e: Expression) -> Lane:
+        """A tile of dtype e.dtype holding `e`, computed into a temporary if need be."""
         if e.is_constant:
-            return e.value
+            return self._filled(e.value, e.dtype)
         if e.op == "leaf":
             return self.leaves[e.argument, e.broadcast]
+        if e.op == "bits":
+            return replace(self.lane(e.args[0]), dtype=e.dtype)
         if id(e) not in self._made:
             self._made[id(e)] = self._temporary(e)
         return self._made[id(e)]
 
-    def lane(self, e: Expression) -> Lane:
-        """Like `value`, but a constant becomes a tile."""
-        value = self.value(e)
-        if isinstance(value, Lane):
-            return value
-        filled = self.builder.fill(value, e.dtype)
-        return Lane(filled.buffer, e.dtype, 0, self.partitions, 0, (0,) * len(self.sizes))
+    def read(self, e: Expression) -> Lane:
+        """A tile that reads as `e` where operands go through float32: a conversion to float32 costs
+        nothing there."""
+        return self.lane(self._unconverted(e))
+
+    def _unconverted(self, e: Expression) -> Expression:
+        while e.op == "cast" and e.dtype == F32 and id(e) not in self._made:
+            e = e.args[0]
+        return e
+
+    def _filled(self, value: float, dtype: DType) -> Lane:
+        filled = self.builder.fill(value, dtype)
+        return Lane(filled.buffer, dtype, 0, self.partitions, 0, (0,) * len(self.sizes))
 
     def _temporary(self, e: Expression) -> Lane:
         if not self.varies(e):
-            return self._per_partition_temporary(e)
+            return self._column_temporary(e)
         lane = self._new_lane(e.dtype)
         self.emit(e, lane)
         return lane
@@ -205,186 +199,260 @@ class TileEmitter:
         strides = tuple(stride for stride, _ in tile.dims) if self.sizes else ()
         return Lane(tile.buffer, dtype, 0, self.partitions, 0, strides)
 
-    def _per_partition_temporary(self, e: Expression) -> Lane:
-        narrow = {key: replace(lane, strides=()) for key, lane in self.leaves.items()}
-        inner = TileEmitter(self.builder, (), narrow)
-        tile = self.builder.sbuf((self.partitions, 1), e.dtype, "column")
-        inner.emit(e, Lane(tile.buffer, e.dtype, 0, self.partitions, 0, ()))
-        return Lane(tile.buffer, e.dtype, 0, self.partitions, 0, (0,) * len(self.sizes))
+    def _column_temporary(self, e: Expression) -> Lane:
+        """Per-partition values: made once for all tiles that see the same leaves."""
+        key = (id(e), *self._leaf_places(e))
+        if key not in self.columns:
+            narrow = {k: replace(lane, strides=()) for k, lane in self.leaves.items()}
+            inner = TileEmitter(self.builder, (), narrow, self.partitions, self.columns)
+            tile = self.builder.sbuf((self.partitions, 1), e.dtype, "column")
+            self.columns[key] = Lane(tile.buffer, e.dtype, 0, self.partitions, 0, ())
+            inner.emit(e, self.columns[key])
+        return replace(self.columns[key], strides=(0,) * len(self.sizes))
+
+    def _leaf_places(self, e: Expression) -> list[object]:
+        """Where the leaves below `e` lie."""
+        places: list[object] = []
+        stack, seen = [e], {id(e)}
+        while stack:
+            node = stack.pop()
+            if node.op == "leaf":
+                lane = self.leaves[node.argument, node.broadcast]
+                places += [id(lane.buffer), lane.start_partition, lane.byte_offset]
+            fresh = [arg for arg in node.args if id(arg) not in seen]
+            seen.update(map(id, fresh))
+            stack += fresh
+        return places
 
     def view(self, lane: Lane) -> View:
         return lane.view(self.sizes)
 
-    def column(self, value: Value) -> View | None:
-        """A [P, 1] float32 view of a per-partition lane; None for an immediate."""
+    def scalar(self, e: Expression, mode: Mode = Mode.FLOAT) -> Value | None:
+        """`e` as an immediate or a per-partition lane, else None."""
+        if e.is_constant and is_immediate(e.value, mode):
+            return e.value
+        if self.varies(e):
+            return None
+        return self.lane(e) if mode is not Mode.FLOAT else self.read(e)
+
+    def column(self, value: Value, mode: Mode = Mode.FLOAT) -> View | None:
+        """A [P, 1] view of a per-partition lane, float32 in that mode; None for an immediate."""
         if not isinstance(value, Lane):
             return None
         column = replace(value, strides=()).view(())
-        if column.dtype == F32:
+        if column.dtype == F32 or mode is not Mode.FLOAT:
             return column
         wide = self.builder.sbuf((self.partitions, 1), F32, "column")
         self.builder.copy(wide, column)
         return wide
 
-    def scalar(self, e: Expression) -> Value | None:
-        """`e` as an immediate or a per-partition lane, else None."""
-        if e.is_constant:
-            return e.value
-        return None if self.varies(e) else self.value(e)
+    def in_sbuf(self, lane: Lane) -> Lane:
+        """The lane, or a copy where GpSimdE can read it (hardware.md 1.2)."""
+        return lane if lane.buffer.memory is Memory.SBUF else self._copied(lane)
+
+    def _copied(self, lane: Lane) -> Lane:
+        copy = self._new_lane(lane.dtype)
+        self._emit_copy(lane, copy)
+        return copy
+
+    def _not_both_psum(self, a: Lane, b: Lane) -> tuple[Lane, Lane]:
+        """Two-input instructions may not have both inputs in PSUM (hardware.md 3.0)."""
+        if a.buffer.memory is Memory.PSUM and b.buffer.memory is Memory.PSUM:
+            return a, self._copied(b)
+        return a, b
 
     # ---- rules ------------------------------------------------------------------------------
 
     def emit(self, e: Expression, dst: Lane) -> None:
-        """Instructions for dst = e."""
-        if e.op in ("leaf", "constant") or id(e) in self._made:
+        """Instructions for dst = e, rounded to the dtype of dst."""
+        if e.op in ("leaf", "constant", "bits") or id(e) in self._made:
             self._emit_copy(self.lane(e), dst)
-        elif e.op in ACTIVATIONS:
+        elif self.sizes and not self.varies(e):
+            self._emit_copy(self.lane(e), dst)
+        elif e.op in RULES:
+            RULES[e.op](self, e, dst)
+        elif e.op.startswith("table_"):
             self._emit_activation(e, dst)
-        elif e.op == "reciprocal":
-            self._vector("reciprocal", dst=self.view(dst), src=self.view(self.lane(e.args[0])))
-        elif e.op in OTHER_RULES:
-            OTHER_RULES[e.op](self, e, dst)
         else:
-            self._emit_binary(e, operator_of(e), dst)
-
-    def _vector(self, mnemonic: str, engine: Engine = Engine.VECTOR, **arguments: object) -> None:
-        self.builder.emit(mnemonic, engine, **arguments)
+            self._emit_operator(e, dst)
 
     def _emit_copy(self, src: Lane, dst: Lane) -> None:
         self.builder.copy(self.view(dst), self.view(src))
 
-    def _affine(self, e: Expression) -> _Affine:
-        """e as x * scale + bias, taking as many single-use nodes as possible."""
-        bias: Value = 0.0
-        if e.op == "add" and e.uses <= 1 and id(e) not in self._made and e.dtype == F32:
-            for x, b in (e.args, e.args[::-1]):
-                found = self.scalar(b)
-                if found is not None:
-                    e, bias = x, found
-                    break
-        scale: Value = 1.0
-        if e.op == "multiply" and e.uses <= 1 and id(e) not in self._made and e.dtype == F32:
-            for x, s in (e.args, e.args[::-1]):
-                found = self.scalar(s)
-                if found is not None:
-                    e, scale = x, found
-                    break
-        return _Affine(e, scale, bias)
+    def _through_temporary(self, e: Expression, dtype: DType, dst: Lane) -> None:
+        """For instructions that write one dtype only: a tile of it, then a converting copy."""
+        lane = self._new_lane(dtype)
+        self.emit(e, lane)
+        self._emit_copy(lane, dst)
+
+    # ---- ScalarE ----------------------------------------------------------------------------
 
     def _emit_activation(self, e: Expression, dst: Lane) -> None:
+        func = e.op.removeprefix("table_")
         affine = self._affine(e.args[0])
-        src = self.lane(affine.x)
-        self.builder.append(
-            Form(Engine.SCALAR, (self._activation(ACTIVATIONS[e.op], affine, src, dst),))
-        )
+        forms = [Form(Engine.SCALAR, (self._activation(func, affine, dst),))]
+        operator = operator_of(e)
+        if operator is not None and affine.is_identity:
+            src = self.read(affine.x)
+            unary = step("tensor_scalar", dst=self.view(dst), src=self.view(src), op0=operator)
+            forms.append(Form(Engine.VECTOR, (unary,)))
+        self.builder.append(*forms)
 
-    def _activation(self, func: str, affine: _Affine, src: Lane, dst: Lane) -> object:
+    def _activation(self, func: str, affine: _Affine, dst: Lane) -> Step:
         scale, bias = affine.scale, affine.bias
         if isinstance(bias, float) and bias:
-            filled = self.builder.fill(bias, F32)
-            bias = Lane(filled.buffer, F32, 0, self.partitions, 0, ())
+            bias = self._filled(bias, F32)
         return step(
             "activation",
             dst=self.view(dst),
-            src=self.view(src),
+            src=self.view(self.read(affine.x)),
             bias=self.column(bias),
             scale_tile=self.column(scale),
             func=func,
             scale=scale if isinstance(scale, float) else 1.0,
         )
 
-    def _emit_binary(self, e: Expression, operator: str, dst: Lane) -> None:
-        a, b = e.args
-        engine = engine_for(e, operator)
-        if engine is Engine.GPSIMD and e.op == "compare" and dst.dtype not in (I32, U32):
-            self._emit_exact_compare(e, operator, dst)
-            return
-        first, second = self.scalar(a), self.scalar(b)
-        if second is not None and self.varies(a):
-            self._emit_tensor_scalar(a, operator, second, False, engine, dst, e)
-        elif first is not None and self.varies(b):
-            self._emit_tensor_scalar(b, operator, first, True, engine, dst, e)
-        elif self._fuses(a, engine):
-            self._emit_scalar_tensor_tensor(a, operator, b, False, dst)
-        elif self._fuses(b, engine):
-            self._emit_scalar_tensor_tensor(b, operator, a, True, dst)
-        else:
-            self._emit_tensor_tensor(a, operator, b, engine, dst)
+    def _affine(self, e: Expression, top: Expression | None = None) -> _Affine:
+        """e as x * scale + bias, taking as many single-use nodes as possible; `top` is being made
+        now, so that it does not matter who else uses it."""
+        e, bias = self._term(e, "add", 0.0, top)
+        e, scale = self._term(e, "multiply", 1.0, top)
+        return _Affine(e, scale, bias)
 
-    def _emit_exact_compare(self, e: Expression, operator: str, dst: Lane) -> None:
-        """GpSimdE is exact only when every tile is a 32-bit integer, the result's too."""
-        wide = self._new_lane(I32)
-        self._emit_binary(e, operator, wide)
-        self._emit_copy(wide, dst)
+    def _term(
+        self, e: Expression, op: str, neutral: float, being_made: Expression | None
+    ) -> tuple[Expression, Value]:
+        """(x, scalar) with e = x op scalar; (e, neutral) if it is not of that form."""
+        if (e.uses <= 1 or e is being_made) and id(e) not in self._made and e.dtype.is_float:
+            if op == "add" and e.op == "subtract" and e.args[1].is_constant:
+                return e.args[0], -e.args[1].value
+            for x, other in (e.args, e.args[::-1]) if e.op == op else ():
+                found = self.scalar(other)
+                if found is not None and self.varies(x):
+                    return x, found
+        return e, neutral
 
-    def _inner(self, e: Expression) -> tuple[Expression, str, Value, bool] | None:
-        """e as (x, operator, scalar, reversed), if one more operator fits the instruction."""
-        if e.uses > 1 or id(e) in self._made or e.dtype != F32 or len(e.args) != 2:
-            return None
-        if e.op not in BINARY or e.op == "power":
-            return None
+    # ---- operators --------------------------------------------------------------------------
+
+    def _emit_operator(self, e: Expression, dst: Lane) -> None:
+        operator, mode = operator_of(e), mode_of(e)
+        assert operator is not None, f"no rule for {e.op}"
+        if mode is not Mode.FLOAT:
+            stored = I32 if e.op == "compare" else e.dtype
+            if dst.dtype != stored:
+                self._through_temporary(e, stored, dst)
+                return
+        engine = engine_of(operator, mode)
+        inner = self._operand_and_scalar(e, operator, mode)
+        if inner is not None:
+            self._emit_tensor_scalar(e, inner, engine, mode, dst)
+        elif not self._emit_scalar_tensor_tensor(e, operator, engine, dst):
+            self._emit_tensor_tensor(e, operator, engine, mode, dst)
+
+    def _operand_and_scalar(self, e: Expression, operator: str, mode: Mode) -> _Inner | None:
+        """e as a tile and a scalar; None when it is of two tiles."""
+        if len(e.args) == 1:
+            return _Inner(e.args[0], operator, 0.0, False)
         a, b = e.args
-        scalar = self.scalar(b)
-        if scalar is not None and self.varies(a):
-            return a, BINARY[e.op], scalar, False
-        scalar = self.scalar(a)
-        if scalar is not None and self.varies(b):
-            return b, BINARY[e.op], scalar, True
+        for x, other, reverse in ((a, b, False), (b, a, True)):
+            found = self.scalar(other, mode)
+            if found is not None and self.varies(x):
+                return _Inner(x, operator, found, reverse)
         return None
 
-    def _fuses(self, e: Expression, engine: Engine) -> bool:
-        return engine is Engine.VECTOR and self._inner(e) is not None
+    def _inner(self, e: Expression, engine: Engine) -> _Inner | None:
+        """`e` as the first operator of an instruction of two in float32, if nobody else needs
+        it."""
+        if e.uses > 1 or self.sizes and not self.varies(e):
+            return None
+        found = self._unconverted(e)
+        operator = operator_of(found)
+        if operator is None or found.uses > 1 or id(found) in self._made:
+            return None
+        if mode_of(found) is not Mode.FLOAT or not runs_on(operator, engine):
+            return None
+        if found is e and not (found.dtype.is_float or found.dtype is U8):
+            return None
+        return self._operand_and_scalar(found, operator, Mode.FLOAT)
 
     def _emit_tensor_scalar(
-        self,
-        x: Expression,
-        operator: str,
-        scalar: Value,
-        reverse: bool,
-        engine: Engine,
-        dst: Lane,
-        whole: Expression,
+        self, e: Expression, outer: _Inner, engine: Engine, mode: Mode, dst: Lane
     ) -> None:
-        inner = self._inner(x) if engine is Engine.VECTOR else None
-        if inner is None:
-            arguments = _two_ops(self, operator, scalar, reverse)
-            src = self.lane(x)
-        else:
-            base, op0, s0, reverse0 = inner
-            arguments = _two_ops(self, op0, s0, reverse0, operator, scalar, reverse)
-            src = self.lane(base)
-        made = step("tensor_scalar", dst=self.view(dst), src=self.view(src), **arguments)
+        inner = self._inner(outer.x, engine) if mode is Mode.FLOAT else None
+        first, second = (outer, None) if inner is None else (inner, outer)
+        src = self.read(first.x) if mode is Mode.FLOAT else self.lane(first.x)
+        if engine is Engine.GPSIMD:
+            src = self.in_sbuf(src)
+        made = step(
+            "tensor_scalar",
+            dst=self.view(dst),
+            src=self.view(src),
+            **self._operator_fields(0, first, engine, mode),
+            **self._operator_fields(1, second, engine, mode),
+        )
         forms = [Form(engine, (made,))]
-        affine = self._affine(whole) if _is_affine(whole) and engine is Engine.VECTOR else None
-        if affine is not None and affine.x is (inner[0] if inner else x) and src.dtype.is_float:
-            forms.append(Form(Engine.SCALAR, (self._activation("copy", affine, src, dst),)))
+        if engine is Engine.VECTOR and src.dtype.is_float and e.op in ("add", "multiply"):
+            affine = self._affine(e, top=e)
+            if affine.x is first.x:
+                forms.append(Form(Engine.SCALAR, (self._activation("copy", affine, dst),)))
         self.builder.append(*forms)
 
+    def _operator_fields(
+        self, number: int, part: _Inner | None, engine: Engine, mode: Mode
+    ) -> dict[str, object]:
+        if part is None:
+            return {f"op{number}": "bypass"}
+        scalar = part.scalar
+        if isinstance(scalar, Lane) and engine is Engine.GPSIMD:
+            scalar = self.in_sbuf(scalar)
+        return {
+            f"op{number}": part.operator,
+            f"imm{number}": scalar if isinstance(scalar, float) else 0.0,
+            f"scalar{number}": self.column(scalar, mode),
+            f"reverse{number}": part.reverse,
+        }
+
     def _emit_scalar_tensor_tensor(
-        self, e: Expression, operator: str, other: Expression, reverse: bool, dst: Lane
+        self, e: Expression, operator: str, engine: Engine, dst: Lane
+    ) -> bool:
+        """(x op scalar) operator y in one instruction; whether that was possible."""
+        if engine is not Engine.VECTOR or mode_of(e) is not Mode.FLOAT:
+            return False
+        a, b = e.args
+        for first, other, reverse in ((a, b, False), (b, a, True)):
+            inner = self._inner(first, engine)
+            if inner is not None:
+                self._scalar_tensor_tensor(inner, operator, other, reverse, dst)
+                return True
+        return False
+
+    def _scalar_tensor_tensor(
+        self, inner: _Inner, operator: str, other: Expression, reverse: bool, dst: Lane
     ) -> None:
-        inner = self._inner(e)
-        assert inner is not None
-        x, op0, scalar, reverse0 = inner
-        src0, src1 = self._not_both_psum(self.lane(x), self.lane(other))
-        self._vector(
+        src0, src1 = self._not_both_psum(self.read(inner.x), self.read(other))
+        scalar = inner.scalar
+        self.builder.emit(
             "scalar_tensor_tensor",
+            Engine.VECTOR,
             dst=self.view(dst),
             src0=self.view(src0),
             scalar=self.column(scalar),
             src1=self.view(src1),
-            op0=op0,
+            op0=inner.operator,
             imm=scalar if isinstance(scalar, float) else 0.0,
-            reverse0=reverse0,
+            reverse0=inner.reverse,
             op1=operator,
             reverse1=reverse,
         )
 
     def _emit_tensor_tensor(
-        self, a: Expression, operator: str, b: Expression, engine: Engine, dst: Lane
+        self, e: Expression, operator: str, engine: Engine, mode: Mode, dst: Lane
     ) -> None:
-        src0, src1 = self._not_both_psum(self.lane(a), self.lane(b))
-        self._vector(
+        get = self.read if mode is Mode.FLOAT else self.lane
+        src0, src1 = self._not_both_psum(get(e.args[0]), get(e.args[1]))
+        if engine is Engine.GPSIMD:
+            src0, src1 = self.in_sbuf(src0), self.in_sbuf(src1)
+        self.builder.emit(
             "tensor_tensor",
             engine,
             dst=self.view(dst),
@@ -393,96 +461,58 @@ class TileEmitter:
             op=operator,
         )
 
-    def _not_both_psum(self, a: Lane, b: Lane) -> tuple[Lane, Lane]:
-        """Two-input instructions may not have both inputs in PSUM (hardware.md 3.0)."""
-        if a.buffer.memory is not Memory.PSUM or b.buffer.memory is not Memory.PSUM:
-            return a, b
-        copy = self._new_lane(b.dtype)
-        self._emit_copy(b, copy)
-        return a, copy
+    # ---- other instructions -----------------------------------------------------------------
+
+    def emit_reciprocal(self, e: Expression, dst: Lane) -> None:
+        src = self.read(e.args[0])
+        self.builder.emit("reciprocal", Engine.VECTOR, dst=self.view(dst), src=self.view(src))
 
     def emit_select(self, e: Expression, dst: Lane) -> None:
-        """dst = on_false, then on_true where the predicate holds."""
+        """With a scalar for on_false one instruction; else dst = on_false, then on_true where the
+        predicate holds. Both write the dtype of the operands."""
         predicate, on_true, on_false = e.args
-        mask = self.lane(predicate)
-        chosen = self.lane(on_true)
-        self.emit(on_false, dst)
-        self._vector(
-            "tensor_copy_predicated",
-            dst=self.view(dst),
-            src=self.view(chosen),
-            predicate=self.view(mask),
-        )
-
-    def emit_convert(self, e: Expression, dst: Lane) -> None:
-        """A conversion rounds once: straight into dst, or by way of a tile of its own dtype."""
-        if dst.dtype == e.dtype:
-            source = e.args[0]
-            if source.uses <= 1 and source.dtype == F32 and source.op not in ("leaf", "convert"):
-                self.emit(source, dst)
-            else:
-                self._emit_copy(self.lane(source), dst)
+        scalar = self.scalar(on_false)
+        if scalar is not None and self.varies(on_true) and not e.is_word:
+            self._emit_select_reduce(predicate, on_true, scalar, dst)
+        elif dst.dtype != e.dtype:
+            self._through_temporary(e, e.dtype, dst)
         else:
-            self._emit_copy(self._temporary(e), dst)
+            mask, chosen = self._not_both_psum(self.lane(predicate), self.lane(on_true))
+            self.emit(on_false, dst)
+            self.builder.emit(
+                "tensor_copy_predicated",
+                Engine.VECTOR,
+                dst=self.view(dst),
+                src=self.view(chosen),
+                predicate=self.view(mask),
+            )
 
-
-def _two_ops(
-    emitter: TileEmitter,
-    op0: str,
-    s0: Value,
-    reverse0: bool,
-    op1: str = "bypass",
-    s1: Value = 0.0,
-    reverse1: bool = False,
-) -> dict[str, object]:
-    return {
-        "op0": op0,
-        "imm0": s0 if isinstance(s0, float) else 0.0,
-        "scalar0": emitter.column(s0),
-        "reverse0": reverse0,
-        "op1": op1,
-        "imm1": s1 if isinstance(s1, float) else 0.0,
-        "scalar1": emitter.column(s1) if op1 != "bypass" else None,
-        "reverse1": reverse1,
-    }
-
-
-def _is_affine(e: Expression) -> bool:
-    return e.op in ("add", "multiply") and e.dtype.is_float
-
-
-def operator_of(e: Expression) -> str:
-    """The ALU operator of a two-operand node."""
-    if e.op == "compare":
-        return COMPARE[e.direction]
-    if e.op in BOOLEAN:
-        return BOOLEAN[e.op] if e.is_bool else BITWISE[e.op]
-    if e.op in BINARY:
-        return BINARY[e.op]
-    raise UnsupportedOpError(
-        "no instruction computes this elementwise op",
-        op=f"neuron.{e.op}",
-        hint=f"the engines have {', '.join(supported_elementwise())}",
-    )
-
-
-def engine_for(e: Expression, operator: str) -> Engine:
-    """32-bit integers are exact on GpSimdE only (hardware.md 2.3); narrower ones would saturate
-    where StableHLO wraps."""
-    kinds = {arg.dtype.name for arg in e.args if not arg.is_constant}
-    if kinds & {"i32", "u32"} and operator not in BITWISE.values():
-        return Engine.GPSIMD
-    wraps = e.op in ("add", "subtract", "multiply")
-    if kinds & {"i16", "u16", "i8", "u8"} and wraps:
-        raise UnsupportedOpError(
-            f"{e.op} of {min(kinds)} wraps around; the engines saturate",
-            op=f"neuron.{e.op}",
-            hint="compute in i32",
+    def _emit_select_reduce(
+        self, predicate: Expression, on_true: Expression, on_false: Value, dst: Lane
+    ) -> None:
+        self.builder.emit(
+            "select_reduce",
+            Engine.VECTOR,
+            dst=self.view(dst),
+            predicate=self.view(self.lane(predicate)),
+            on_true=self.view(self.lane(on_true)),
+            on_false=self.column(on_false),
+            imm_false=on_false if isinstance(on_false, float) else 0.0,
         )
-    return Engine.VECTOR if Engine.VECTOR in ALU_BY_NAME[operator].engines else Engine.GPSIMD
+
+    def emit_cast(self, e: Expression, dst: Lane) -> None:
+        """A conversion rounds once: straight into dst, or by way of a tile of its own dtype."""
+        source = e.args[0]
+        if dst.dtype != e.dtype:
+            self._emit_copy(self._temporary(e), dst)
+        elif source.uses <= 1 and source.op != "cast" and self.varies(source):
+            self.emit(source, dst)
+        else:
+            self._emit_copy(self.lane(source), dst)
 
 
-OTHER_RULES: dict[str, Callable[[TileEmitter, Expression, Lane], None]] = {
+RULES: dict[str, Callable[[TileEmitter, Expression, Lane], None]] = {
+    "cast": TileEmitter.emit_cast,
+    "reciprocal": TileEmitter.emit_reciprocal,
     "select": TileEmitter.emit_select,
-    "convert": TileEmitter.emit_convert,
 }

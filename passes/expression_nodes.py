@@ -1,0 +1,250 @@
+"""Elementwise expressions as small Python objects, and constructors for what the engines compute.
+
+The vocabulary of a rewritten expression (what tile_elementwise.py covers with instructions):
+
+* `leaf`, `constant`;
+* `add subtract multiply maximum minimum power`: float32, or exact 32-bit integers when `dtype` is
+  i32 or u32; `compare` likewise, by the dtypes of its operands; result of compare: u8, 0 or 1;
+* `bit_and bit_or bit_xor shift_left shift_right`: on the bits of integers, operands of `dtype`;
+* `logical_and logical_or logical_xor`: of booleans;
+* `reciprocal rsqrt`, and `table_*`: one function of ScalarE's tables;
+* `select(predicate, on_true, on_false)`;
+* `cast`: through float32, to nearest even, saturating; `bits`: the same 4 bytes as another type.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from torch_mlir import ir
+
+from axonc.backends.numerics.dtypes import DTYPES, F32, I32, U8, U32, DType
+from axonc.diagnostics import UnsupportedOpError
+
+MLIR_DTYPES: dict[str, DType] = {
+    "f32": DTYPES["f32"],
+    "tf32": DTYPES["tf32"],
+    "bf16": DTYPES["bf16"],
+    "f16": DTYPES["f16"],
+    "f8E5M2": DTYPES["f8e5m2"],
+    "f8E4M3": DTYPES["f8e4m3"],
+    "f8E3M4": DTYPES["f8e3m4"],
+    "i32": DTYPES["i32"],
+    "ui32": DTYPES["u32"],
+    "i16": DTYPES["i16"],
+    "ui16": DTYPES["u16"],
+    "i8": DTYPES["i8"],
+    "ui8": DTYPES["u8"],
+    "i1": DTYPES["u8"],
+}
+"""Storage type on the machine of every MLIR element type that reaches the tile stage."""
+
+
+def machine_dtype(mlir_type: ir.Type) -> DType:
+    """Storage dtype of a tensor type (or element type)."""
+    element = getattr(mlir_type, "element_type", mlir_type)
+    if str(element) not in MLIR_DTYPES:
+        raise UnsupportedOpError(
+            f"element type {element} has no place on the machine",
+            hint=f"the machine stores {', '.join(MLIR_DTYPES)}",
+        )
+    return MLIR_DTYPES[str(element)]
+
+
+def is_bool(mlir_type: ir.Type) -> bool:
+    return str(getattr(mlir_type, "element_type", mlir_type)) == "i1"
+
+
+@dataclass(eq=False)
+class Expression:
+    """op: from the module docstring (before rewriting: a neuron op name without dialect).
+
+    argument, broadcast: for a leaf, the region argument's number and the dims map of the broadcast
+    applied to it (None: it has the full shape). is_bool: the MLIR type is i1. uses: how many nodes
+    read it."""
+
+    op: str
+    args: tuple[Expression, ...]
+    dtype: DType
+    value: float = 0.0
+    direction: str = ""
+    argument: int = -1
+    broadcast: tuple[int, ...] | None = None
+    is_bool: bool = False
+    uses: int = field(default=0)
+
+    @property
+    def is_constant(self) -> bool:
+        return self.op == "constant"
+
+    @property
+    def is_word(self) -> bool:
+        """Whether it holds 32-bit integers, which float32 does not."""
+        return self.dtype in WORDS
+
+
+WORDS = (I32, U32)
+Operand = Expression | float
+
+
+def constant(value: float, dtype: DType = F32) -> Expression:
+    """A number, rounded to `dtype`."""
+    if dtype.is_float:
+        with np.errstate(all="ignore"):  # overflow to infinity is what the type says
+            value = float(np.array(value, np.float64).astype(dtype.numpy))
+    return Expression("constant", (), dtype, value=float(value))
+
+
+def node(op: str, *args: Operand, dtype: DType = F32) -> Expression:
+    """A node of the rewritten vocabulary; numbers become constants of its dtype."""
+    made = tuple(a if isinstance(a, Expression) else constant(a, dtype) for a in args)
+    return Expression(op, made, dtype)
+
+
+# ---- float32 -------------------------------------------------------------------------------
+
+
+def add(a: Operand, b: Operand) -> Expression:
+    return node("add", a, b)
+
+
+def subtract(a: Operand, b: Operand) -> Expression:
+    return node("subtract", a, b)
+
+
+def multiply(a: Operand, b: Operand) -> Expression:
+    return node("multiply", a, b)
+
+
+def clamp(low: float, x: Expression, high: float) -> Expression:
+    return node("minimum", node("maximum", x, low), high)
+
+
+def magnitude(x: Expression) -> Expression:
+    return node("table_abs", x)
+
+
+# ---- any type ------------------------------------------------------------------------------
+
+
+def compare(a: Expression, direction: str, b: Operand) -> Expression:
+    other = b if isinstance(b, Expression) else constant(b, a.dtype)
+    return Expression("compare", (a, other), U8, direction=direction, is_bool=True)
+
+
+def select(predicate: Expression, on_true: Operand, on_false: Operand, dtype: DType) -> Expression:
+    """on_true and on_false are cast to `dtype` where they differ."""
+    values = [v if isinstance(v, Expression) else constant(v, dtype) for v in (on_true, on_false)]
+    return node("select", predicate, *(cast(v, dtype) for v in values), dtype=dtype)
+
+
+def cast(x: Expression, dtype: DType) -> Expression:
+    """Through float32, to nearest even; out-of-range values become the limits of an integer."""
+    if x.dtype == dtype:
+        return x
+    return constant(x.value, dtype) if x.is_constant and dtype.is_float else node(
+        "cast", x, dtype=dtype
+    )
+
+
+def bits(x: Expression, dtype: DType) -> Expression:
+    """The bytes of `x` under another dtype of the same size."""
+    if x.dtype == dtype:
+        return x
+    if x.is_constant:
+        return constant(float(np.array(x.value).astype(np.int64).astype(dtype.numpy)), dtype)
+    return node("bits", x, dtype=dtype)
+
+
+def in_dtype(x: Expression, dtype: DType) -> Expression:
+    """A freshly made float32 result stored as `dtype`: its last operation rounds."""
+    if x.dtype == dtype:
+        return x
+    if x.args and x.op not in ("select", "cast", "bits"):
+        return replace(x, dtype=dtype)
+    return cast(x, dtype)
+
+
+# ---- what is known about a value -----------------------------------------------------------
+
+_INFINITE = (-math.inf, math.inf)
+MAX_DEPTH = 8
+"""How far `bounds` looks down: it must not take long on shared subexpressions."""
+
+
+def bounds(x: Expression, depth: int = MAX_DEPTH) -> tuple[float, float]:
+    """An interval that holds every value of `x` that is a number."""
+    if x.is_constant:
+        return (x.value, x.value)
+    if x.op in _RANGES:
+        return _RANGES[x.op]
+    if depth and x.op in _BOUNDS and x.dtype.is_float:
+        return _BOUNDS[x.op](*(bounds(arg, depth - 1) for arg in x.args))
+    if x.is_bool:
+        return (0.0, 1.0)
+    if x.dtype.is_float:
+        return _INFINITE
+    limits = np.iinfo(x.dtype.numpy)
+    return (float(limits.min), float(limits.max))
+
+
+Interval = tuple[float, float]
+
+
+def _exp_bounds(a: Interval) -> Interval:
+    low, high = (math.exp(min(limit, 700.0)) if limit > -700 else 0.0 for limit in a)
+    return (low, math.inf if a[1] > 88 else high)
+
+
+def _abs_bounds(a: Interval) -> Interval:
+    return (max(0.0, a[0], -a[1]), max(-a[0], a[1]))
+
+
+def _sum_bounds(a: Interval, b: Interval) -> Interval:
+    low, high = a[0] + b[0], a[1] + b[1]
+    return (-math.inf if math.isnan(low) else low, math.inf if math.isnan(high) else high)
+
+
+def _product_bounds(a: Interval, b: Interval) -> Interval:
+    corners = [x * y for x in a for y in b]
+    return _INFINITE if any(math.isnan(c) for c in corners) else (min(corners), max(corners))
+
+
+_RANGES: dict[str, Interval] = {
+    "table_sigmoid": (0.0, 1.0),
+    "table_tanh": (-1.0, 1.0),
+    "table_erf": (-1.0, 1.0),
+    "table_sin": (-1.0, 1.0),
+    "table_sign": (-1.0, 1.0),
+}
+
+_BOUNDS = {
+    "table_exp": _exp_bounds,
+    "table_abs": _abs_bounds,
+    "table_relu": lambda a: (max(a[0], 0.0), max(a[1], 0.0)),
+    "table_square": lambda a: (0.0, max(a[0] * a[0], a[1] * a[1])),
+    "add": _sum_bounds,
+    "subtract": lambda a, b: _sum_bounds(a, (-b[1], -b[0])),
+    "multiply": _product_bounds,
+    "maximum": lambda a, b: (max(a[0], b[0]), max(a[1], b[1])),
+    "minimum": lambda a, b: (min(a[0], b[0]), min(a[1], b[1])),
+    "select": lambda p, a, b: (min(a[0], b[0]), max(a[1], b[1])),
+    "cast": lambda a: a,
+}
+"""Interval of a float result from those of the operands."""
+
+
+def is_whole(x: Expression, depth: int = MAX_DEPTH) -> bool:
+    """Whether every value is known to be an integer (or not finite)."""
+    if x.is_constant:
+        return float(x.value).is_integer()
+    if not x.dtype.is_float or x.op == "table_sign":
+        return True
+    if not depth or x.op not in _WHOLE_FROM_WHOLE:
+        return False
+    return all(is_whole(arg, depth - 1) for arg in x.args)
+
+
+_WHOLE_FROM_WHOLE = ("cast", "add", "subtract", "multiply", "maximum", "minimum", "select")
