@@ -38,8 +38,8 @@ SCORE_BYTES = 4
 
 @dataclass(frozen=True)
 class _Chain:
-    """scores -> softmax -> (convert) -> context. cut: the batch dim to split. side: which operand of
-    the context the probabilities are."""
+    """scores -> softmax -> (convert) -> context. cut: the batch dim to split. side: which operand
+    of the context the probabilities are."""
 
     scores: ir.Operation
     softmax: ir.Operation
@@ -232,7 +232,7 @@ def _copied(block: ir.Block, arguments: Sequence[ir.Value], shape: Sequence[int]
         if op.name == "neuron.yield":
             return mapped[op.operands[0]]
         kind = build.tensor(shape, op.results[0].type.element_type)
-        attributes = {named.name: named.attr for named in op.attributes}
+        attributes = {name: op.attributes[name] for name in op.attributes}
         if op.name == "neuron.constant":
             number = splat_number(op.attributes["value"])
             assert number is not None, "constants in regions are splats"
