@@ -2,7 +2,7 @@
 
 // A single row of 7 elements goes to 7 partitions, not to one.
 // CHECK-DAG: !ntile.memory<"sbuf", 7 : i64, 4 : i64>
-// CHECK:      "ntile.dma_copy"(%[[X:[^,]*]], %arg0)
+// CHECK:      "ntile.dma_copy"(%load, %arg0)
 // CHECK-SAME: dst = #ntile.view<"f32", array<i64: 0, 7, 0>, array<i64: 1>, array<i64: 1>>
 // CHECK-NEXT: "ntile.activation"
 // CHECK-SAME: func = "exp"
@@ -112,7 +112,7 @@ func.func @dot_of_7(%x: tensor<1x7xf32>, %w: tensor<7x3xf32>) -> tensor<1x3xf32>
 
 // 129 rows of result, 129 contracted: two accumulators, each written over 128 partitions and added to
 // over the last one. Both row tiles use a part of the weight before the next part comes.
-// CHECK:      "ntile.multiply_moving"(%[[A:acc]], %[[W:[^)]*]])
+// CHECK:      "ntile.multiply_moving"(%[[A:acc]], %[[W:[a-z0-9_.]+]])
 // CHECK-SAME: dst = #ntile.view<"f32", array<i64: 0, 128, 0>{{.*}} moving = #ntile.view<"f32", array<i64: 0, 128, 0>
 // CHECK-NOT:  accumulate
 // CHECK:      "ntile.multiply_moving"(%[[B:acc.1]], %[[W]])
