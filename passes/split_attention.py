@@ -124,7 +124,7 @@ def _checked(
     last = conversion if conversion is not None else softmax
     if not batch or axis != len(geometry.result_shape) - 1:
         return None
-    if len(context.operands) != 2 or len(context.regions[0].blocks):
+    if len(context.operands) != 2:
         return None
     side = LHS if context.operands[LHS] == last.results[0] else RHS
     if integers(context.attributes[("lhs_batch", "rhs_batch")[side]]) != batch:
@@ -172,8 +172,7 @@ def _part(chain: _Chain, start: int, stop: int) -> ir.Value:
     cut = integers(context.attributes[("lhs_batch", "rhs_batch")[other]])[chain.cut]
     values = _sliced(context.operands[other], cut, start, stop)
     operands = (probabilities, values) if chain.side == LHS else (values, probabilities)
-    element = context.results[0].type.element_type
-    return build.dot(*operands, build.dot_dims(context), element, context.location)
+    return _dot_like(context, *operands, (), chain.cut, stop - start)
 
 
 def _converted(value: ir.Value, element: ir.Type, loc: ir.Location) -> ir.Value:
@@ -183,22 +182,35 @@ def _converted(value: ir.Value, element: ir.Type, loc: ir.Location) -> ir.Value:
 
 def _scores(chain: _Chain, start: int, stop: int) -> ir.Value:
     op = chain.scores
-    lhs_batch, rhs_batch, *_ = dims = build.dot_dims(op)
+    lhs_batch, rhs_batch, *_ = build.dot_dims(op)
     lhs = _sliced(op.operands[0], lhs_batch[chain.cut], start, stop)
     rhs = _sliced(op.operands[1], rhs_batch[chain.cut], start, stop)
-    shape = list(build.shape_of(op.results[0]))
-    shape[chain.cut] = stop - start
-    kind = build.tensor(shape, op.results[0].type.element_type)
-    if not len(op.regions[0].blocks):
-        return build.dot_with_epilogue(lhs, rhs, (), dims, kind, None, op.location)
-    block = op.regions[0].blocks[0]
     extras = [
-        _extra(value, block, number + 1, chain.cut, start, stop)
+        _extra(value, op.regions[0].blocks[0], number + 1, chain.cut, start, stop)
         for number, value in enumerate(list(op.operands)[2:])
     ]
+    return _dot_like(op, lhs, rhs, extras, chain.cut, stop - start)
+
+
+def _dot_like(
+    op: ir.Operation,
+    lhs: ir.Value,
+    rhs: ir.Value,
+    extras: Sequence[ir.Value],
+    cut: int,
+    size: int,
+) -> ir.Value:
+    """The dot `op`, epilogue and all, with other operands: result dim `cut` has `size`."""
+    shape = list(build.shape_of(op.results[0]))
+    shape[cut] = size
+    kind = build.tensor(shape, op.results[0].type.element_type)
+    dims = build.dot_dims(op)
+    blocks = op.regions[0].blocks
+    if not len(blocks):
+        return build.dot_with_epilogue(lhs, rhs, (), dims, kind, None, op.location)
 
     def epilogue(arguments: Sequence[ir.Value]) -> ir.Value:
-        return _copied(block, arguments, shape)
+        return _copied(blocks[0], arguments, shape)
 
     return build.dot_with_epilogue(lhs, rhs, extras, dims, kind, epilogue, op.location)
 
