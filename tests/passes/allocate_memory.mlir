@@ -1,4 +1,4 @@
-// RUN: --pass-pipeline=allocate-memory
+// RUN: axonc opt %s --split-input-file --pass-pipeline "allocate-memory"
 
 // PSUM buffers whose lives do not meet still go to bank after bank, so that the tensor engine fills
 // one while another is read; after the eighth comes the first.

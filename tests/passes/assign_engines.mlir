@@ -1,4 +1,4 @@
-// RUN: --pass-pipeline=assign-engines
+// RUN: axonc opt %s --split-input-file --pass-pipeline "assign-engines"
 
 // With both engines idle a copy goes to ScalarE, whose clock is faster.
 // CHECK-LABEL: module

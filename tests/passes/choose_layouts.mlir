@@ -1,4 +1,4 @@
-// RUN: --pass-pipeline=choose-layouts
+// RUN: axonc opt %s --split-input-file --pass-pipeline "choose-layouts"
 
 // The result of a product has the rows that the next one contracts: no transpose anywhere.
 // CHECK-LABEL: func.func @chain_of_products

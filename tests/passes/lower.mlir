@@ -1,4 +1,4 @@
-// RUN: --pass-pipeline=lower
+// RUN: axonc opt %s --split-input-file --pass-pipeline "lower"
 
 // From load to store: each engine counts what it has done, each DMA queue its transfers by 16; who
 // needs a result of another waits for that count.

@@ -1,4 +1,4 @@
-// RUN: --pass-pipeline=allocate-memory,schedule
+// RUN: axonc opt %s --split-input-file --pass-pipeline "allocate-memory,schedule"
 
 // A transfer that waits for a result does not keep the next weight from coming: the load of w is
 // issued before the store of y, though it stands after it.

@@ -1,7 +1,8 @@
-// RUN: --pass-pipeline=choose-layouts,tile
+// RUN: axonc opt %s --split-input-file --pass-pipeline "choose-layouts,tile"
 
 // A single row of 7 elements goes to 7 partitions, not to one.
-// CHECK-DAG: !ntile.memory<"sbuf", 7 : i64, 4 : i64>
+// CHECK:      !ntile.memory<"sbuf", 7 : i64, 4 : i64>
+// CHECK-LABEL: module attributes
 // CHECK:      "ntile.dma_copy"(%load, %arg0)
 // CHECK-SAME: dst = #ntile.view<"f32", array<i64: 0, 7, 0>, array<i64: 1>, array<i64: 1>>
 // CHECK-NEXT: "ntile.activation"
@@ -20,6 +21,7 @@ func.func @elementwise_of_one_row(%x: tensor<1x7xf32>) -> tensor<1x7xf32> {
 // -----
 
 // 129 rows are 128 and 1: two tiles of one buffer, an instruction for each.
+// CHECK-LABEL: module attributes
 // CHECK:      "ntile.activation"
 // CHECK-SAME: dst = #ntile.view<"f32", array<i64: 0, 128, 0>, array<i64: 64>, array<i64: 1>>
 // CHECK-NEXT: "ntile.activation"
@@ -38,6 +40,7 @@ func.func @elementwise_of_129_rows(%x: tensor<129x64xf32>) -> tensor<129x64xf32>
 // -----
 
 // 1000 rows: the 7 full tiles lie side by side and take one instruction, the 104 rows left another.
+// CHECK-LABEL: module attributes
 // CHECK:      "ntile.activation"
 // CHECK-SAME: dst = #ntile.view<"f32", array<i64: 0, 128, 0>, array<i64: 448>, array<i64: 1>>
 // CHECK-NEXT: "ntile.activation"
@@ -56,6 +59,7 @@ func.func @elementwise_of_1000_rows(%x: tensor<1000x64xf32>) -> tensor<1000x64xf
 // -----
 
 // Along the free dim: one reduction per tile of rows.
+// CHECK-LABEL: module attributes
 // CHECK:      "ntile.tensor_reduce"
 // CHECK-SAME: src = #ntile.view<"f32", array<i64: 0, 128, 0>, array<i64: 64>, array<i64: 1>>, op = "max"
 // CHECK-NEXT: "ntile.tensor_reduce"
@@ -70,6 +74,7 @@ func.func @reduce_of_129_rows(%x: tensor<129x64xf32>) -> tensor<129xf32> {
 // -----
 
 // A result with no dim left is on every partition; one of them is stored.
+// CHECK-LABEL: module attributes
 // CHECK:      "ntile.tensor_reduce"
 // CHECK-SAME: dst = #ntile.view<"f32", array<i64: 0, 128, 0>, array<i64: 1>, array<i64: 1>>
 // CHECK:      "ntile.dma_copy"(%result0,
@@ -82,6 +87,7 @@ func.func @reduce_to_one_element(%x: tensor<1x7xf32>) -> tensor<1xf32> {
 // -----
 
 // Over 1000 rows: transposed first, 8 tiles, then one reduction along the free dim.
+// CHECK-LABEL: module attributes
 // CHECK-COUNT-8: is_transpose = true
 // CHECK-NOT:     is_transpose = true
 // CHECK:         "ntile.tensor_reduce"
@@ -94,6 +100,7 @@ func.func @reduce_over_1000_rows(%x: tensor<1000x64xf32>) -> tensor<64xf32> {
 // -----
 
 // The smallest product is one LoadStationary and one MultiplyMoving over 7 partitions.
+// CHECK-LABEL: module attributes
 // CHECK:      "ntile.bundle"
 // CHECK-NEXT: "ntile.load_stationary"
 // CHECK-SAME: array<i64: 0, 7, 0>
@@ -112,6 +119,7 @@ func.func @dot_of_7(%x: tensor<1x7xf32>, %w: tensor<7x3xf32>) -> tensor<1x3xf32>
 
 // 129 rows of result, 129 contracted: two accumulators, each written over 128 partitions and added to
 // over the last one. Both row tiles use a part of the weight before the next part comes.
+// CHECK-LABEL: module attributes
 // CHECK:      "ntile.multiply_moving"(%[[A:acc]], %[[W:[a-z0-9_.]+]])
 // CHECK-SAME: dst = #ntile.view<"f32", array<i64: 0, 128, 0>{{.*}} moving = #ntile.view<"f32", array<i64: 0, 128, 0>
 // CHECK-NOT:  accumulate
@@ -131,6 +139,7 @@ func.func @dot_of_129(%x: tensor<129x129xf32>, %w: tensor<129x129xf32> {neuron.w
 // -----
 
 // The evacuation of an accumulator may be done by ScalarE or VectorE: still open here.
+// CHECK-LABEL: module attributes
 // CHECK:      "ntile.choose"
 // CHECK-NEXT: "ntile.activation"
 // CHECK-SAME: engine = "scalar"
