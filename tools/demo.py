@@ -116,12 +116,12 @@ def _seconds_since(start: float) -> str:
 
 
 def _print_similarities(name: str, expected: np.ndarray, found: Sequence[np.ndarray]) -> None:
-    titles = [f"{name:>12}", *(f"{'axonc ' + v.title:>18}" for v in VARIANTS)]
+    titles = [f"{name:>12}", *(f"{'axonc ' + v.title:>20}" for v in VARIANTS)]
     print(f"\nSimilarity of sentence pairs\n  {''.join(titles)}")
     for i, (first, second) in enumerate(PAIRS):
         vectors = (expected, *found)
         values = [float(each[2 * i] @ each[2 * i + 1]) for each in vectors]
-        cells = f"{values[0]:12.6f}" + "".join(f"{value:18.6f}" for value in values[1:])
+        cells = f"{values[0]:12.6f}" + "".join(f"{value:20.6f}" for value in values[1:])
         print(f"  {cells}   {first}  |  {second}")
 
 
