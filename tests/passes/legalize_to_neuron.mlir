@@ -1,0 +1,79 @@
+// RUN: axonc opt %s --split-input-file --pass-pipeline "legalize-to-neuron"
+
+// CHECK-LABEL: func.func @main
+// CHECK-NEXT:    %0 = "neuron.broadcast"(%arg1) {dims = [1]} : (tensor<8xf32>) -> tensor<4x8xf32>
+// CHECK-NEXT:    %1 = "neuron.add"(%arg0, %0)
+// CHECK-NEXT:    %2 = "neuron.exp"(%1)
+// CHECK-NEXT:    return %2
+func.func @main(%x: tensor<4x8xf32>, %b: tensor<8xf32>) -> tensor<4x8xf32> {
+  %0 = stablehlo.broadcast_in_dim %b, dims = [1] : (tensor<8xf32>) -> tensor<4x8xf32>
+  %1 = stablehlo.add %x, %0 : tensor<4x8xf32>
+  %2 = stablehlo.exponential %1 : tensor<4x8xf32>
+  return %2 : tensor<4x8xf32>
+}
+
+// -----
+// A composite with a neuron operation becomes that operation; its decomposition goes.
+// CHECK-LABEL: func.func @main
+// CHECK-NEXT:    %0 = "neuron.layer_norm"(%arg0, %arg1, %arg1) {epsilon = 1.000000e-05 : f64}
+// CHECK-NOT:   func.func private
+func.func @main(%x: tensor<4x8xf32>, %g: tensor<8xf32>) -> tensor<4x8xf32> {
+  %0 = stablehlo.composite "axonc.layer_norm" %x, %g, %g {composite_attributes = {epsilon = 1.0e-5 : f64}, decomposition = @norm} : (tensor<4x8xf32>, tensor<8xf32>, tensor<8xf32>) -> tensor<4x8xf32>
+  return %0 : tensor<4x8xf32>
+}
+func.func private @norm(%x: tensor<4x8xf32>, %g: tensor<8xf32>, %b: tensor<8xf32>) -> tensor<4x8xf32> {
+  return %x : tensor<4x8xf32>
+}
+
+// -----
+// An initial value that is not neutral is combined after the reduction.
+// CHECK-LABEL: func.func @main
+// CHECK:         [[SUM:%.+]] = "neuron.reduce"(%arg0) {dims = [1], kind = "sum"}
+// CHECK:         [[THREE:%.+]] = "neuron.constant"() {value = dense<3.000000e+00> : tensor<4xf32>}
+// CHECK:         "neuron.add"([[SUM]], [[THREE]])
+func.func @main(%x: tensor<4x8xf32>) -> tensor<4xf32> {
+  %three = stablehlo.constant dense<3.0> : tensor<f32>
+  %0 = stablehlo.reduce(%x init: %three) applies stablehlo.add across dimensions = [1] : (tensor<4x8xf32>, tensor<f32>) -> tensor<4xf32>
+  return %0 : tensor<4xf32>
+}
+
+// -----
+// A row gather along the last axis: the table is transposed, the rows put back.
+// CHECK-LABEL: func.func @main
+// CHECK:         [[I:%.+]] = "neuron.reshape"(%arg1) : (tensor<3x1xi32>) -> tensor<3xi32>
+// CHECK:         [[T:%.+]] = "neuron.transpose"(%arg0) {permutation = [1, 0]}
+// CHECK:         [[R:%.+]] = "neuron.gather_rows"([[T]], [[I]])
+// CHECK:         "neuron.transpose"([[R]]) {permutation = [1, 0]} : (tensor<3x4xf32>) -> tensor<4x3xf32>
+func.func @main(%t: tensor<4x8xf32>, %i: tensor<3x1xi32>) -> tensor<4x3xf32> {
+  %0 = "stablehlo.gather"(%t, %i) <{dimension_numbers = #stablehlo.gather<offset_dims = [0], collapsed_slice_dims = [1], start_index_map = [1], index_vector_dim = 1>, slice_sizes = array<i64: 4, 1>}> : (tensor<4x8xf32>, tensor<3x1xi32>) -> tensor<4x3xf32>
+  return %0 : tensor<4x3xf32>
+}
+
+// -----
+// Everything unsupported is reported in one go.
+// CHECK: error: stablehlo.sort: not supported
+// CHECK: and 2 more operations are not supported
+// CHECK: stablehlo.cbrt: not supported (use power)
+// CHECK: stablehlo.reduce: reduction by stablehlo.subtract
+func.func @main(%x: tensor<4xf32>) -> (tensor<4xf32>, tensor<f32>) {
+  %zero = stablehlo.constant dense<0.0> : tensor<f32>
+  %0 = "stablehlo.sort"(%x) ({
+  ^bb0(%a: tensor<f32>, %b: tensor<f32>):
+    %c = stablehlo.compare LT, %a, %b : (tensor<f32>, tensor<f32>) -> tensor<i1>
+    stablehlo.return %c : tensor<i1>
+  }) : (tensor<4xf32>) -> tensor<4xf32>
+  %1 = stablehlo.cbrt %0 : tensor<4xf32>
+  %2 = "stablehlo.reduce"(%1, %zero) ({
+  ^bb0(%a: tensor<f32>, %b: tensor<f32>):
+    %c = stablehlo.subtract %a, %b : tensor<f32>
+    stablehlo.return %c : tensor<f32>
+  }) {dimensions = array<i64: 0>} : (tensor<4xf32>, tensor<f32>) -> tensor<f32>
+  return %1, %2 : tensor<4xf32>, tensor<f32>
+}
+
+// -----
+// CHECK: error: argument 0: element type f64
+// CHECK: hint: compute in float32
+func.func @main(%x: tensor<4xf64>) -> tensor<4xf64> {
+  return %x : tensor<4xf64>
+}
