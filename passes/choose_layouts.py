@@ -34,6 +34,7 @@ from dataclasses import dataclass, field
 
 from torch_mlir import ir
 
+from axonc.backends.numerics.dtypes import F32
 from axonc.backends.targets.target import Engine, Target
 from axonc.dialects.attributes import integers
 from axonc.passes.dot_geometry import LHS, RHS, DotGeometry, dot_geometry
@@ -59,6 +60,9 @@ DEVICE_MEMORY_CONVERSION_NS = 5000.0
 STACKED_EVICTION_NS = 100.0
 """Results stacked on partitions are evicted one batch element at a time: the fixed cost of each
 (hardware.md 3.0, about 100 cycles)."""
+
+SHORT_ROW_BYTES_PER_NS = 104.0
+"""DMA bandwidth with rows of a kilobyte or less, which conversions have (6.1)."""
 
 MAX_REPLICATED_ELEMENTS = 4096
 """Largest tensor kept whole on every partition: 16 KiB of float32 out of 192."""
@@ -110,7 +114,8 @@ class LayoutPlanner:
 
     def _move_ns(self, shape: Shape, old: PartitionDims, new: PartitionDims) -> float:
         if set(old) & set(new) or not old or not new:
-            return DEVICE_MEMORY_CONVERSION_NS
+            moved = 2 * F32.size_bytes * math.prod(shape)
+            return DEVICE_MEMORY_CONVERSION_NS + moved / SHORT_ROW_BYTES_PER_NS
         target = self.target
         block = target.partitions * target.partitions
         blocks = max(1.0, math.prod(shape) / block)
