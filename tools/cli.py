@@ -57,6 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code. User mistakes are one message on stderr, without a
     traceback."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # else XLA greets on stderr
     try:
         return _dispatch(given)
     except BrokenPipeError:  # `axonc inspect ... | head`

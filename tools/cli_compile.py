@@ -8,9 +8,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
 
 from axonc.tools.cli_parser import verb_parser
 from axonc.tools.neuronx_flags import add_accepted_flags, notes_of
+
+if TYPE_CHECKING:
+    from axonc.executable import Executable
+    from axonc.weights import WeightRef
 
 _SUMMARY = """\
 Compile a model for a NeuronCore.
@@ -152,7 +157,7 @@ def _compile(options: argparse.Namespace, output: Path) -> None:
     _tell(executable, output)
 
 
-def _weights(files: list[str]) -> dict:  # type: ignore[type-arg]
+def _weights(files: list[str]) -> dict[str, WeightRef]:
     from axonc.weights import open_weight_file
 
     return {name: ref for file in files for name, ref in open_weight_file(file).items()}
@@ -168,10 +173,7 @@ def _allows_lossy(value: str | None) -> bool:
     return False
 
 
-def _tell(executable: object, output: Path) -> None:
-    from axonc.executable import Executable
-
-    assert isinstance(executable, Executable)
+def _tell(executable: Executable, output: Path) -> None:
     for note in executable.notes:
         _log.warning("note: %s", note)
     for line in executable.compiled.casts:
@@ -204,8 +206,8 @@ def _logging(level: str, logfile: str | None) -> Iterator[None]:
             handler.close()
 
 
-def _stream_handler(stream: object, lowest: int, highest: int) -> logging.Handler:
-    handler: logging.Handler = logging.StreamHandler(stream)  # type: ignore[type-var]
+def _stream_handler(stream: TextIO, lowest: int, highest: int) -> logging.Handler:
+    handler = logging.StreamHandler(stream)
     handler.setLevel(lowest)
     handler.addFilter(lambda record: record.levelno <= highest)
     return handler

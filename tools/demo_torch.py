@@ -5,6 +5,7 @@ The module gives hidden states [1, tokens, hidden]; the mean over real tokens is
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -18,7 +19,17 @@ from axonc.tools.models.minilm_jax import tokenize
 def _load() -> ImportedProgram:
     from axonc.tools.models import minilm_torch
 
+    _silence_transformers()
     return minilm_torch.imported(1, TOKENS)
+
+
+def _silence_transformers() -> None:
+    """It reports that the checkpoint's pooler is not used, and torch that its own export is old."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    warnings.filterwarnings("ignore", category=FutureWarning)
 
 
 def _inputs(sentence: str) -> dict[str, np.ndarray]:
