@@ -1,5 +1,5 @@
-"""Every tests/**/*.mlir with a line `// RUN: axonc opt ...`: run in this process, its output against the
-CHECK lines."""
+"""Every tests/**/*.mlir with a line `// RUN: axonc opt ...`: run in this process, its output
+against the CHECK lines."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from filecheck.matcher import Matcher
 from filecheck.options import Options
 from filecheck.parser import Parser, pattern_for_opts
 
-from axonc.tools.opt import main
+from axonc.tools.cli import main
 
 ROOT = Path(__file__).parent
 
@@ -34,7 +34,7 @@ FILES = [p for p in sorted(ROOT.rglob("*.mlir")) if RUN in p.read_text()]
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_filecheck(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for arguments in run_lines(path):
-        main(arguments)
+        main(["opt", *arguments])
         captured = capsys.readouterr()
         output = captured.out + captured.err
         options = Options(match_filename=str(path))

@@ -20,16 +20,19 @@ _EXAMPLES = """\
   axonc opt --list-passes
 """
 
+SPLIT_MARK = "// -----"
+
 
 def make_parser() -> argparse.ArgumentParser:
     parser = verb_parser("opt", _SUMMARY, _EXAMPLES)
-    parser.add_argument(
-        "module", metavar="FILE", nargs="?", help="MLIR text or bytecode; '-': stdin"
-    )
+    parser.add_argument("module", metavar="FILE", nargs="?", help="text or bytecode; '-': stdin")
     parser.add_argument("--pass-pipeline", "-p", metavar="PIPELINE", default="", help="what to run")
     parser.add_argument("--output", "-o", metavar="FILE", help="default: stdout")
     parser.add_argument(
         "--print-ir-after", metavar="PASS", action="append", default=[], help="a pass name, or all"
+    )
+    parser.add_argument(
+        "--print-ir-after-all", dest="print_ir_after", action="append_const", const="all"
     )
     parser.add_argument("--skip-pass", metavar="PASS", action="append", default=[])
     parser.add_argument(
@@ -37,6 +40,13 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--dump-ir", metavar="DIR", help="numbered files of the IR after each pass")
     parser.add_argument("--time-passes", action="store_true")
+    parser.add_argument("--locations", action="store_true", help="print source locations")
+    parser.add_argument(
+        "--split-input-file",
+        action="store_true",
+        help=f"run on each part between lines '{SPLIT_MARK}'; a part that fails does not stop the "
+        "others",
+    )
     parser.add_argument("--list-passes", action="store_true", help="names and what they do")
     return parser
 
@@ -48,15 +58,31 @@ def run(options: argparse.Namespace) -> int:
         return _list_passes()
     if options.module is None:
         raise UsageError("no module given", hint="axonc opt FILE --pass-pipeline PASSES")
-    _write(_transformed(options), options.output)
-    return 0
+    source = _content(options.module)
+    if not options.split_input_file:
+        _write([_transformed(source, options)], options.output)
+        return 0
+    return _run_parts(source.decode().split(SPLIT_MARK), options)
 
 
-def _transformed(options: argparse.Namespace) -> str:
+def _run_parts(parts: list[str], options: argparse.Namespace) -> int:
+    """Each part by itself; errors on stderr. 1 if any failed."""
+    from axonc.diagnostics import AxoncError
+
+    done: list[str] = []
+    for part in parts:
+        try:
+            done.append(_transformed(part.encode(), options))
+        except AxoncError as error:
+            print(error.render(), file=sys.stderr)
+    _write(done, options.output)
+    return 0 if len(done) == len(parts) else 1
+
+
+def _transformed(source: bytes, options: argparse.Namespace) -> str:
     from axonc.context import make_context, parse_module
     from axonc.pass_manager import ManagerOptions, ModuleState, PassManager, parse_pipeline
 
-    module = parse_module(_content(options.module), make_context())
     manager = PassManager(
         parse_pipeline(options.pass_pipeline)[: options.bisect_limit],
         ManagerOptions(
@@ -64,31 +90,35 @@ def _transformed(options: argparse.Namespace) -> str:
             print_after=tuple(options.print_ir_after),
             skip=tuple(options.skip_pass),
             time_passes=options.time_passes,
+            stream=sys.stderr,
         ),
     )
-    return manager.run(ModuleState(module)).print()
+    state = manager.run(ModuleState(parse_module(source, make_context())))
+    if options.locations and isinstance(state, ModuleState):
+        return str(state.module.operation.get_asm(enable_debug_info=True))
+    return state.print()
 
 
-def _content(source: str) -> str | bytes:
+def _content(source: str) -> bytes:
     from axonc.diagnostics import UsageError
 
     if source == "-":
-        data = sys.stdin.buffer.read()
-    elif not Path(source).is_file():
-        raise UsageError(f"{source}: no such file")
-    else:
-        data = Path(source).read_bytes()
-    return data if data.startswith(b"ML\xefR") else data.decode(errors="replace")
+        return sys.stdin.buffer.read()
+    try:
+        return Path(source).read_bytes()
+    except OSError as error:
+        raise UsageError(f"cannot read {source}: {error.strerror}") from None
 
 
-def _write(text: str, output: str | None) -> None:
+def _write(texts: list[str], output: str | None) -> None:
     from axonc.archive import written_whole
 
     if output is None:
-        print(text)
+        for text in texts:
+            print(text)
         return
     with written_whole(Path(output)) as file:
-        file.write(text.encode())
+        file.write("\n".join(texts).encode())
 
 
 def _list_passes() -> int:

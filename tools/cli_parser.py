@@ -25,7 +25,7 @@ def add_inputs(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--inputs",
         metavar="FILE",
-        help=".npz, .npy or .safetensors; arrays by input name, or in order: in0 in1 ..., arr_0 ...",
+        help=".npz, .npy or .safetensors; by input name, or in order: in0 in1 ... or arr_0 ...",
     )
     group.add_argument(
         "--random-inputs",
