@@ -23,6 +23,7 @@ from axonc.passes.recognize_softmax import RecognizeSoftmaxPass
 from axonc.passes.simplify import SimplifyPass
 from axonc.passes.sink_reshape import SinkReshapePass
 from axonc.passes.sink_transpose import SinkTransposePass
+from axonc.passes.split_attention import SplitAttentionPass
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,10 @@ def tensor_pipeline(options: TensorOptions | None = None) -> tuple[Pass, ...]:
         AutoCastPass(options.auto_cast, options.auto_cast_type),
         UpstreamPass("func.func(cse)"),
         FuseElementwisePass(),
-        # Last: it turns a whole fused graph into an epilogue.
+        # It turns a whole fused graph into an epilogue.
         FuseDotEpiloguePass(),
+        # Last: scale and mask are in the scores' epilogue, so a group of heads is three operations.
+        SplitAttentionPass(),
     )
 
 
