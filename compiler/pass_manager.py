@@ -221,7 +221,9 @@ def parse_pipeline(text: str) -> list[Pass]:
             f"pipeline '{text}' does not parse at column {where}",
             hint="write it as name,name{option=value},func.func(name)",
         ) from None
-    return [p for item in tree.children if item for p in _passes_of(item, ())]
+    return [
+        p for item in tree.children if isinstance(item, lark.Tree) for p in _passes_of(item, ())
+    ]
 
 
 def _passes_of(item: lark.Tree, path: tuple[str, ...]) -> Iterator[Pass]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -100,7 +101,8 @@ def _from_text(attribute: ir.Attribute, name: str, shape: tuple[int, ...]) -> np
     return np.array(values, dtype=NUMPY_DTYPES[name]).reshape(shape)
 
 
-def _decimal(word: str, name: str) -> np.generic:
+def _decimal(word: str, name: str) -> Any:
+    """One number; NaN and infinities are printed as their bits."""
     if word.startswith("0x"):
         dtype = NUMPY_DTYPES[name]
         return np.array(int(word, 16), f"u{dtype.itemsize}").view(dtype)[()]

@@ -8,6 +8,7 @@ type tf32 are float32 arrays with ten mantissa bits.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from torch_mlir import ir
@@ -196,8 +197,9 @@ def _reverse(op: ir.Operation, operands: Operands, f64: bool) -> np.ndarray:
 def _reduce(op: ir.Operation, operands: Operands, f64: bool) -> np.ndarray:
     wide = _wide(operands[0], f64)
     kind, axes = ir.StringAttr(op.attributes["kind"]).value, integers(op.attributes["dims"])
-    dtype = wide.dtype if wide.dtype.kind != "b" else None
-    extra = {"dtype": dtype} if kind in ("sum", "product") else {}
+    extra: dict[str, Any] = {}
+    if kind in ("sum", "product"):
+        extra["dtype"] = wide.dtype  # numpy would widen small integers
     if kind in ("max", "min") and any(wide.shape[a] == 0 for a in axes):
         extra["initial"] = _empty_extreme(kind, wide.dtype)
     return np.asarray(REDUCTIONS[kind](wide, axis=axes, **extra))
@@ -205,9 +207,8 @@ def _reduce(op: ir.Operation, operands: Operands, f64: bool) -> np.ndarray:
 
 def _empty_extreme(kind: str, dtype: np.dtype) -> float | int:
     """max of nothing is the smallest value, min of nothing the largest."""
-    sign = -1 if kind == "max" else 1
     if dtype.kind == "f":
-        return sign * np.inf
+        return -np.inf if kind == "max" else np.inf
     limits = np.iinfo(dtype)
     return limits.min if kind == "max" else limits.max
 

@@ -27,6 +27,7 @@ become inputs.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from torch_mlir import ir
@@ -131,7 +132,7 @@ def _fuse(group: Group) -> None:
     """Replace a group by a fused operation in the place of its root."""
     root, inputs = group.root, _inputs(group)
 
-    def body(arguments: list[ir.Value]) -> ir.Value:
+    def body(arguments: Sequence[ir.Value]) -> ir.Value:
         values: Mapping = dict(zip(inputs, arguments, strict=True))
         for member in group.members:
             for value in member.operands:

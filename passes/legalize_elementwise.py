@@ -90,7 +90,8 @@ def _spread(value: ir.Value, shape: list[int]) -> ir.Value:
 def compare(op: ir.Operation) -> ir.Value:
     if comparison_type(op) == "TOTALORDER":
         raise Unsupported("total-order comparison", "compare floats with the default comparison")
-    return build.compare(*op.operands, comparison_direction(op))
+    lhs, rhs = op.operands
+    return build.compare(lhs, rhs, comparison_direction(op))
 
 
 def convert(op: ir.Operation) -> ir.Value:
@@ -177,11 +178,13 @@ def _softmax(op: ir.Operation, attributes: _Attributes) -> ir.Value:
 
 def _layer_norm(op: ir.Operation, attributes: _Attributes) -> ir.Value:
     epsilon = ir.FloatAttr(attributes["epsilon"]).value
-    return build.layer_norm(*op.operands, epsilon)
+    operand, gamma, beta = op.operands
+    return build.layer_norm(operand, gamma, beta, epsilon)
 
 
 def _rms_norm(op: ir.Operation, attributes: _Attributes) -> ir.Value:
-    return build.rms_norm(*op.operands, ir.FloatAttr(attributes["epsilon"]).value)
+    operand, gamma = op.operands
+    return build.rms_norm(operand, gamma, ir.FloatAttr(attributes["epsilon"]).value)
 
 
 COMPOSITES: dict[str, Callable[[ir.Operation, _Attributes], ir.Value]] = {

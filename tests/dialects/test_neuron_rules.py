@@ -1,4 +1,4 @@
-"""Every numbered rule of the neuron dialect: a program that breaks it is refused with its number."""
+"""Every numbered rule of the neuron dialect: a program that breaks it is refused with the rule."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ BROKEN = {
     "exp C3": '"neuron.exp"(%i) : (tensor<4xi32>) -> tensor<4xi32>',
     "compare C2": '"neuron.compare"(%x, %v) {direction = "EQ"} : (tensor<4x8xf32>, tensor<8xf32>)'
     " -> tensor<4x8xi1>",
-    "compare C3": '"neuron.compare"(%x, %x) {direction = "EQ"} : (tensor<4x8xf32>, tensor<4x8xf32>)'
-    " -> tensor<4x8xf32>",
+    "compare C3": '"neuron.compare"(%v, %v) {direction = "EQ"} : (tensor<8xf32>, tensor<8xf32>)'
+    " -> tensor<8xf32>",
     "compare C4": '"neuron.compare"(%x, %x) {direction = "ISH"} : (tensor<4x8xf32>, tensor<4x8xf32>)'
     " -> tensor<4x8xi1>",
-    "select C2": '"neuron.select"(%x, %x, %x) : (tensor<4x8xf32>, tensor<4x8xf32>, tensor<4x8xf32>)'
-    " -> tensor<4x8xf32>",
+    "select C2": '"neuron.select"(%v, %v, %v) : (tensor<8xf32>, tensor<8xf32>, tensor<8xf32>)'
+    " -> tensor<8xf32>",
     "select C3": '"neuron.select"(%b, %x, %h) : (tensor<4x8xi1>, tensor<4x8xf32>, tensor<4x8xbf16>)'
     " -> tensor<4x8xf32>",
     "convert C2": '"neuron.convert"(%x) : (tensor<4x8xf32>) -> tensor<8x4xbf16>',
@@ -113,7 +113,9 @@ ARGUMENTS = (
 def test_broken_rule_is_reported(rule: str) -> None:
     text = BROKEN[rule]
     if rule == "fused C3":  # a region is isolated: yield the argument's vector through a constant
-        constant = '%k = "neuron.constant"() {value = dense<0.0> : tensor<8xf32>} : () -> tensor<8xf32>'
+        constant = (
+            '%k = "neuron.constant"() {value = dense<0.0> : tensor<8xf32>} : () -> tensor<8xf32>'
+        )
         text = text.replace(': "neuron.yield"(%v)', f': {constant} "neuron.yield"(%k)')
     name, number = rule.split()
     with pytest.raises(CompileError) as caught:
@@ -133,7 +135,8 @@ def test_every_numbered_rule_has_a_broken_program() -> None:
 def test_missing_attribute_is_named() -> None:
     with pytest.raises(CompileError, match='attribute "permutation" is expected'):
         parse_module(
-            f'func.func @main(%x: {F}) {{ %0 = "neuron.transpose"(%x) : ({F}) -> {F} return }}', CONTEXT
+            f'func.func @main(%x: {F}) {{ %0 = "neuron.transpose"(%x) : ({F}) -> {F} return }}',
+            CONTEXT,
         )
 
 

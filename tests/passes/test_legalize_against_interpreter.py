@@ -1,4 +1,4 @@
-"""StableHLO programs: the neuron form evaluates to what the StableHLO reference interpreter computes."""
+"""StableHLO programs: their neuron form evaluates to what the StableHLO interpreter computes."""
 
 from __future__ import annotations
 
@@ -211,7 +211,9 @@ GATHERS = {
 @pytest.mark.parametrize("name", GATHERS)
 def test_gather_with_indices_out_of_range(name: str) -> None:
     attributes, table, indices, result = GATHERS[name]
-    line = f'%r = "stablehlo.gather"(%a0, %a1) <{{{attributes}}}> : ({table}, {indices}) -> {result}'
+    line = (
+        f'%r = "stablehlo.gather"(%a0, %a1) <{{{attributes}}}> : ({table}, {indices}) -> {result}'
+    )
     shape = tuple(int(n) for n in indices[len("tensor<") :].split("x")[:-1])
     check(body(line, result, table, indices), a1=RNG.integers(-3, 12, shape))
 
