@@ -189,6 +189,8 @@ class LayoutPlanner:
     def _wish_reduction(self, op: ir.Operation) -> None:
         operand = op.operands[0]
         avoid = frozenset(reduced_dims(op))
+        if reduces_everything(op):
+            return
         self._wish(operand, [Wish(avoid=avoid)])
         if shape_of(operand) == shape_of(op.results[0]):
             for wish in self.wishes.get(op.results[0], ()):
@@ -291,6 +293,8 @@ class LayoutPlanner:
 
     def _choose_reduction(self, op: ir.Operation) -> Choice:
         operand, result = op.operands[0], op.results[0]
+        if reduces_everything(op):
+            return Choice(())
         avoid = frozenset(reduced_dims(op))
         keep = {old: new for new, old in enumerate(kept_dims(op))}
         candidates = [r for r in self.available.get(operand, ()) if not avoid & set(r)]
@@ -381,6 +385,11 @@ def reduced_dims(op: ir.Operation) -> tuple[int, ...]:
     if op.name == "neuron.softmax":
         return (ir.IntegerAttr(op.attributes["axis"]).value,)
     return (rank - 1,)
+
+
+def reduces_everything(op: ir.Operation) -> bool:
+    """Whether the result is one number: then the operand may lie anywhere (tile_reduce_all.py)."""
+    return op.name == "neuron.reduce" and math.prod(shape_of(op.results[0])) == 1
 
 
 def kept_dims(op: ir.Operation) -> tuple[int, ...]:

@@ -11,30 +11,23 @@ from torch_mlir import ir
 
 from axonc.backends.numerics.dtypes import F32, DType
 from axonc.backends.targets.target import Engine
-from axonc.diagnostics import UnsupportedOpError
 from axonc.dialects.attributes import integers
-from axonc.passes.choose_layouts import reduced_dims
-from axonc.passes.elementwise_expression import machine_dtype
+from axonc.passes.choose_layouts import kept_dims, reduced_dims, reduces_everything
+from axonc.passes.expression_nodes import Expression, is_bool, machine_dtype
+from axonc.passes.integer_rewrites import wrapped
 from axonc.passes.kernel_builder import KernelBuilder, step
+from axonc.passes.reduction_steps import Reduction, reduce_axis, reduction_of
 from axonc.passes.tensor_storage import Lane, Loop, Shape, Storage, merge_loops
-from axonc.passes.tile_elementwise import nest_tiles
+from axonc.passes.tile_elementwise import emit_expression, nest_tiles
 from axonc.passes.tile_move import compact, free_loops, mergeable, new_storage, row_blocks
 from axonc.passes.tile_program import Form, View
+from axonc.passes.tile_reduce_all import reduce_all
 from axonc.passes.tile_values import Values
+from axonc.passes.view_ops import shape_of
 
 MAX_SOFTMAX_ELEMENTS = 1024
 """Elements per partition of one softmax piece: exp of one piece overlaps the maximum of the
 next."""
-
-REDUCE_OPERATORS = {
-    "sum": "add",
-    "max": "max",
-    "min": "min",
-    "product": "multiply",
-    "and": "min",
-    "or": "max",
-}
-"""ALU operator per reduction kind; booleans are 0 or 1, so and = min, or = max."""
 
 
 def vectors(
@@ -61,12 +54,25 @@ def along(lane: Lane, stride: int, size: int) -> View:
 
 
 def tile_reduce(values: Values, op: ir.Operation, dtype: DType) -> Storage:
-    """neuron.reduce: tensor_reduce over the reduced dims, which are innermost in the pattern."""
+    """neuron.reduce: the reduced dims are innermost in the pattern, every instruction works on all
+    rows of a row tile."""
+    operand, dims = op.operands[0], integers(op.attributes["dims"])
+    shape = shape_of(operand)
+    kind = ir.StringAttr(op.attributes["kind"]).value
+    count = math.prod(shape[d] for d in dims)
+    how = reduction_of(kind, machine_dtype(operand.type), is_bool(operand.type), count)
+    stored = dtype if how.partial == machine_dtype(operand.type) else how.partial
+    if reduces_everything(op) and count > 1:
+        result = reduce_all(values, op, how, stored)
+    else:
+        result = _reduce_free_dims(values, op, how, stored)
+    return result if stored == dtype else _low_bits(values.builder, result, dtype)
+
+
+def _reduce_free_dims(values: Values, op: ir.Operation, how: Reduction, dtype: DType) -> Storage:
     builder = values.builder
-    operand, kind = op.operands[0], ir.StringAttr(op.attributes["kind"]).value
-    _check_reduce(operand, kind)
-    dims = integers(op.attributes["dims"])
-    kept = [d for d in range(len(ir.RankedTensorType(operand.type).shape)) if d not in dims]
+    operand, dims = op.operands[0], integers(op.attributes["dims"])
+    kept = list(kept_dims(op))
     rows = integers(op.attributes["layout.rows"])
     source = values.get(operand, tuple(kept[d] for d in rows))
     if not mergeable(source, dims):
@@ -78,30 +84,23 @@ def tile_reduce(values: Values, op: ir.Operation, dtype: DType) -> Storage:
     axis = _merged_axis(source, dims)
     for row, count, tiles in row_blocks(result, partitions):
         loops = (*tiles, *(lp for lp in free_loops(source) if lp.dim not in dims))
-        lanes = [s.lane(row, count, loops, partitions) for s in (source, expanded)]
-        limit = max(1, 4096 // axis[1])
-        for sizes, (src, dst) in nest_tiles([lp.size for lp in loops], lanes, limit):
-            wide = replace(src, strides=(*src.strides, axis[0]))
-            builder.emit(
-                "tensor_reduce",
-                Engine.VECTOR,
-                dst=dst.view(sizes),
-                src=wide.view((*sizes, axis[1])),
-                op=REDUCE_OPERATORS[kind],
-                num_axes=1,
-            )
+        src, dst = (s.lane(row, count, loops, partitions) for s in (source, expanded))
+        reduce_axis(builder, how, dst, src, tuple(lp.size for lp in loops), axis)
     return result
 
 
-def _check_reduce(operand: ir.Value, kind: str) -> None:
-    dtype = machine_dtype(operand.type)
-    is_bool = str(ir.RankedTensorType(operand.type).element_type) == "i1"
-    if not dtype.is_float and not is_bool:
-        raise UnsupportedOpError(
-            f"{kind} of {dtype}: VectorE reduces in float32, exact below 2^24 only",
-            op="neuron.reduce",
-            hint="convert to f32 first if the values are small",
-        )
+def _low_bits(builder: KernelBuilder, source: Storage, dtype: DType) -> Storage:
+    """The i32 storage as a narrower integer, wrapping around."""
+    result = new_storage(builder, source.shape, dtype, source.partition_dims, "reduced")
+    leaf = Expression("leaf", (), source.dtype, argument=0, uses=1)
+    root = wrapped(leaf, dtype)
+    partitions = builder.target.partitions
+    for row, count, tiles in row_blocks(result, partitions):
+        loops = (*tiles, *free_loops(result))
+        src, out = (s.lane(row, count, loops, partitions) for s in (source, result))
+        sizes = [lp.size for lp in loops]
+        emit_expression(builder, root, sizes, [src], [(0, None)], out)
+    return result
 
 
 def _merged_axis(source: Storage, dims: tuple[int, ...]) -> tuple[int, int]:
