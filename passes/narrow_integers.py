@@ -1,7 +1,11 @@
 """Make 64-bit integers 32-bit ones: the machine has no 64-bit arithmetic.
 
-Why: frameworks index with int64. Indices, masks and their plumbing never need more than 32 bits,
-so they are narrowed exactly; arithmetic that could need more is refused, never narrowed silently.
+Why: frameworks index with int64. Indices, masks and their plumbing rarely need more than 32 bits;
+arithmetic that easily could is refused, not narrowed silently.
+
+What is not checked, for it depends on the data: an argument beyond 32 bits (the host must refuse
+it), a sum of a value and a constant that leaves 32 bits (it wraps), a float beyond them (it
+saturates).
 
 Precondition: StableHLO, inlined (`simplify`).
 Postcondition: no i64 / ui64 tensors; arguments that had such a type carry `neuron.host_dtype`,

@@ -31,8 +31,8 @@ BROKEN = {
     " -> tensor<4x8xi1>",
     "compare C3": '"neuron.compare"(%v, %v) {direction = "EQ"} : (tensor<8xf32>, tensor<8xf32>)'
     " -> tensor<8xf32>",
-    "compare C4": '"neuron.compare"(%x, %x) {direction = "ISH"} : (tensor<4x8xf32>, tensor<4x8xf32>)'
-    " -> tensor<4x8xi1>",
+    "compare C4": '"neuron.compare"(%v, %v) {direction = "ISH"} : (tensor<8xf32>, tensor<8xf32>)'
+    " -> tensor<8xi1>",
     "select C2": '"neuron.select"(%v, %v, %v) : (tensor<8xf32>, tensor<8xf32>, tensor<8xf32>)'
     " -> tensor<8xf32>",
     "select C3": '"neuron.select"(%b, %x, %h) : (tensor<4x8xi1>, tensor<4x8xf32>, tensor<4x8xbf16>)'
