@@ -3,6 +3,7 @@ take."""
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,6 +31,7 @@ class Executable:
     def __init__(self, compiled: CompiledProgram) -> None:
         self.compiled = compiled
         self._machines: dict[Mode, Machine] = {}
+        self._loaded: set[Mode] = set()
         self._tensors = {kind: compiled.tensors(kind) for kind in TensorKind}
         pairs = ((TensorKind.INPUT, compiled.inputs), (TensorKind.OUTPUT, compiled.results))
         for kind, hosts in pairs:
@@ -63,7 +65,6 @@ class Executable:
             ExecutionError: wrong arrays, naming the input, what was found and what was expected; in
                 checked mode a FindingError that names instruction, op and source line.
         """
-        machine = self.machine("checked" if checked else "fast")
         values = in_order(self.inputs, arrays)
         stored = {
             tensor.name: to_machine(host, tensor, value)
@@ -71,25 +72,33 @@ class Executable:
                 self.inputs, self._tensors[TensorKind.INPUT], values, strict=True
             )
         }
-        found = machine.run(stored)
+        found = self.machine("checked" if checked else "fast").run(stored)
         outputs = zip(self.results, self._tensors[TensorKind.OUTPUT], strict=True)
         return [from_machine(host, found[tensor.name]) for host, tensor in outputs]
 
     def machine(self, mode: Mode = "fast") -> Machine:
         """The executor with this program and its weights; made once per mode."""
-        if mode not in self._machines:
-            machine = Machine(self.compiled.program, mode=mode)
+        machine = self._unloaded(mode)
+        if mode not in self._loaded:
             machine.load_weights(self._weights)
-            self._machines[mode] = machine
+            self._loaded.add(mode)
+        return machine
+
+    def _unloaded(self, mode: Mode = "fast") -> Machine:
+        """The executor, perhaps still without weights: enough to know the time of a call."""
+        if mode not in self._machines:
+            self._machines[mode] = Machine(self.compiled.program, mode=mode)
         return self._machines[mode]
 
     @cached_property
     def _weights(self) -> dict[str, np.ndarray]:
-        """WEIGHT tensors in stored layout: memory-mapped originals, or packed once."""
-        return {
-            tensor.name: weight_for_machine(tensor, self._weight(tensor.source))
-            for tensor in self._tensors[TensorKind.WEIGHT]
-        }
+        """WEIGHT tensors in stored layout: memory-mapped originals, or packed once. In threads:
+        numpy's copies and casts let others run."""
+        tensors = self._tensors[TensorKind.WEIGHT]
+        sources = [self._weight(tensor.source) for tensor in tensors]
+        with ThreadPoolExecutor() as pool:
+            stored = pool.map(weight_for_machine, tensors, sources)
+            return {tensor.name: array for tensor, array in zip(tensors, stored, strict=True)}
 
     def _weight(self, name: str) -> WeightRef:
         weight = self.compiled.weights.get(name)
@@ -103,11 +112,6 @@ class Executable:
 
     # ---- time
 
-    @cached_property
-    def _timing_machine(self) -> Machine:
-        """Time does not need weights: an existing machine, or one without them."""
-        return next(iter(self._machines.values()), None) or Machine(self.compiled.program)
-
     @property
     def modelled_seconds(self) -> float:
         """Modelled, not measured, time of one call on the target, start-up and tear-down included.
@@ -115,8 +119,7 @@ class Executable:
         Raises:
             ExecutionError: control flow depends on data and the program has not been run.
         """
-        machine = self._machines.get("fast") or self._timing_machine
-        return machine.timeline().seconds
+        return self._unloaded().timeline().seconds
 
     def profile(self, *arrays: object) -> Profile:
         """The timeline of one call. With arrays the program is run and `outputs` hold its results;
@@ -128,8 +131,7 @@ class Executable:
         from axonc.profile import make_profile
 
         outputs = self.run(*arrays) if arrays else []
-        machine = self._machines.get("fast") or self._timing_machine
-        return make_profile(machine, outputs)
+        return make_profile(self._unloaded(), outputs)
 
     # ---- files
 
