@@ -18,6 +18,8 @@ from axonc.options import CompileOptions
 from axonc.pass_manager import ManagerOptions, ModuleState, Pass, PassManager
 from axonc.passes.auto_cast import AutoCastPass
 from axonc.passes.legalize_to_neuron import find_unsupported, main_function
+from axonc.passes.narrow_integers import NarrowIntegersPass, find_lossy
+from axonc.passes.simplify import SimplifyPass
 from axonc.passes.tile_state import (
     AllocateMemoryPass,
     AssignEnginesPass,
@@ -28,7 +30,7 @@ from axonc.passes.tile_state import (
     TilePass,
 )
 from axonc.passes.unsupported import Finding
-from axonc.pipeline import TensorOptions, load_module, stablehlo_pipeline, tensor_pipeline
+from axonc.pipeline import TensorOptions, load_module, tensor_pipeline
 
 Progress = Callable[[str, int, int], None]
 """Called before each pass with its name, its index from 0, and the number of passes."""
@@ -99,9 +101,12 @@ def compile_imported(
 def find_unsupported_ops(imported: ImportedProgram) -> list[Finding]:
     """Everything in the program that cannot be compiled; empty when all can."""
     state = ModuleState(load_module(imported))
-    # 64-bit arithmetic is reported when compiling; here it would hide all the other findings.
-    PassManager(stablehlo_pipeline(TensorOptions(allow_lossy=True))).run(state)
-    return find_unsupported(state.module)
+    PassManager((SimplifyPass(),)).run(state)
+    with state.module.context:
+        lossy = find_lossy(state.module.operation)
+    # Narrowed all the same, so that 64-bit arithmetic does not hide the other findings.
+    PassManager((NarrowIntegersPass(allow_lossy=True),)).run(state)
+    return lossy + find_unsupported(state.module)
 
 
 def tensor_options(options: CompileOptions) -> TensorOptions:

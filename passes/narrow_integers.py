@@ -33,9 +33,10 @@ import numpy as np
 from torch_mlir import ir
 
 from axonc.context import source_location
-from axonc.diagnostics import CompileError, UnsupportedOpError
+from axonc.diagnostics import CompileError
 from axonc.dialects.attributes import dense_to_numpy, numpy_to_dense
 from axonc.pass_manager import Pass
+from axonc.passes.unsupported import Finding, unsupported_error
 
 NARROW = {"i64": "i32", "ui64": "ui32"}
 
@@ -62,8 +63,8 @@ class NarrowIntegersPass(Pass, name="narrow-integers"):
 
     def apply(self, op: ir.Operation) -> bool:
         wide = _wide_operations(op)
-        if not self.allow_lossy:
-            _refuse_arithmetic(wide)
+        if not self.allow_lossy and (findings := find_lossy(op)):
+            raise unsupported_error(findings)
         for each in wide:
             if each.name == "func.func":
                 _note_host_dtypes(each)
@@ -101,16 +102,22 @@ def _block_arguments(op: ir.Operation) -> list[ir.Value]:
     return [a for region in op.regions for block in region.blocks for a in block.arguments]
 
 
-def _refuse_arithmetic(wide: list[ir.Operation]) -> None:
-    for op in wide:
-        if reason := _lossy(op):
-            raise UnsupportedOpError(
-                f"64-bit integer arithmetic ({reason}); the machine computes with 32 bits",
-                location=source_location(op),
-                op=op.name,
-                hint="convert to int32 in the model, or pass allow-lossy=true "
-                "if 32 bits are enough",
-            )
+def find_lossy(root: ir.Operation) -> list[Finding]:
+    """Every operation that might need more than 32 bits."""
+    hint = (
+        "convert to int32 in the model; or, if 32 bits are enough, allow_lossy_integers=True, "
+        "--implicit-integer-downcast all"
+    )
+    return [
+        Finding(
+            op.name,
+            f"64-bit integer arithmetic ({reason}); the machine computes with 32 bits",
+            source_location(op),
+            hint,
+        )
+        for op in _wide_operations(root)
+        if (reason := _lossy(op))
+    ]
 
 
 def _lossy(op: ir.Operation) -> str:

@@ -141,6 +141,16 @@ def test_check_finds_everything_at_once() -> None:
     assert axonc.check(DENSE) == []
 
 
+def test_check_finds_64_bit_arithmetic() -> None:
+    text = """func.func @main(%a: tensor<4xi64>) -> (tensor<4xi64>, tensor<4xi64>) {
+      %0 = stablehlo.multiply %a, %a : tensor<4xi64>
+      %1 = stablehlo.popcnt %0 : tensor<4xi64>
+      return %0, %1 : tensor<4xi64>, tensor<4xi64>
+    }"""
+    found = [finding.op for finding in axonc.check(text)]
+    assert found.count("stablehlo.multiply") == 1 and "stablehlo.popcnt" in found
+
+
 def test_unsupported_ops_are_refused_all_at_once() -> None:
     with pytest.raises(axonc.UnsupportedOpError) as caught:
         axonc.compile(UNSUPPORTED)
