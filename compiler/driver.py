@@ -102,7 +102,7 @@ def find_unsupported_ops(imported: ImportedProgram) -> list[Finding]:
     """Everything in the program that cannot be compiled; empty when all can."""
     state = ModuleState(load_module(imported))
     PassManager((SimplifyPass(),)).run(state)
-    with state.module.context:
+    with state.module.context, ir.Location.unknown():
         lossy = find_lossy(state.module.operation)
     # Narrowed all the same, so that 64-bit arithmetic does not hide the other findings.
     PassManager((NarrowIntegersPass(allow_lossy=True),)).run(state)
