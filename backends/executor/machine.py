@@ -25,6 +25,7 @@ from axonc.backends.executor.bind import (
 from axonc.backends.executor.checks import Checker
 from axonc.backends.executor.findings import FindingError, Violation
 from axonc.backends.executor.host_arrays import as_stored, check_names, check_stored
+from axonc.backends.executor.matmul_runs import bind_run, plan_runs
 from axonc.backends.executor.memory import POISON, MemorySystem, flat_bytes
 from axonc.backends.executor.prepared import Prepared, Preparer, uses_registers
 from axonc.backends.executor.races import check_order
@@ -88,7 +89,7 @@ class Machine:
         if self._checker is not None:
             self._bindings.report = self._checker.report
         self._closures: dict[Prepared, Closure] = {}
-        self._plan: list[Closure] | None = None
+        self._plan: list[tuple[Prepared, Closure]] | None = None
         self._steps: Steps | None = None
         self._timeline: Timeline | None = None
         self._bind_tensors()
@@ -210,23 +211,26 @@ class Machine:
 
     def _execute_fast(self, steps: Steps) -> None:
         if self._plan is None:
-            self._plan = [
-                self._guarded(p, partial(self._closure, p, steps.stored.get(i)))
-                for i, p in enumerate(steps.prepared)
-                if p.mnemonic not in WITHOUT_EFFECT
-            ]
+            self._plan = self._make_plan(steps)
         position = 0
         try:
-            for closure in self._plan:
+            for _, closure in self._plan:
                 closure()
                 position += 1
         except Violation as violation:
-            raise self._finding(violation, self._planned(steps, position)) from None
+            raise self._finding(violation, self._plan[position][0]) from None
 
-    @staticmethod
-    def _planned(steps: Steps, position: int) -> Prepared:
-        """The instruction of closure number `position` of the plan."""
-        return [p for p in steps.prepared if p.mnemonic not in WITHOUT_EFFECT][position]
+    def _make_plan(self, steps: Steps) -> list[tuple[Prepared, Closure]]:
+        """Every instruction with an effect, in order, with its closure; runs of matmuls have one."""
+        runs = plan_runs(steps.prepared)
+        merged = {id(p) for run in runs.values() for x in run for p in (x.load, x.multiply)}
+        plan = []
+        for i, p in enumerate(steps.prepared):
+            if i in runs:
+                plan.append((p, self._guarded(p, partial(bind_run, runs[i], self._bindings))))
+            elif p.mnemonic not in WITHOUT_EFFECT and id(p) not in merged:
+                plan.append((p, self._guarded(p, partial(self._closure, p, steps.stored.get(i)))))
+        return plan
 
     def _execute_now(self, prepared: Prepared, registers: Registers) -> None:
         """Run an instruction the event loop has just started (control depends on data)."""
