@@ -173,6 +173,15 @@ class KernelBuilder:
             self._constants[key] = tile
         return self._constants[key]
 
+    def ones_row(self, dtype: DType) -> View:
+        """[1, partitions] of ones: as stationary matrix it repeats a row over all partitions."""
+        key = ("ones", dtype.name)
+        if key not in self._constants:
+            tile = self.sbuf((1, self.target.partitions), dtype, "ones", Pool.RESIDENT)
+            self.memset(tile, 1.0)
+            self._constants[key] = tile
+        return self._constants[key]
+
     def identity(self, dtype: DType) -> View:
         """The unit matrix on all partitions, for PE transposes."""
         return self.constant(np.eye(self.target.partitions), dtype, "identity")
