@@ -318,8 +318,8 @@ class LayoutPlanner:
         )
         best: Choice | None = None
         for stationary in (LHS, RHS):
-            side = geometry.sides[stationary]
-            for stacked in geometry.stackings(side.count(side.free), self.target):
+            still = geometry.sides[stationary]
+            for stacked in geometry.stackings(still.count(still.free), self.target):
                 rows = geometry.result_rows(stationary, stacked)
                 cost = matmul_ns(geometry, stationary, self.target) + self.wish_ns(result, rows)
                 cost += self._region_ns(op, rows, range(2, len(op.operands)))

@@ -58,8 +58,11 @@ class SplitAttentionPass(Pass, name="split-attention", anchor="func.func"):
 
     def apply(self, op: ir.Operation) -> bool:
         chains = [c for c in map(_chain, _softmaxes(op)) if c is not None]
-        split = [_split(c, size) for c in chains if (size := self._group(c))]
-        return bool(split)
+        groups = [(chain, self._group(chain)) for chain in chains]
+        for chain, size in groups:
+            if size:
+                _split(chain, size)
+        return any(size for _, size in groups)
 
     def _group(self, chain: _Chain) -> int:
         """Heads per group; 0 to leave the chain alone."""

@@ -4,9 +4,9 @@
 
 The model is transformers' class with seeded random weights, written once to a folder as a portable
 artifact and a weight file. Every compile is the `axonc` command in a process of its own, with
-another hash seed each time, so that its time, its peak memory and its bytes can be compared. XLA:CPU
-and the executor run side by side in one process; the ratio is the figure, machines are noisy.
-"""
+another hash seed each time, so that its time, its peak memory and its bytes can be compared.
+XLA:CPU and the executor run side by side in one process; the ratio is the figure, machines are
+noisy."""
 
 from __future__ import annotations
 
@@ -56,7 +56,8 @@ def write_model(folder: Path, layers: int) -> Model:
 
 @dataclass(frozen=True)
 class Compile:
-    """One run of `axonc compile`: wall-clock seconds, peak bytes of the process, bytes of the file."""
+    """One run of `axonc compile`: wall-clock seconds, peak bytes of the process, bytes of the
+    file."""
 
     seconds: float
     peak_bytes: int
