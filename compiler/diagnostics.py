@@ -49,7 +49,7 @@ class AxoncError(Exception):
         super().__init__(self.render())
 
     def render(self) -> str:
-        """The message as the command line prints it: `where: error: op: message`, `from`, `hint`."""
+        """The message as the command line prints it: `where: error: op: message`, hint."""
         where = f"{self.location}: " if self.location and str(self.location) else ""
         subject = f"{self.op}: " if self.op else ""
         lines = [f"{where}error: {subject}{self.message}"]

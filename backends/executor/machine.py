@@ -221,7 +221,7 @@ class Machine:
             raise self._finding(violation, self._plan[position][0]) from None
 
     def _make_plan(self, steps: Steps) -> list[tuple[Prepared, Closure]]:
-        """Every instruction with an effect, in order, with its closure; runs of matmuls have one."""
+        """Every instruction with an effect, in order, and its closure; a run of matmuls has one."""
         runs = plan_runs(steps.prepared)
         merged = {id(p) for run in runs.values() for x in run for p in (x.load, x.multiply)}
         plan = []
