@@ -365,9 +365,9 @@ class LayoutPlanner:
 
 def default_rows(shape: Shape, avoid: frozenset[int] = frozenset()) -> PartitionDims:
     """The leading dims but the last (all but the reduced ones), as one would lay out tokens."""
-    dims = [d for d, size in enumerate(shape) if size > 1 and d not in avoid]
-    last = len(shape) - 1
-    return tuple(d for d in dims if d != last) or tuple(dims)
+    large = [d for d, size in enumerate(shape) if size > 1]
+    dims = [d for d in large if d not in avoid]
+    return tuple(d for d in dims if d != large[-1]) or tuple(dims)
 
 
 def streaming_ns(shape: Shape, rows: PartitionDims, target: Target) -> float:

@@ -15,6 +15,7 @@ The vocabulary of a rewritten expression (what tile_elementwise.py covers with i
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -220,7 +221,7 @@ _RANGES: dict[str, Interval] = {
     "table_sign": (-1.0, 1.0),
 }
 
-_BOUNDS = {
+_BOUNDS: dict[str, Callable[..., Interval]] = {
     "table_exp": _exp_bounds,
     "table_abs": _abs_bounds,
     "table_relu": lambda a: (max(a[0], 0.0), max(a[1], 0.0)),

@@ -93,8 +93,7 @@ def rsqrt(x: Expression) -> Expression:
 def divide(a: Expression, b: Expression) -> Expression:
     """a * (1 / b), as there is no division: at most 1.5 units in the last place."""
     if b.is_constant:
-        inverse = 1.0 / b.value if b.value else math.copysign(math.inf, b.value)
-        return multiply(a, inverse)
+        return multiply(a, 1.0 / b.value if b.value else math.copysign(math.inf, b.value))
     inverse = node("reciprocal", b)
     return inverse if a.is_constant and a.value == 1.0 else multiply(a, inverse)
 

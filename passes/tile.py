@@ -20,6 +20,7 @@ from axonc.backends.targets.target import Engine, Target
 from axonc.context import source_location
 from axonc.diagnostics import AxoncError, UnsupportedOpError
 from axonc.dialects.attributes import dense_to_numpy, integers
+from axonc.passes.choose_layouts import default_rows
 from axonc.passes.elementwise_expression import (
     machine_dtype,
     region_expression,
@@ -290,7 +291,7 @@ class Tiler:
         rows = on_chip[0].partition_dims if on_chip else ()
         other = wants_transpose(out, rows) if rows else None
         if other is None:
-            other = rows or tuple(d for d, n in enumerate(out.shape[:-1]) if n > 1)
+            other = rows or default_rows(out.shape)
         return self.values.get(value, other)
 
     def _constant(self, op: ir.Operation) -> None:

@@ -67,6 +67,8 @@ def _spread(builder: KernelBuilder, flat: Storage, dtype: DType) -> Iterator[Sto
     """A vector in device memory as equal parts on all partitions, and the rest."""
     partitions, (count,) = builder.target.partitions, flat.shape
     whole = count - count % partitions
+    if count - whole == 1:  # one element would be replicated, not laid out in rows
+        whole -= partitions
     main = flat.sliced((0,), (whole,), (1,))
     rest = flat.sliced((whole,), (count,), (1,))
     assert main is not None and rest is not None

@@ -15,7 +15,7 @@ from torch_mlir import ir
 
 from axonc.backends.numerics.dtypes import DType
 from axonc.backends.program import TensorKind
-from axonc.passes.choose_layouts import MAX_REPLICATED_ELEMENTS
+from axonc.passes.choose_layouts import MAX_REPLICATED_ELEMENTS, default_rows
 from axonc.passes.elementwise_expression import machine_dtype
 from axonc.passes.kernel_builder import KernelBuilder
 from axonc.passes.tensor_storage import PartitionDims, Shape, Storage, normalised
@@ -192,8 +192,7 @@ class Values:
 
 def default_of(op: ir.Operation) -> PartitionDims:
     """Rows to make an operand with when nobody has asked for it yet."""
-    shape = shape_of(op.operands[0])
-    return tuple(d for d, size in enumerate(shape[:-1]) if size > 1)
+    return default_rows(shape_of(op.operands[0]))
 
 
 def _normal(storage: Storage) -> Storage:
