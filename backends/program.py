@@ -1,4 +1,5 @@
-"""A compiled program in memory: packed streams, device-memory map, and where every instruction came from.
+"""A compiled program in memory: packed streams, device-memory map, and where every instruction came
+from.
 
 `compiler/package.py` writes it to a file and reads it back; the executor runs it.
 """
@@ -31,10 +32,9 @@ class Packing:
     """How a weight lies in device memory, so that every DMA row is long (docs/design/0003).
 
     The source array, row-major, is read through a strided pattern as a matrix: `row_dims` (the axes
-    that go to partitions) and `column_dims`, each ((stride, size), ...) in elements. It is cast to the
-    tensor's dtype and stored as [column block, partition, row tile, column within block]; rows and
-    columns are padded with zeros.
-    """
+    that go to partitions) and `column_dims`, each ((stride, size), ...) in elements. It is cast to
+    the tensor's dtype and stored as [column block, partition, row tile, column within block]; rows
+    and columns are padded with zeros."""
 
     row_dims: Dims
     column_dims: Dims
@@ -83,10 +83,9 @@ class Packing:
 class HbmTensor:
     """A tensor in device memory: row-major at `address`, or packed when `packing` is set.
 
-    name: of the argument, result or weight. host_dtype: the program's element type as MLIR spells it
-    (`i1` and `i64` differ from what the machine stores). data: bytes of a CONSTANT. source: name of
-    the argument a WEIGHT is made from (several tensors may pack the same one).
-    """
+    name: of the argument, result or weight. host_dtype: the program's element type as MLIR spells
+    it (`i1` and `i64` differ from what the machine stores). data: bytes of a CONSTANT. source: name
+    of the argument a WEIGHT is made from (several tensors may pack the same one)."""
 
     name: str
     kind: TensorKind
