@@ -93,4 +93,4 @@ def is_immediate(value: float, mode: Mode) -> bool:
     integers are computed."""
     if mode is Mode.FLOAT:
         return True
-    return bool(np.float32(value) == value)
+    return float(np.float32(value)) == value

@@ -80,10 +80,13 @@ def truncated(x: Expression, dtype: DType) -> Expression:
 
 
 def sqrt(x: Expression) -> Expression:
-    """By the power of GpSimdE, as ScalarE's table is not valid at 0 (hardware.md 3.3). The power
-    of -inf is +inf; the root of a negative number is NaN."""
-    finite = x if bounds(x)[0] > -math.inf else node("maximum", x, -FLOAT_MAX)
-    return node("power", finite, 0.5)
+    """By the power of GpSimdE, as ScalarE's table is not valid at 0 (hardware.md 3.3)."""
+    return node("power", _above_minus_infinity(x), 0.5)
+
+
+def _above_minus_infinity(x: Expression) -> Expression:
+    """The power of -inf is +inf, that of other negative numbers NaN, which roots should give."""
+    return x if bounds(x)[0] > -math.inf else node("maximum", x, -FLOAT_MAX)
 
 
 def rsqrt(x: Expression) -> Expression:
@@ -115,8 +118,11 @@ _POWERS: dict[float, Callable[[Expression], Expression]] = {
 SPLIT = 4097.0
 """2^12 + 1: splits a float32 into halves of 12 bits (Dekker)."""
 
-MAX_QUOTIENT = 2.0**22
-"""Up to here the two steps of `remainder` are exact."""
+MAX_QUOTIENT = 2.0**33
+"""Up to here the steps of `remainder` are exact."""
+
+REDUCTION_UNITS = (2.0**22, 2.0**11, 1.0)
+"""Multiples of the divisor that `remainder` takes away in turn: each quotient has 12 bits."""
 
 
 def remainder(a: Expression, b: Expression) -> Expression:
@@ -126,8 +132,9 @@ def remainder(a: Expression, b: Expression) -> Expression:
     scaled = multiply(divisor, SPLIT)
     high = subtract(scaled, subtract(scaled, divisor))
     halves = high, subtract(divisor, high)
-    coarse = _reduced(size, inverse, halves, 2.0**11)
-    rest = _reduced(coarse, inverse, halves, 1.0)
+    rest = size
+    for unit in REDUCTION_UNITS:
+        rest = _reduced(rest, inverse, halves, unit)
     positive = add(rest, multiply(compare(rest, "LT", 0.0), divisor))
     signed = multiply(positive, node("table_sign", a))
     small = compare(multiply(size, inverse), "LT", MAX_QUOTIENT)
@@ -174,9 +181,10 @@ def log(x: Expression) -> Expression:
     if low >= LOG_RANGE[0] and high <= LOG_RANGE[1]:
         return node("table_log", x)
     inside = clamp(LOG_RANGE[0], x, LOG_RANGE[1])
-    root = node("power", x, 0.25)
+    finite = _above_minus_infinity(x)
+    root = node("power", finite, 0.25)
     by_root = node("table_log", clamp(2.0**-40, root, 2.0**40))
-    at_zero = multiply(node("power", x, -0.25), -TINY)
+    at_zero = multiply(node("power", finite, -0.25), -TINY)
     outside = add(multiply(root, TINY), add(multiply(by_root, 4.0), at_zero))
     is_outside = compare(inside, "NE", x)
     return select(is_outside, outside, node("table_log", inside), F32)

@@ -154,7 +154,8 @@ def _unsigned_quotient(a: Expression, b: Expression) -> tuple[Expression, Expres
     """(quotient, remainder) of the magnitudes, as u32.
 
     float32 gives the quotient to 22 bits. The exact rest, divided again, gives the others; then it
-    is wrong by one at most. Rests are less than 2^31 in size, so their sign bit is right.
+    is wrong by one at most. Rests are less than 2^31 in size, so that their sign bit is right,
+    unless the divisor is larger itself; then the quotient is 0 or 1.
     """
     size, divisor = (bits(_word_abs(x) if is_signed(x.dtype) else x, U32) for x in (a, b))
     inverse = node("reciprocal", cast(divisor, F32))
@@ -165,8 +166,11 @@ def _unsigned_quotient(a: Expression, b: Expression) -> tuple[Expression, Expres
     rest = _signed_rest(bits(rest, U32), bits(more, U32), divisor)
     below = bits(_below_zero(rest), U32)
     quotient = word("subtract", quotient, below, dtype=U32)
-    back = word("multiply", below, divisor, dtype=U32)
-    return quotient, word("add", bits(rest, U32), back, dtype=U32)
+    if not is_signed(a.dtype):
+        once = bits(Expression("compare", (size, divisor), I32, direction="GE"), U32)
+        quotient = select(compare(divisor, "GE", 2.0**31), once, quotient, U32)
+    taken = word("multiply", quotient, divisor, dtype=U32)
+    return quotient, word("subtract", size, taken, dtype=U32)
 
 
 def _signed_rest(size: Expression, quotient: Expression, divisor: Expression) -> Expression:
