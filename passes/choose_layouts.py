@@ -229,7 +229,8 @@ class LayoutPlanner:
         return self._best(
             result,
             dict.fromkeys(candidates),
-            lambda rows: sum(self.conversion_ns(v, rows) for v in op.operands[:1]),
+            lambda rows: sum(self.conversion_ns(v, rows) for v in op.operands[:1])
+            + streaming_ns(shape_of(result), rows, self.target),
         )
 
     def _choose_gather(self, op: ir.Operation) -> Choice:

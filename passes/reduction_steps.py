@@ -65,6 +65,17 @@ def reduction_of(kind: str, dtype: DType, boolean: bool, count: int) -> Reductio
     return Reduction(operator, I32, not exact)
 
 
+def identity_of(kind: str, dtype: DType, boolean: bool) -> float:
+    """The reduction of nothing."""
+    if dtype.is_float:
+        low, high = -math.inf, math.inf
+    else:
+        limits = np.iinfo(dtype.numpy)
+        low, high = (0.0, 1.0) if boolean else (float(limits.min), float(limits.max))
+    ones = high if low == 0.0 else -1.0
+    return {"sum": 0.0, "product": 1.0, "max": low, "min": high, "and": ones, "or": 0.0}[kind]
+
+
 def reduce_axis(
     builder: KernelBuilder,
     how: Reduction,

@@ -57,6 +57,8 @@ def tile_fused(values: Values, op: ir.Operation, dtype: DType) -> Storage:
 
 
 def tile_dot(values: Values, op: ir.Operation, dtype: DType) -> Storage:
+    if any(0 in shape_of(operand) for operand in list(op.operands)[:2]):
+        raise UnsupportedOpError("contraction of length 0", hint="its result is constant: fold it")
     return DotTiler(values, op).run(dtype)
 
 
@@ -115,6 +117,8 @@ def tile_concatenate(values: Values, op: ir.Operation, dtype: DType) -> Storage:
     start = 0
     for operand in op.operands:
         size = shape_of(operand)[axis]
+        if not size:
+            continue
         low = tuple(start if d == axis else 0 for d in range(len(shape)))
         high = tuple(start + size if d == axis else n for d, n in enumerate(shape))
         place = result.sliced(low, high, (1,) * len(shape))
@@ -137,9 +141,9 @@ def tile_pad(values: Values, op: ir.Operation, dtype: DType) -> Storage:
     fill = values.get(op.operands[1], ()).broadcast((), shape)
     assert fill is not None
     cast(builder, result, fill)
-    operand = values.get(op.operands[0], rows)
-    if 0 in operand.shape:
+    if 0 in shape_of(op.operands[0]):
         return result
+    operand = values.get(op.operands[0], rows)
     steps = tuple(i + 1 for i in interior)
     limit = tuple(a + (n - 1) * s + 1 for a, n, s in zip(low, operand.shape, steps, strict=True))
     place = result.sliced(low, limit, steps)
@@ -226,7 +230,7 @@ class Tiler:
                 hint=f"there are rules for {', '.join(sorted(RULES))}",
             )
         result = op.results[0]
-        if not list(result.uses):
+        if not list(result.uses) or 0 in shape_of(result):
             return
         casts = [use.owner.operation for use in result.uses]
         narrow = {c.results[0].type for c in casts if _is_conversion(c)}
@@ -278,6 +282,8 @@ class Tiler:
         shape = shape_of(value)
         element = str(ir.RankedTensorType(value.type).element_type)
         view = self.builder.hbm(name, shape, dtype, TensorKind.OUTPUT, host_dtype=element)
+        if 0 in shape:
+            return
         out = hbm_storage(view, shape)
         source = self._for_output(value, out)
         store(self.builder, out, source)

@@ -16,7 +16,7 @@ from axonc.passes.choose_layouts import kept_dims, reduced_dims, reduces_everyth
 from axonc.passes.expression_nodes import Expression, is_bool, machine_dtype
 from axonc.passes.integer_rewrites import wrapped
 from axonc.passes.kernel_builder import KernelBuilder, step
-from axonc.passes.reduction_steps import Reduction, reduce_axis, reduction_of
+from axonc.passes.reduction_steps import Reduction, identity_of, reduce_axis, reduction_of
 from axonc.passes.tensor_storage import Lane, Loop, Shape, Storage, merge_loops
 from axonc.passes.tile_elementwise import emit_expression, nest_tiles
 from axonc.passes.tile_move import compact, free_loops, mergeable, new_storage, row_blocks
@@ -60,6 +60,10 @@ def tile_reduce(values: Values, op: ir.Operation, dtype: DType) -> Storage:
     shape = shape_of(operand)
     kind = ir.StringAttr(op.attributes["kind"]).value
     count = math.prod(shape[d] for d in dims)
+    if not count:
+        boolean = is_bool(operand.type)
+        values.splats[op.results[0]] = identity_of(kind, machine_dtype(operand.type), boolean)
+        return values.get(op.results[0], integers(op.attributes["layout.rows"]), dtype)
     how = reduction_of(kind, machine_dtype(operand.type), is_bool(operand.type), count)
     stored = dtype if how.partial == machine_dtype(operand.type) else how.partial
     if reduces_everything(op) and count > 1:

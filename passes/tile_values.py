@@ -152,11 +152,12 @@ class Values:
         """A relabelling that no on-chip storage allows: device memory allows all."""
         op = self.derived[value]
         operand = op.operands[0]
-        if self.source(operand) is None:
-            have = self.known(operand) or [self.get(operand, default_of(op))]
+        if self.source(value) is None:  # not there, or there with strides that a reshape breaks
+            on_chip = [s for s in self.known(operand) if not s.in_hbm]
+            have = on_chip or [self.get(operand, default_of(op))]
             self.add(operand, self.to_device_memory(have[0], "relayout"))
         source = self.source(value)
-        assert source is not None, "device memory has no partition dims"
+        assert source is not None, "a row-major copy allows every relabelling"
         return self._load(value, source, rows, dtype)
 
     def _cast(self, source: Storage, dtype: DType) -> Storage:

@@ -7,7 +7,7 @@ import random
 
 import numpy as np
 import pytest
-from neuron_graphs import Graph, Value, check
+from neuron_graphs import Graph, Value, check, tile_text
 
 SIZES = (1, 2, 3, 5, 7, 31, 32, 33, 64, 65, 127, 128, 129, 200, 300)
 SMALL = (1, 2, 3, 4, 5)
@@ -362,3 +362,66 @@ def test_iota(shape: tuple[int, ...], element: str) -> None:
         expected = np.broadcast_to(counted, shape)
         text = f"dimension = {dim} : i64"
         check(graph, graph.op("iota", (), expected, text, element=element))
+
+
+# ---- one test per bug that was found -------------------------------------------------------
+
+
+@pytest.mark.parametrize("element", ["f32", "i32", "ui8", "i1"])
+@pytest.mark.parametrize("kind", ["sum", "product", "max", "min", "and", "or"])
+def test_reductions_of_nothing(kind: str, element: str) -> None:
+    if element == "f32" and kind in ("and", "or") or element == "i1" and kind in ("sum", "product"):
+        pytest.skip("not an operation of that type")
+    graph = Graph()
+    x = graph.input(np.zeros((3, 0)), element)
+    lowest, highest = (-np.inf, np.inf) if element == "f32" else (0, 1)
+    if element not in ("f32", "i1"):
+        limits = np.iinfo(x.array.dtype)
+        lowest, highest = limits.min, limits.max
+    ones = True if element == "i1" else -1 if element == "i32" else 255
+    identity = {"sum": 0, "product": 1, "max": lowest, "min": highest, "and": ones, "or": 0}[kind]
+    expected = np.full(3, identity, x.array.dtype)
+    check(graph, graph.op("reduce", (x,), expected, f'kind = "{kind}", dims = [1]'))
+
+
+def test_empty_tensors_are_not_computed() -> None:
+    graph = Graph()
+    x = graph.input(np.ones((3, 4)))
+    text = "start = [0, 2], limit = [3, 2], strides = [1, 1]"
+    empty = graph.op("slice", (x,), x.array[:, 2:2], text)
+    tanh = graph.unary("tanh", empty, empty.array)
+    both = graph.op("concatenate", (tanh, x, empty), x.array, "dimension = 1 : i64")
+    check(graph, tanh, both)
+
+
+def test_one_number_more_than_whole_rows() -> None:
+    """The 257th element was replicated on all partitions and counted 128 times."""
+    graph = Graph()
+    x = graph.input(np.ones(257))
+    check(graph, graph.op("reduce", (x,), np.array(257.0), 'kind = "sum", dims = [0]'))
+
+
+def test_a_last_dim_of_size_1_leaves_another_one_free() -> None:
+    """All dims lay on partitions: 20,000 transfers of two elements each."""
+    graph = Graph()
+    x = graph.input(data(random.Random(0), [3, 33, 200]))
+    moved = graph.op("transpose", (x,), x.array.transpose(1, 2, 0), "permutation = [1, 2, 0]")
+    split = graph.op("reshape", (moved,), moved.array.reshape(66, 100, 3, 1))
+    assert len(tile_text(graph.text([split])).ops) < 500
+    check(graph, split)
+
+
+def test_reshape_of_a_transposed_input() -> None:
+    """Device memory has every element, but with strides that the reshape breaks."""
+    graph = Graph()
+    x = graph.input(data(random.Random(0), [3, 4, 5]))
+    moved = graph.op("transpose", (x,), x.array.transpose(2, 0, 1), "permutation = [2, 0, 1]")
+    check(graph, graph.op("reshape", (moved,), moved.array.reshape(3, 20)))
+
+
+def test_concatenation_spreads_over_the_partitions() -> None:
+    """With the leading dim on partitions two of them would have held everything."""
+    graph = Graph()
+    x = graph.input(any_integers(random.Random(0), [2, 129, 200], "i32"), "i32")
+    both = np.concatenate([x.array, x.array], 1)
+    check(graph, graph.op("concatenate", (x, x), both, "dimension = 1 : i64"))
