@@ -120,9 +120,14 @@ class Arena:
 
 @dataclass
 class MemoryPlan:
-    """What `allocate_memory` found: bytes per partition (SBUF, PSUM) and in device memory."""
+    """What `allocate_memory` found: bytes per partition (SBUF, PSUM) and in device memory.
+
+    sbuf_peak_bytes: most bytes alive at once, in program order. sbuf_extent_bytes: past the highest
+    address used; buffers are spread over spare room so that the schedule can run ahead.
+    """
 
     sbuf_peak_bytes: int = 0
+    sbuf_extent_bytes: int = 0
     psum_peak_bytes: int = 0
     hbm_bytes: int = 0
     pools: dict[str, int] = field(default_factory=dict)
@@ -155,17 +160,25 @@ def _place_sbuf(program: TileProgram, lives: list[Lifetime], plan: MemoryPlan) -
     if by_pool[Pool.STREAM]:
         spare = spare // 4 // ALIGNMENT * ALIGNMENT
     work_size = tight.peak + spare
-    _place_loosely(program, base, work_size, by_pool[Pool.WORK], tight.peak)
+    _place_loosely(base, work_size, by_pool[Pool.WORK])
     ring_base = base + work_size
     ring = Arena(ring_base, total - ring_base, ALIGNMENT, next_fit=True)
     _place_all(program, ring, by_pool[Pool.STREAM])
     plan.pools = {"resident": base, "work": work_size, "stream": ring.peak}
-    plan.sbuf_peak_bytes = base + work_size + ring.peak
+    plan.sbuf_extent_bytes = base + work_size + ring.peak
+    plan.sbuf_peak_bytes = _peak_bytes([*resident, *by_pool[Pool.WORK], *by_pool[Pool.STREAM]])
 
 
-def _place_loosely(
-    program: TileProgram, base: int, size: int, lives: list[Lifetime], tight: int
-) -> None:
+def _peak_bytes(lives: list[Lifetime]) -> int:
+    """Most bytes per partition alive at once, in program order."""
+    change: dict[int, int] = {}
+    for life in lives:
+        change[life.first] = change.get(life.first, 0) + life.buffer.partition_bytes
+        change[life.last + 1] = change.get(life.last + 1, 0) - life.buffer.partition_bytes
+    return max(itertools.accumulate(change[at] for at in sorted(change)), default=0)
+
+
+def _place_loosely(base: int, size: int, lives: list[Lifetime]) -> None:
     """Next fit; should it fragment, the tight placement stays."""
     saved = [x.buffer.address for x in lives]
     arena = Arena(base, size, ALIGNMENT, next_fit=True)

@@ -38,7 +38,7 @@ def test_live_buffers_do_not_overlap(seed):
     assert len(lives) == 300
     for number, a in enumerate(lives):
         low, high = a.buffer.address, a.buffer.address + a.buffer.partition_bytes
-        assert 0 <= low and high <= plan.sbuf_peak_bytes <= 16384 and low % ALIGNMENT == 0
+        assert 0 <= low and high <= plan.sbuf_extent_bytes <= 16384 and low % ALIGNMENT == 0
         for b in lives[number + 1 :]:
             if b.first <= a.last and a.first <= b.last:
                 other = b.buffer.address
