@@ -68,6 +68,10 @@ MAX_REPLICATED_ELEMENTS = 4096
 """Largest tensor kept whole on every partition: 16 KiB of float32 out of 192."""
 
 
+MAX_PADDED_ELEMENTS = 16384
+"""Elements per partition of a tensor padded on chip; larger ones are padded in device memory."""
+
+
 @dataclass(frozen=True)
 class Wish:
     """What one consumer wants of a value: one of `rows`, or any rows without the dims in
@@ -450,7 +454,10 @@ def stacks_whole_tiles(op: ir.Operation, rows: PartitionDims, target: Target) ->
 
 def _padded_dims(op: ir.Operation) -> frozenset[int]:
     edges = [integers(op.attributes[name]) for name in ("low", "high", "interior")]
-    return frozenset(d for d in range(len(edges[0])) if any(edge[d] for edge in edges))
+    padded = frozenset(d for d in range(len(edges[0])) if any(edge[d] for edge in edges))
+    shape = shape_of(op.results[0])
+    per_partition = math.prod(shape[d] for d in padded)
+    return padded if per_partition <= MAX_PADDED_ELEMENTS else frozenset()
 
 
 UNROWABLE: dict[str, Callable[[ir.Operation], frozenset[int]]] = {

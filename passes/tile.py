@@ -31,7 +31,15 @@ from axonc.passes.region_operands import RegionOperands
 from axonc.passes.tensor_storage import Loop, Storage
 from axonc.passes.tile_dot import DotTiler
 from axonc.passes.tile_elementwise import emit_expression
-from axonc.passes.tile_move import cast, free_loops, new_storage, row_blocks, store, wants_transpose
+from axonc.passes.tile_move import (
+    cast,
+    free_loops,
+    load,
+    new_storage,
+    row_blocks,
+    store,
+    wants_transpose,
+)
 from axonc.passes.tile_program import TileProgram
 from axonc.passes.tile_reduce import tile_layer_norm, tile_reduce, tile_rms_norm, tile_softmax
 from axonc.passes.tile_values import Values, hbm_storage
@@ -129,9 +137,10 @@ def tile_concatenate(values: Values, op: ir.Operation, dtype: DType) -> Storage:
 
 
 def tile_pad(values: Values, op: ir.Operation, dtype: DType) -> Storage:
-    """Fill, then copy the operand into a strided slice of the result."""
+    """Fill, then copy the operand into a strided slice of the result: on chip, or in device memory
+    when padded dims lie on partitions."""
     builder = values.builder
-    shape = shape_of(op.results[0])
+    shape, size = shape_of(op.results[0]), shape_of(op.operands[0])
     rows = integers(op.attributes["layout.rows"])
     low, interior = integers(op.attributes["low"]), integers(op.attributes["interior"])
     high = integers(op.attributes["high"])
@@ -141,15 +150,21 @@ def tile_pad(values: Values, op: ir.Operation, dtype: DType) -> Storage:
     fill = values.get(op.operands[1], ()).broadcast((), shape)
     assert fill is not None
     cast(builder, result, fill)
-    if 0 in shape_of(op.operands[0]):
+    if 0 in size:
         return result
-    operand = values.get(op.operands[0], rows)
     steps = tuple(i + 1 for i in interior)
-    limit = tuple(a + (n - 1) * s + 1 for a, n, s in zip(low, operand.shape, steps, strict=True))
+    limit = tuple(a + (n - 1) * s + 1 for a, n, s in zip(low, size, steps, strict=True))
     place = result.sliced(low, limit, steps)
-    assert place is not None, "choose-layouts keeps padded dims off the partitions"
-    cast(builder, place, operand)
-    return result
+    if place is not None:
+        cast(builder, place, values.get(op.operands[0], rows))
+        return result
+    outside = values.to_device_memory(result, "padded")
+    place = outside.sliced(low, limit, steps)
+    assert place is not None, "device memory has no partition dims"
+    store(builder, place, values.get(op.operands[0], default_rows(size)))
+    whole = new_storage(builder, shape, dtype, rows, "padded")
+    load(builder, whole, outside)
+    return whole
 
 
 def tile_iota(values: Values, op: ir.Operation, dtype: DType) -> Storage:

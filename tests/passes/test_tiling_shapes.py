@@ -425,3 +425,13 @@ def test_concatenation_spreads_over_the_partitions() -> None:
     x = graph.input(any_integers(random.Random(0), [2, 129, 200], "i32"), "i32")
     both = np.concatenate([x.array, x.array], 1)
     check(graph, graph.op("concatenate", (x, x), both, "dimension = 1 : i64"))
+
+
+def test_padding_of_every_dim_of_a_large_tensor() -> None:
+    """No dim was left for the partitions, and every partition held the whole tensor."""
+    graph = Graph()
+    x = graph.input(data(random.Random(0), [67, 2, 380]))
+    fill = graph.constant(0.5)
+    padded = np.pad(x.array, [(1, 2), (3, 0), (0, 4)], constant_values=0.5)
+    text = "low = [1, 3, 0], high = [2, 0, 4], interior = [0, 0, 0]"
+    check(graph, graph.op("pad", (x, fill), padded, text))
