@@ -99,14 +99,17 @@ class Scheduler:
             engine = self.program.ops[node].form.engine
             self.queues[engine].add(self.ready[node], node)
         else:
-            self._complete(node, self.ready[node])
+            self._complete(node, self.ready[node], self.ready[node])
 
-    def _complete(self, node: int, time: float) -> None:
+    def _complete(self, node: int, issued: float, time: float) -> None:
+        """`node` is done at `time`. Matmuls that add to its PSUM bytes need not wait so long: the
+        tensor engine accumulates in a stream, one initiation interval after the other."""
         stack = [(node, time)]
         while stack:
             done, at = stack.pop()
             for successor in self.successors[done]:
-                self.ready[successor] = max(self.ready[successor], at)
+                ready = issued if self._accumulates(node, successor) else at
+                self.ready[successor] = max(self.ready[successor], ready)
                 self.waiting[successor] -= 1
                 if self.waiting[successor]:
                     continue
@@ -114,6 +117,13 @@ class Scheduler:
                     self._make_ready(successor)
                 else:
                     stack.append((successor, self.ready[successor]))
+
+    def _accumulates(self, node: int, successor: int) -> bool:
+        """Whether both are operations of the tensor engine, which never reads what it writes."""
+        if max(node, successor) >= self.graph.op_count:
+            return False
+        ops = self.program.ops
+        return all(ops[i].form.engine is Engine.TENSOR for i in (node, successor))
 
     def _issue(self, engine: Engine, number: int, start: float) -> None:
         op = self.program.ops[number]
@@ -125,7 +135,7 @@ class Scheduler:
             self.free[engine] = start + self.timer.interval_ns(op.form)
             finish = start + self.timer.latency_ns(op.form)
         self.finish = max(self.finish, finish)
-        self._complete(number, finish)
+        self._complete(number, self.free[engine], finish)
 
     def _transfer(self, op: TileOp, start: float) -> float:
         """Completion of a transfer triggered at `start`; the DMA engines take transfers in turn."""

@@ -2,5 +2,7 @@
 
 from axonc.tools.bench import bert_large, gemm_kernels, instructions
 
-for benchmark in (instructions, gemm_kernels, bert_large):
-    benchmark.main([])
+if __name__ == "__main__":
+    instructions.main()
+    gemm_kernels.main()
+    bert_large.main([])
