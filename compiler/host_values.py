@@ -44,9 +44,15 @@ def _by_name(inputs: Sequence[HostTensor], given: Mapping[str, object]) -> list[
     return [np.asarray(given[name]) for name in names]
 
 
+MAX_NAMED_INPUTS = 8
+"""Inputs an error spells out; a program whose weights are inputs has hundreds."""
+
+
 def _wanted(inputs: Sequence[HostTensor]) -> str:
-    spelled = ", ".join(map(str, inputs)) or "none"
-    return f"the program takes {len(inputs)}: {spelled}"
+    spelled = ", ".join(map(str, inputs[:MAX_NAMED_INPUTS])) or "none"
+    rest = len(inputs) - MAX_NAMED_INPUTS
+    more = f" and {rest} more (`axonc inspect` lists them)" if rest > 0 else ""
+    return f"the program takes {len(inputs)}: {spelled}{more}"
 
 
 def to_machine(host: HostTensor, stored: HbmTensor, array: np.ndarray) -> np.ndarray:
