@@ -29,6 +29,7 @@ def compile(
     optlevel: int = 2,
     model_type: str = "generic",
     allow_lossy_integers: bool = False,
+    exact_transposes: bool = False,
     weights: Weights | None = None,
     dump_ir: str | Path | None = None,
     progress: Progress | None = None,
@@ -43,6 +44,8 @@ def compile(
     weights: a .safetensors, .npz or .npy file, or arrays by name: binds arguments of these names,
         which then are no inputs any more.
     allow_lossy_integers: let 64-bit integer arithmetic wrap at 32 bits instead of refusing it.
+    exact_transposes: transpose by DMA (slower), so that infinities and NaN survive. On the tensor
+        engine, the default, they would spoil their row; the program stops with an error then.
     dump_ir: a folder for the IR after each pass. progress(pass, index, count): called before each.
 
     Raises:
@@ -61,6 +64,7 @@ def compile(
         cores=cores,
         model_type=model_type,
         allow_lossy_integers=allow_lossy_integers,
+        exact_transposes=exact_transposes,
     )
     imported = import_program(source, weights=weights_by_name(weights))
     debug = DebugOptions(dump_dir=None if dump_ir is None else Path(dump_ir))

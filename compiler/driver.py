@@ -48,11 +48,11 @@ class DebugOptions:
     verify_each: bool = False
 
 
-def machine_pipeline(target: str) -> tuple[Pass, ...]:
+def machine_pipeline(target: str, *, exact_transposes: bool = False) -> tuple[Pass, ...]:
     """Fused neuron operations -> instruction streams."""
     return (
         ChooseLayoutsPass(target),
-        TilePass(target),
+        TilePass(target, exact_transposes),
         # Before memory: how long a buffer lives depends on the order only, not on engines, but the
         # form an engine takes may need other buffers.
         AssignEnginesPass(),
@@ -81,7 +81,10 @@ def compile_imported(
     results = _results(state.module, imported.result_names)
     tensor_passes = tensor_pipeline(tensor_options(options))
     recorder = _Recorder(state, len(tensor_passes), progress)
-    passes = (*tensor_passes, *machine_pipeline(options.target))
+    passes = (
+        *tensor_passes,
+        *machine_pipeline(options.target, exact_transposes=options.exact_transposes),
+    )
     manager = PassManager(passes, _manager_options(debug, recorder))
     lowered = manager.run(state)
     if not isinstance(lowered, LoweredState):

@@ -23,6 +23,8 @@ class CompileOptions:
     auto_cast_type: none, those of the tensor engine, or all. cores: NeuronCores to compile for.
     optlevel, model_type: accepted; one strategy serves all of their values today.
     allow_lossy_integers: 64-bit integer arithmetic may wrap at 32 bits; else it is refused.
+    exact_transposes: by DMA, so that infinities and NaN survive; else on the tensor engine, where
+    they are an error at run time.
 
     Raises:
         UsageError: a value that does not exist; names the nearest that does.
@@ -35,6 +37,7 @@ class CompileOptions:
     cores: int = 1
     model_type: str = "generic"
     allow_lossy_integers: bool = False
+    exact_transposes: bool = False
 
     def __post_init__(self) -> None:
         _check_choice("target", self.target, tuple(TARGETS))

@@ -89,8 +89,9 @@ def _trigger(engine: Engine | None, arguments: dict[str, object]) -> Engine:
 class KernelBuilder:
     """Appends buffers and tile operations to `self.program`."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, *, exact_transposes: bool = False) -> None:
         self.target = target
+        self.exact_transposes = exact_transposes
         self.program = TileProgram(target)
         self._location = 0
         self._names: dict[str, int] = {}

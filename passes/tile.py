@@ -204,9 +204,11 @@ RULES: dict[str, Rule] = {
 class Tiler:
     """Tiles one function."""
 
-    def __init__(self, function: ir.Operation, target: Target) -> None:
+    def __init__(
+        self, function: ir.Operation, target: Target, *, exact_transposes: bool = False
+    ) -> None:
         self.function = function
-        self.builder = KernelBuilder(target)
+        self.builder = KernelBuilder(target, exact_transposes=exact_transposes)
         self.values = Values(self.builder)
 
     def run(self, progress: Callable[[int, int], None] = lambda done, total: None) -> TileProgram:
@@ -307,7 +309,8 @@ class Tiler:
         """An on-chip storage that can be stored in long rows."""
         on_chip = [s for s in self.values.known(value) if not s.in_hbm]
         for storage in on_chip:
-            if storage.partition_dims and wants_transpose(out, storage.partition_dims) is None:
+            rows = storage.partition_dims
+            if rows and (self.builder.exact_transposes or wants_transpose(out, rows) is None):
                 return storage
         rows = on_chip[0].partition_dims if on_chip else ()
         other = wants_transpose(out, rows) if rows else None
@@ -366,9 +369,10 @@ def _located(error: AxoncError, op: ir.Operation, location: object) -> AxoncErro
     return error
 
 
-def tile(function: ir.Operation, target: Target) -> TileProgram:
-    """The tile program of an annotated function."""
-    return Tiler(function, target).run()
+def tile(function: ir.Operation, target: Target, *, exact_transposes: bool = False) -> TileProgram:
+    """The tile program of an annotated function. exact_transposes: by DMA, which moves infinities
+    and NaN unharmed, instead of on the tensor engine, which is faster."""
+    return Tiler(function, target, exact_transposes=exact_transposes).run()
 
 
 def supported_ops() -> tuple[str, ...]:

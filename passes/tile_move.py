@@ -175,7 +175,7 @@ def fetch(
 ) -> Storage:
     """An SBUF storage of a device tensor; by way of a transpose where its rows are the fastest
     dim."""
-    other = wants_transpose(source, rows)
+    other = None if builder.exact_transposes else wants_transpose(source, rows)
     if other is not None and source.dtype.is_float:
         first = fetch(builder, source, other, dtype, pool)
         if can_transpose(first, rows):

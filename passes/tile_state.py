@@ -187,11 +187,14 @@ class TilePass(Pass, name="tile"):
     """Turn tensors with chosen layouts into tile operations on buffers."""
 
     target: str = ntile.DEFAULT_TARGET
+    exact_transposes: bool = False
 
     def run_on(self, state: State) -> tuple[State, bool]:
         function = _only_function(state)
+        target = find_target(self.target)
         with function.context, ir.Location.unknown():
-            return TileState(tile(function, find_target(self.target))), True
+            program = tile(function, target, exact_transposes=self.exact_transposes)
+        return TileState(program), True
 
 
 def _only_function(state: State) -> ir.Operation:

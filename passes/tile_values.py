@@ -106,7 +106,7 @@ class Values:
         if same_rows is not None:
             return self._cast(same_rows, dtype)
         for storage in on_chip:
-            if can_transpose(storage, rows):
+            if can_transpose(storage, rows) and not self.builder.exact_transposes:
                 return self._transposed(storage, rows, dtype)
         in_hbm = next((s for s in have if s.in_hbm), None)
         if in_hbm is not None:
@@ -168,7 +168,8 @@ class Values:
     def _load(self, value: ir.Value, source: Storage, rows: PartitionDims, dtype: DType) -> Storage:
         """From device memory; when the rows are its fastest dim, by rows it likes and a
         transpose."""
-        other = wants_transpose(source, rows)
+        exact = self.builder.exact_transposes
+        other = None if exact else wants_transpose(source, rows)
         if other is not None and source.dtype.is_float:
             first = self.get(value, other, dtype)
             if can_transpose(first, rows):

@@ -83,6 +83,12 @@ def _add_numerics(parser: argparse.ArgumentParser) -> None:
         "axonc does unless asked)",
     )
     group.add_argument(
+        "--exact-transposes",
+        action="store_true",
+        help="transpose by DMA, which keeps infinities and NaN (slower); on the tensor engine they "
+        "are an error at run time",
+    )
+    group.add_argument(
         "--optlevel",
         "-O",
         type=int,
@@ -143,6 +149,7 @@ def _compile(options: argparse.Namespace, output: Path) -> None:
         cores=options.cores,
         model_type=options.model_type,
         allow_lossy_integers=_allows_lossy(options.implicit_integer_downcast),
+        exact_transposes=options.exact_transposes,
     )
     debug = DebugOptions(
         dump_dir=Path(options.dump_ir) if options.dump_ir else None,

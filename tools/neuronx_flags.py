@@ -74,7 +74,7 @@ ACCEPTED_FLAGS = (
     ),
     AcceptedFlag(
         ("--enable-saturate-infinity",),
-        "no effect: infinities pass the tensor engine's transposes unchanged in the executor",
+        "no effect: infinities in a transpose are an error; --exact-transposes keeps them",
         "infinities become the largest finite value before transposes",
     ),
     AcceptedFlag(

@@ -231,6 +231,9 @@ def bind_multiply_moving(instruction: Instruction, bindings: Bindings) -> Closur
         stationary = checked_stationary(array, rows, columns)
         return stationary, to_float32(source, moving.dtype).reshape(rows, -1)
 
+    if instruction.field("is_transpose"):
+        return _transpose(product, target, destination.dtype)
+
     def general() -> None:
         result = np.matmul(*product()).reshape(target.shape)
         if accumulate:
@@ -240,6 +243,25 @@ def bind_multiply_moving(instruction: Instruction, bindings: Bindings) -> Closur
     if flat is None:
         return general
     return _flat_product(flat, product, accumulate)
+
+
+def _transpose(
+    product: Callable[[], tuple[np.ndarray, np.ndarray]], target: np.ndarray, dtype: DType
+) -> Closure:
+    """A transpose by the unit matrix. Infinities and NaN times its zeros would spoil their whole
+    row (hardware.md 2.3): that is a finding in every mode, as nobody wants such a result."""
+
+    def transpose() -> None:
+        stationary, streamed = product()
+        if not np.isfinite(stationary).all():
+            raise Violation(
+                FindingKind.TRANSPOSE_RANGE,
+                "transposes infinities or NaN on the tensor engine: NaN spreads over their row",
+            )
+        result = np.matmul(stationary, streamed).reshape(target.shape)
+        target[...] = from_float32(result, dtype)
+
+    return transpose
 
 
 def _flat_product(

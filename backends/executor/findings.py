@@ -28,6 +28,7 @@ class FindingKind(enum.Enum):
     SEMAPHORE_RESET = "semaphore-reset"
     STEP_LIMIT = "step-limit"
     CONTROL_FLOW = "control-flow"
+    TRANSPOSE_RANGE = "transpose-range"
 
 
 HINTS: dict[FindingKind, str] = {
@@ -36,6 +37,8 @@ HINTS: dict[FindingKind, str] = {
     FindingKind.DEADLOCK: "some signal is missing, or a wait comes before the work it waits for",
     FindingKind.PSUM_ACCUMULATE: "start the accumulation group with accumulate=False",
     FindingKind.ACTIVATION_RANGE: "clamp or range-reduce the input (hardware.md 3.3)",
+    FindingKind.TRANSPOSE_RANGE: "compile with exact transposes (axonc.compile(..., "
+    "exact_transposes=True), --exact-transposes), which go by DMA; or keep the values finite",
     FindingKind.SEMAPHORE_RESET: "reset a semaphore only after everything that signals it",
     FindingKind.STEP_LIMIT: "does a loop never end? Machine(max_steps=...) sets the limit",
 }

@@ -73,6 +73,8 @@ def _pair(tensor: Sequence[tuple[int, Prepared]], position: int) -> Pair | None:
     load, multiply = steps[0], steps[1]
     if multiply.mnemonic != "multiply_moving" or multiply.waits:
         return None
+    if multiply.instruction.field("is_transpose"):
+        return None
     if len(steps) == 3 and steps[2].mnemonic == "multiply_moving":
         return None
     stationary = load.instruction.operand("stationary")
