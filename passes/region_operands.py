@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch_mlir import ir
 
-from axonc.passes.elementwise_expression import Expression
+from axonc.passes.elementwise_expression import Expression, machine_dtype
 from axonc.passes.tensor_storage import Lane, Loop, PartitionDims, Shape, Storage
 from axonc.passes.tile_move import load, new_storage
 from axonc.passes.tile_values import Values
@@ -96,6 +96,7 @@ def _expanded(
         source = values.to_device_memory(values.known(value)[0], "broadcast")
     wide = source.broadcast(dims, shape)
     assert wide is not None, "device memory has no partition dims"
-    result = new_storage(values.builder, shape, wide.dtype, rows, "broadcast")
+    dtype = machine_dtype(value.type)  # the source of a conversion may be wider
+    result = new_storage(values.builder, shape, dtype, rows, "broadcast")
     load(values.builder, result, wide)
     return result

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import numpy as np
 from torch_mlir import ir
 
-from axonc.backends.numerics.dtypes import DTYPES, DType
+from axonc.backends.numerics.dtypes import DTYPES, F32, DType
 from axonc.backends.program import TensorKind
 from axonc.backends.targets.target import Engine, Target
 from axonc.context import source_location
@@ -251,7 +251,8 @@ class Tiler:
             return
         casts = [use.owner.operation for use in result.uses]
         narrow = {c.results[0].type for c in casts if _is_conversion(c)}
-        if len(narrow) == 1 and all(_is_conversion(c) for c in casts):
+        single = machine_dtype(result.type) == F32 and len(narrow) == 1
+        if single and all(_is_conversion(c) for c in casts):
             dtype = machine_dtype(next(iter(narrow)))
             storage = RULES[op.name](self.values, op, dtype)
             for c in casts:

@@ -44,12 +44,14 @@ def is_narrowing(value: ir.Value, source: ir.Value) -> bool:
 
 @dataclass
 class Values:
-    """storages: everything made for a value. derived: relabellings (reshape, slice, ...) by the op
-    that makes them; converted: conversions by their operand; splats: constants of one number. These
-    three cost nothing until somebody asks."""
+    """storages: everything made for a value, in its own dtype. copies: the same numbers rounded to,
+    or widened to, another dtype; never the source of anything else. derived: relabellings (reshape,
+    slice, ...) by the op that makes them; converted: conversions by their operand; splats:
+    constants of one number. These three cost nothing until somebody asks."""
 
     builder: KernelBuilder
     storages: dict[ir.Value, list[Storage]] = field(default_factory=dict)
+    copies: dict[tuple[ir.Value, PartitionDims, DType], Storage] = field(default_factory=dict)
     derived: dict[ir.Value, ir.Operation] = field(default_factory=dict)
     converted: dict[ir.Value, ir.Value] = field(default_factory=dict)
     splats: dict[ir.Value, float] = field(default_factory=dict)
@@ -63,13 +65,25 @@ class Values:
         rows = normalised(rows, shape_of(value))
         if value in self.converted:
             return self._get_converted(value, rows, dtype)
-        wanted = dtype or machine_dtype(value.type)
+        own = machine_dtype(value.type)
+        if dtype is not None and dtype != own:
+            return self._copy(value, rows, dtype)
         for storage in self.known(value):
-            if not storage.in_hbm and storage.partition_dims == rows and storage.dtype == wanted:
+            if not storage.in_hbm and storage.partition_dims == rows and storage.dtype == own:
                 return storage
-        made = self._make(value, rows, wanted)
+        made = self._make(value, rows, own)
         self.add(value, made)
         return made
+
+    def _copy(self, value: ir.Value, rows: PartitionDims, dtype: DType) -> Storage:
+        """Widened from the value's own dtype; or narrowed on the way, which saves a pass."""
+        key = (value, rows, dtype)
+        if key not in self.copies:
+            if dtype.size_bytes < machine_dtype(value.type).size_bytes:
+                self.copies[key] = self._make(value, rows, dtype)
+            else:
+                self.copies[key] = self._cast(self.get(value, rows), dtype)
+        return self.copies[key]
 
     def _get_converted(self, value: ir.Value, rows: PartitionDims, dtype: DType | None) -> Storage:
         """Conversions round once, to the value's own type; wider requests cast from there."""
