@@ -48,6 +48,10 @@ from axonc.passes.view_ops import VIEW_OPS, shape_of
 Rule = Callable[[Values, ir.Operation, DType], Storage]
 
 
+MAX_EXACT_IMMEDIATE = 2**24
+"""Largest integer below which every integer is a float32, as immediate fields are."""
+
+
 def tile_fused(values: Values, op: ir.Operation, dtype: DType) -> Storage:
     root = region_expression(op.regions[0].blocks[0])
     rows = integers(op.attributes["layout.rows"])
@@ -96,6 +100,11 @@ def tile_gather_rows(values: Values, op: ir.Operation, dtype: DType) -> Storage:
 
 def _clamped(values: Values, indices: Storage, size: int) -> Storage:
     """Indices limited to the table, as StableHLO's gather does; exact on GpSimdE."""
+    if size > MAX_EXACT_IMMEDIATE:
+        raise UnsupportedOpError(
+            f"a table of {size} rows: immediates are float32, exact up to {MAX_EXACT_IMMEDIATE}",
+            hint="split the table",
+        )
     builder = values.builder
     result = new_storage(builder, indices.shape, DTYPES["i32"], indices.partition_dims, "indices")
     partitions = builder.target.partitions
