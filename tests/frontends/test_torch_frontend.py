@@ -336,7 +336,7 @@ def test_bert_on_disk_can_be_imported_without_torch(tmp_path: Path, run, monkeyp
     from axonc.tools.models import bert_large
 
     small = {"hidden_size": 64, "num_attention_heads": 4, "intermediate_size": 128}
-    monkeypatch.setattr(bert_large, "_LARGE", small)
+    monkeypatch.setattr(bert_large, "SIZES", small)
     program = bert_large.imported(2, tokens=16)
     artifact, weights = bert_large.write(program, tmp_path, "bert")
     again = import_program(artifact, weights=open_weight_file(weights))

@@ -18,7 +18,7 @@ from axonc.frontends.imported import ImportedProgram
 from axonc.frontends.torch_frontend import import_exported_program
 
 # Sizes of bert-large-uncased (its published config.json).
-_LARGE = {"hidden_size": 1024, "num_attention_heads": 16, "intermediate_size": 4096}
+SIZES = {"hidden_size": 1024, "num_attention_heads": 16, "intermediate_size": 4096}
 LAYERS = 24
 
 
@@ -36,7 +36,7 @@ def model(layers: int = LAYERS, *, seed: int = 0) -> Any:
             "transformers is not installed", hint="pip install 'axonc[torch]'"
         ) from None
     torch.manual_seed(seed)
-    config = BertConfig(num_hidden_layers=layers, attn_implementation="eager", **_LARGE)
+    config = BertConfig(num_hidden_layers=layers, attn_implementation="eager", **SIZES)
     return BertModel(config, add_pooling_layer=False).eval()
 
 

@@ -1,0 +1,84 @@
+"""The models of the zoo: imported programs give torch's numbers on XLA:CPU, and those that compile
+give them as instruction streams."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import axonc
+from axonc.frontends import import_program
+from axonc.tools.models.registry import MODELS
+from axonc.tools.xla_reference import run_on_xla
+from axonc.weights import open_weight_file
+
+pytest.importorskip("torch", reason="the oracle is PyTorch")
+pytest.importorskip("transformers", reason="the models are transformers' modules")
+
+from axonc.tools.models import __main__ as command  # noqa: E402  (needs torch)
+from axonc.tools.models.registry import build  # noqa: E402
+from axonc.tools.models.zoo_model import ZooModel  # noqa: E402
+
+BAR = 1e-4
+"""Largest error over the largest value of a result, in float32, against the module in float64."""
+
+
+def largest_error(found: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> float:
+    """The worst over all results."""
+    assert [f.shape for f in found] == [e.shape for e in expected]
+    errors = [np.abs(f - e).max() / np.abs(e).max() for f, e in zip(found, expected, strict=True)]
+    return float(max(errors))
+
+
+def compiled_error(model: ZooModel, *, checked: bool = True) -> float:
+    executable = axonc.compile(model.imported())
+    arrays = model.arrays()
+    inputs = {tensor.name: arrays[tensor.name] for tensor in executable.inputs}
+    return largest_error(executable.run(inputs, checked=checked), model.expected(double=True))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_an_imported_model_gives_the_numbers_of_torch(name: str) -> None:
+    model = build(name, small=True)
+    program = model.imported()
+    arrays = {a.name: model.arrays()[a.name] for a in program.inputs}
+    assert largest_error(run_on_xla(program, arrays), model.expected(double=True)) < 3e-6
+
+
+@pytest.mark.parametrize(
+    "name", ["distilbert", "albert-base", "electra-large", "gpt2-prefill", "llama-prefill"]
+)
+def test_a_small_model_compiles_and_is_accurate(name: str) -> None:
+    assert compiled_error(build(name, small=True)) <= 2e-6
+
+
+def test_the_same_seed_gives_the_same_model_and_another_another() -> None:
+    first, again, other = (
+        build("distilbert", small=True, seed=seed).expected()[0] for seed in (0, 0, 1)
+    )
+    assert np.array_equal(first, again)
+    assert np.abs(first - other).max() > 0.1
+
+
+def test_the_command_writes_what_the_compiler_reads(tmp_path: Path) -> None:
+    assert command.main(["gpt2-prefill", "--small", "--seq", "8", "--out", str(tmp_path)]) == 0
+    stem = tmp_path / "gpt2-prefill"
+    weights = open_weight_file(stem.with_suffix(".safetensors"))
+    program = import_program(stem.with_suffix(".mlirbc"), weights=weights)
+    inputs = dict(np.load(stem.with_suffix(".inputs.npz")))
+    expected = np.load(stem.with_suffix(".expected.npz"))
+    assert [a.name for a in program.inputs] == list(inputs)
+    assert set(program.result_names) == set(expected)
+    found = run_on_xla(program, inputs)
+    assert largest_error(found, [expected[name] for name in program.result_names]) < 3e-6
+
+
+def test_an_unknown_model_is_refused_with_the_nearest_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command.main(["bert-bass", "--out", str(tmp_path)]) == 1
+    assert "bert-base" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
