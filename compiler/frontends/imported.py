@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from axonc.diagnostics import UsageError, nearest
+from axonc.frontends.sharding import Mesh, Sharding
 from axonc.weights import WeightRef, check_fits, tensor_spelling
 
 
@@ -15,6 +16,7 @@ from axonc.weights import WeightRef, check_fits, tensor_spelling
 class Argument:
     """One argument of `@main`. dtype: MLIR spelling, as the host passes it ("f32", "i64", "i1").
 
+    shape is the whole tensor's; `@main` takes `local_shape` of it when `sharding` is given.
     weight: where its bytes are, when it is bound to the weight store; None for an input of a call.
     """
 
@@ -22,6 +24,12 @@ class Argument:
     shape: tuple[int, ...]
     dtype: str
     weight: WeightRef | None = None
+    sharding: Sharding | None = None
+
+    @property
+    def local_shape(self) -> tuple[int, ...]:
+        """The shape one core holds."""
+        return self.shape if self.sharding is None else self.sharding.local_shape(self.shape)
 
     def __str__(self) -> str:
         return f"{self.name}: {tensor_spelling(self.shape, self.dtype)}"
@@ -31,11 +39,22 @@ class Argument:
 class ImportedProgram:
     """module_bytes: StableHLO portable artifact with source locations; `arguments` are those of its
     `@main`, in order; `result_names` those of its results, in order.
+
+    mesh: None for a program of one core. Else the module is what every rank of the mesh runs, with
+    collectives in it (replica groups hold ranks of the mesh, in one partition each); every argument
+    has a sharding, and `result_shardings` has one for each result.
     """
 
     module_bytes: bytes
     arguments: tuple[Argument, ...]
     result_names: tuple[str, ...]
+    mesh: Mesh | None = None
+    result_shardings: tuple[Sharding, ...] = ()
+
+    @property
+    def cores(self) -> int:
+        """How many cores run the module."""
+        return 1 if self.mesh is None else self.mesh.size
 
     @property
     def inputs(self) -> tuple[Argument, ...]:
