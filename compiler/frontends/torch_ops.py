@@ -16,6 +16,7 @@ import torch
 from torchax.ops import mappings, ops_registry
 
 from axonc.frontends.outer_indexing import take_by_slices
+from axonc.frontends.torch_image_ops import IMAGE_KEPT_WHOLE, IMAGE_LOWERINGS
 from axonc.frontends.torch_weights import weight_of_tensor
 
 aten = torch.ops.aten
@@ -267,6 +268,7 @@ LOWERINGS: dict[Any, Lowering] = {
     aten._assert_async.msg: no_check,
     aten._assert_scalar.default: no_check,
     aten._assert_tensor_metadata.default: no_check,
+    **IMAGE_LOWERINGS,
 }
 
 # These want to see which of their tensors are known at import time.
@@ -281,4 +283,5 @@ KEPT_WHOLE = (
     aten.layer_norm.default,
     aten.rms_norm.default,
     aten.scaled_dot_product_attention.default,
+    *IMAGE_KEPT_WHOLE,
 )
