@@ -16,6 +16,10 @@ from axonc.backends.numerics.dtypes import DType
 from axonc.backends.targets.target import Engine
 from axonc.diagnostics import SourceLocation
 
+Groups = tuple[tuple[int, ...], ...]
+"""One entry of a program's table of replica groups: the cores of each group, in the order of their
+blocks; for a collective_permute, (source, target) pairs. Cores are numbered by rank."""
+
 
 class TensorKind(enum.Enum):
     """What a device-memory tensor is for."""
@@ -25,6 +29,7 @@ class TensorKind(enum.Enum):
     WEIGHT = "weight"  # written once, when the program is loaded
     CONSTANT = "constant"  # like a weight; its bytes are part of the program
     SCRATCH = "scratch"
+    RANK = "rank"  # one u32: the number of the core, written when the program is loaded
 
 
 @dataclass(frozen=True)
@@ -110,7 +115,8 @@ class HbmTensor:
 class Program:
     """streams: encoded instructions per engine. instruction_locations[engine][i]: index into
     `locations` of the i-th instruction of that stream; `locations[0]` is the unknown one.
-    sbuf_peak_bytes: per partition."""
+    sbuf_peak_bytes: per partition. cores: how many run these streams, each on its own tensors
+    (SPMD). groups: what the `group` of a collective refers to."""
 
     target: str
     streams: dict[Engine, bytes]
@@ -119,6 +125,37 @@ class Program:
     instruction_locations: dict[Engine, np.ndarray] = field(default_factory=dict)
     sbuf_peak_bytes: int = 0
     notes: tuple[str, ...] = ()
+    cores: int = 1
+    groups: tuple[Groups, ...] = ()
 
     def tensor(self, name: str) -> HbmTensor:
         return next(t for t in self.tensors if t.name == name)
+
+
+@dataclass(frozen=True)
+class CoreProgram:
+    """What every core of a machine runs. programs: the different ones; all have the same target and
+    the same table of groups. program_of: per core, an index into `programs`."""
+
+    programs: tuple[Program, ...]
+    program_of: tuple[int, ...]
+
+    @staticmethod
+    def of(program: Program) -> CoreProgram:
+        """One program on all of its cores (SPMD)."""
+        return CoreProgram((program,), (0,) * program.cores)
+
+    @property
+    def cores(self) -> int:
+        return len(self.program_of)
+
+    @property
+    def groups(self) -> tuple[Groups, ...]:
+        return self.programs[0].groups
+
+    @property
+    def is_spmd(self) -> bool:
+        return len(set(self.program_of)) == 1
+
+    def program(self, core: int) -> Program:
+        return self.programs[self.program_of[core]]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from axonc.backends.cost.dma import TransferCost, transfer_cost
 from axonc.backends.isa.access_pattern import Access, HbmAccess, Memory, TileAccess
+from axonc.backends.isa.collective import is_collective
 from axonc.backends.isa.instruction import Instruction
 from axonc.backends.isa.spec import Role
 from axonc.backends.targets.target import Engine, Target
@@ -20,12 +21,14 @@ class InstructionCost:
     """interval_ns: the engine is busy. latency_ns: further time until the results are visible.
 
     memories: the on-chip memories an engine (not a transfer) touches. transfer: of a DMA trigger.
+    is_trigger: of a transfer or a collective, which does its work elsewhere.
     """
 
     interval_ns: float
     latency_ns: float
     memories: frozenset[Memory]
     transfer: TransferCost | None = None
+    is_trigger: bool = False
 
 
 class CostModel:
@@ -46,7 +49,9 @@ class CostModel:
         interval = self._interval_ns(instruction)
         transfer = self._transfer(instruction)
         if transfer is not None:
-            return InstructionCost(interval, 0.0, frozenset(), transfer)
+            return InstructionCost(interval, 0.0, frozenset(), transfer, is_trigger=True)
+        if is_collective(instruction):
+            return InstructionCost(interval, 0.0, frozenset(), is_trigger=True)
         memories = {a.memory for a in instruction.operands if isinstance(a, TileAccess)}
         latency = self._latency_ns(instruction, interval, bool(memories))
         return InstructionCost(interval, latency, frozenset(memories))

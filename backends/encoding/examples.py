@@ -39,6 +39,11 @@ gpsimd: affine_select dst=sbuf[0:128]@0x1000:f32[128:1] src=sbuf[0:128]@0x1000:f
 gpsimd: local_gather dst=sbuf[0:128]@0x1000:f32[256:1] src=sbuf[0:128]@0x2000:f32[512:1] indices=sbuf[0:128]@0x0:u16[4:1] elements_per_index=4
 gpsimd: partition_reduce dst=sbuf[0:1]@0x1000:f32[512:1] src=sbuf[0:128]@0x2000:f32[512:1] op=max
 sync: dma_copy dst=sbuf[0:128]@0x1000:bf16[768:1] src=hbm@0x40000:bf16[30522:768,768:1] index=sbuf[0:128]@0x0:u32[1:1] queue=3 op=copy oob=error indirect=gather signal(S[8]+=16)
+gpsimd: all_reduce dst=sbuf[0:128]@0x1000:f32[1024:1] src=sbuf[0:128]@0x2000:f32[1024:1] op=add wait(S[1]>=3) signal(S[21]+=1)
+gpsimd: all_gather dst=hbm@0x40000:bf16[2:65536,128:512,512:1] src=hbm@0x0:bf16[128:512,512:1] group=1
+gpsimd: reduce_scatter dst=hbm@0x0:f32[128:512,512:1] src=hbm@0x40000:f32[2:65536,128:512,512:1] group=1 op=max
+gpsimd: all_to_all dst=hbm@0x80000:f32[2:65536,65536:1] src=hbm@0x40000:f32[2:65536,65536:1]
+gpsimd: collective_permute dst=sbuf[0:64]@0x1000:bf16[512:1] src=sbuf[0:64]@0x2000:bf16[512:1] group=2
 sync: semaphore_wait semaphore=5 value=240
 sync: semaphore_set semaphore=5
 sync: semaphore_add semaphore=5 value=1

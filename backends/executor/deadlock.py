@@ -34,7 +34,7 @@ def describe_deadlock(blocked: list[EngineRun], values: list[int]) -> str:
             f"  {place} waits for S[{semaphore}] >= {wanted}, reached {values[semaphore]}; "
             + _who_signals(run, blocked, semaphore, edges)
         )
-    cycle = _find_cycle(edges)
+    cycle = find_cycle(edges)
     if cycle:
         lines.append("  cycle: " + " -> ".join([*cycle, cycle[0]]))
     return "\n".join(lines)
@@ -51,8 +51,8 @@ def _who_signals(
     return "nothing that could still run signals it"
 
 
-def _find_cycle(edges: dict[str, str]) -> list[str]:
-    """Engines of a cycle of waits, starting anywhere; empty if there is none."""
+def find_cycle(edges: dict[str, str]) -> list[str]:
+    """Those of a cycle of waits, starting anywhere; empty if there is none."""
     for start in edges:
         path: list[str] = []
         node: str | None = start

@@ -52,6 +52,17 @@ class DmaEngines:
         self._queues[transfer.queue].pending.append(transfer)
         self._waiting += 1
 
+    @property
+    def all_free_ns(self) -> float:
+        """When every engine has finished the transfers it has started."""
+        return max(self.free_ns)
+
+    def occupy(self, start: float, duration: float) -> None:
+        """Every engine works for something else from `start` on, after what it has started."""
+        for engine, free in enumerate(self.free_ns):
+            self.free_ns[engine] = max(free, start) + duration
+            self.busy_ns[engine] += duration
+
     def start_ready(self, now: float) -> list[Transfer]:
         """Start what can start at `now`; the started transfers have their start and end set."""
         started: list[Transfer] = []

@@ -29,6 +29,7 @@ class FindingKind(enum.Enum):
     STEP_LIMIT = "step-limit"
     CONTROL_FLOW = "control-flow"
     TRANSPOSE_RANGE = "transpose-range"
+    COLLECTIVE_MISMATCH = "collective-mismatch"
 
 
 HINTS: dict[FindingKind, str] = {
@@ -39,6 +40,8 @@ HINTS: dict[FindingKind, str] = {
     FindingKind.ACTIVATION_RANGE: "clamp or range-reduce the input (hardware.md 3.3)",
     FindingKind.TRANSPOSE_RANGE: "compile with exact transposes (axonc.compile(..., "
     "exact_transposes=True), --exact-transposes), which go by DMA; or keep the values finite",
+    FindingKind.COLLECTIVE_MISMATCH: "all cores of a group issue the same collectives, on equal "
+    "shapes and types, in the same order",
     FindingKind.SEMAPHORE_RESET: "reset a semaphore only after everything that signals it",
     FindingKind.STEP_LIMIT: "does a loop never end? Machine(max_steps=...) sets the limit",
 }

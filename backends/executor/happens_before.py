@@ -1,8 +1,9 @@
 """Which instruction or transfer is certain to be over before another starts: vector clocks.
 
-Agents are the five engines and, for every queue and engine that triggers transfers on it, the
-transfers themselves. Program order holds within an engine; a transfer comes after its trigger;
-transfers of one agent complete in order; everything else comes from semaphores (docs/design/0001).
+Agents are the five engines; for every queue and engine that triggers transfers on it, the transfers
+themselves; and so for every group and its collectives. Program order holds within an engine; a
+transfer comes after its trigger; transfers of one agent complete in order; everything else comes
+from semaphores (docs/design/0001).
 
 A clock is a list of one number per agent: the agent's events up to that number are certainly over.
 What a wait proves does not depend on the order that was simulated: only signals
@@ -18,6 +19,7 @@ from dataclasses import dataclass, field
 from axonc.backends.cost.intervals import is_transfer
 from axonc.backends.executor.findings import FindingKind, Violation
 from axonc.backends.executor.prepared import Prepared
+from axonc.backends.isa.collective import is_collective
 
 Clock = list[int]
 Snapshot = tuple[int, ...]
@@ -29,10 +31,14 @@ def engine_key(prepared: Prepared) -> AgentKey:
 
 
 def agent_key(prepared: Prepared) -> AgentKey:
-    """Whose event the accesses of an instruction are: its engine's, or its queue's."""
+    """Whose event the accesses of an instruction are: its engine's, its queue's, or those of the
+    collectives of its group, which run one after the other."""
     if is_transfer(prepared.instruction):
         queue = prepared.instruction.field("queue")
         return (prepared.engine.value, f"queue {queue}")
+    if is_collective(prepared.instruction):
+        group = prepared.instruction.field("group")
+        return (prepared.engine.value, f"collectives of group {group}")
     return engine_key(prepared)
 
 

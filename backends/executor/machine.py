@@ -6,7 +6,8 @@ control flow and time do not depend on data: then the order of instructions is f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Literal, TypeVar
@@ -19,10 +20,12 @@ from axonc.backends.executor.bind import (
     Bindings,
     Closure,
     bind,
+    check_writable,
     load_register,
     store_register,
 )
 from axonc.backends.executor.checks import Checker
+from axonc.backends.executor.collectives import CollectiveNetwork
 from axonc.backends.executor.findings import FindingError, Violation
 from axonc.backends.executor.host_arrays import as_stored, check_names, check_stored
 from axonc.backends.executor.matmul_runs import bind_run, plan_runs
@@ -36,6 +39,7 @@ from axonc.backends.executor.simulation import Execute, Simulation, Steps
 from axonc.backends.executor.step_failure import StepFailure
 from axonc.backends.executor.table_checks import check_tables
 from axonc.backends.executor.timeline import Timeline
+from axonc.backends.isa.collective import is_collective
 from axonc.backends.isa.instruction import Instruction
 from axonc.backends.numerics.cast import Rounding
 from axonc.backends.program import HbmTensor, Program, TensorKind
@@ -66,6 +70,8 @@ class Machine:
         seed: int = 0,
         rounding: Rounding = "rne",
         max_steps: int = DEFAULT_MAX_STEPS,
+        core: int | None = None,
+        like: Machine | None = None,
     ) -> None:
         if program.target not in TARGETS:
             raise UsageError(f"no target '{program.target}'", hint=nearest(program.target, TARGETS))
@@ -74,12 +80,18 @@ class Machine:
         self.is_checked = mode == "checked"
         self.seed = seed
         self.max_steps = max_steps
-        self._preparer = Preparer(self.target)
-        self._streams = {e: self._decode(e, data) for e, data in program.streams.items()}
-        self._dynamic = {
-            engine: [uses_registers(p.instruction) for p in stream]
-            for engine, stream in self._streams.items()
-        }
+        self.core = core
+        if like is None:
+            self._preparer = Preparer(self.target)
+            self._streams = {e: self._decode(e, data) for e, data in program.streams.items()}
+            self._dynamic = {
+                engine: [uses_registers(p.instruction) for p in stream]
+                for engine, stream in self._streams.items()
+            }
+        else:
+            self._preparer, self._streams, self._dynamic = (
+                like._preparer, like._streams, like._dynamic
+            )  # fmt: skip
         fill = POISON if self.is_checked else 0
         self._memory = MemorySystem(self.target, program.tensors, fill)
         self._bindings = Bindings(
@@ -89,7 +101,7 @@ class Machine:
         if self._checker is not None:
             self._bindings.report = self._checker.report
         self._closures: dict[Prepared, Closure] = {}
-        self._plan: list[tuple[Prepared, Closure]] | None = None
+        self._plan: list[tuple[Prepared, Closure | None]] | None = None
         self._steps: Steps | None = None
         self._timeline: Timeline | None = None
         self._bind_tensors()
@@ -114,6 +126,8 @@ class Machine:
             if tensor.kind is TensorKind.CONSTANT:
                 assert tensor.data is not None
                 self._memory.bind(tensor, np.frombuffer(tensor.data, np.uint8))
+            elif tensor.kind is TensorKind.RANK:
+                self._memory.bind(tensor, np.array([self.core or 0], np.uint32))
             elif tensor.kind is not TensorKind.WEIGHT:
                 self._memory.bind(tensor, np.zeros(tensor.size_bytes, np.uint8))
 
@@ -146,6 +160,17 @@ class Machine:
 
         Raises: ExecutionError on wrong inputs; FindingError on a broken law.
         """
+        self.prepare_run(inputs)
+        with np.errstate(all="ignore"):
+            if self.is_data_dependent:
+                self._simulate(self.execute_now)
+            else:
+                for prepared in self.execution():
+                    raise AssertionError(f"a lone core came past {prepared.mnemonic}")
+        return self.outputs()
+
+    def prepare_run(self, inputs: Mapping[str, np.ndarray]) -> None:
+        """Everything as at program start, with these inputs. Raises: as `run`."""
         self._check_weights_loaded()
         known = self._of_kind(TensorKind.INPUT)
         check_names(known, inputs)
@@ -154,8 +179,9 @@ class Machine:
             stored = as_stored(tensor, inputs[name])
             if tensor.size_bytes:
                 self._memory.data(tensor)[:] = flat_bytes(stored)
-        with np.errstate(all="ignore"):
-            self._execute()
+
+    def outputs(self) -> dict[str, np.ndarray]:
+        """The results of the run that has just ended, by name."""
         return {name: self._output(t) for name, t in self._of_kind(TensorKind.OUTPUT).items()}
 
     def timeline(self, record: bool = False) -> Timeline:
@@ -198,42 +224,53 @@ class Machine:
         if self._checker is not None:
             self._checker.reset()
 
-    def _execute(self) -> None:
-        if self.is_data_dependent:
-            self._simulate(self._execute_now)
-            return
+    def execution(self) -> Iterator[Prepared]:
+        """Runs a program whose order is known. Stops at every collective and yields it; whoever
+        runs the other cores calls `finish_collective` before going on."""
         steps = self._schedule()
         if self._checker is None:
-            self._execute_fast(steps)
-        else:
-            for step, prepared in enumerate(steps.prepared):
+            yield from self._execute_fast(steps)
+            return
+        for step, prepared in enumerate(steps.prepared):
+            if is_collective(prepared.instruction):
+                yield prepared
+            else:
                 self._execute_step(prepared, steps.stored.get(step))
 
-    def _execute_fast(self, steps: Steps) -> None:
+    def _execute_fast(self, steps: Steps) -> Iterator[Prepared]:
         if self._plan is None:
             self._plan = self._make_plan(steps)
         position = 0
         try:
-            for _, closure in self._plan:
-                closure()
+            for prepared, closure in self._plan:
+                if closure is None:
+                    yield prepared
+                else:
+                    closure()
                 position += 1
         except Violation as violation:
             raise self._finding(violation, self._plan[position][0]) from None
 
-    def _make_plan(self, steps: Steps) -> list[tuple[Prepared, Closure]]:
-        """Every instruction with an effect, in order, and its closure; a run of matmuls has one."""
+    def _make_plan(self, steps: Steps) -> list[tuple[Prepared, Closure | None]]:
+        """Every instruction with an effect, in order, and its closure (None: a collective); a run
+        of matmuls has one."""
         runs = plan_runs(steps.prepared)
         merged = {id(p) for run in runs.values() for x in run for p in (x.load, x.multiply)}
-        plan = []
+        plan: list[tuple[Prepared, Closure | None]] = []
         for i, p in enumerate(steps.prepared):
-            if i in runs:
+            if is_collective(p.instruction):
+                plan.append((p, None))
+            elif i in runs:
                 plan.append((p, self._guarded(p, partial(bind_run, runs[i], self._bindings))))
             elif p.mnemonic not in WITHOUT_EFFECT and id(p) not in merged:
                 plan.append((p, self._guarded(p, partial(self._closure, p, steps.stored.get(i)))))
         return plan
 
-    def _execute_now(self, prepared: Prepared, registers: Registers) -> None:
-        """Run an instruction the event loop has just started (control depends on data)."""
+    def execute_now(self, prepared: Prepared, registers: Registers) -> None:
+        """Run an instruction the event loop has just started (control depends on data). A
+        collective happens when all its cores have come to it."""
+        if is_collective(prepared.instruction):
+            return
         if prepared.mnemonic == "register_load":
             load = partial(load_register, prepared.instruction, self._bindings, registers)
             self._run_guarded(prepared, load)
@@ -258,6 +295,27 @@ class Machine:
             found = self._closures[prepared] = bind(prepared.instruction, self._bindings)
         return found
 
+    # ---- collectives
+
+    def collective_source(self, prepared: Prepared) -> np.ndarray:
+        """What this core brings to a collective: flat, in the storage type."""
+        access = prepared.instruction.operand("src")
+        assert access is not None
+        view = self._guarded(prepared, partial(self._memory.view, access))
+        return view.reshape(-1)
+
+    def finish_collective(self, prepared: Prepared, result: np.ndarray) -> None:
+        """Write what this core gets from a collective (flat, in the storage type)."""
+        access = prepared.instruction.operand("dst")
+        assert access is not None
+
+        def store() -> None:
+            check_writable(access, self._memory)
+            view = self._memory.view(access)
+            view[...] = result.reshape(view.shape)
+
+        self._run_guarded(prepared, store)
+
     # ---- order and time
 
     def _schedule(self) -> Steps:
@@ -268,19 +326,49 @@ class Machine:
         return self._steps
 
     def _simulate(self, execute: Execute | None) -> None:
+        simulation = self.simulation(execute)
+        with self.failures():
+            simulation.run()
+        self.adopt(simulation)
+
+    def simulation(
+        self, execute: Execute | None, network: CollectiveNetwork | None = None
+    ) -> Simulation:
+        """An event loop for this program that has not begun. Raises: FindingError on an
+        instruction that breaks a rule (checked mode)."""
         if self._checker is not None:
             check_instructions(self.target, self._streams, self.program.locations)
-        simulation = Simulation(
-            self.target, self._streams, self._dynamic, self._preparer, self.max_steps, execute
+        return Simulation(
+            self.target,
+            self._streams,
+            self._dynamic,
+            self._preparer,
+            self.max_steps,
+            execute,
+            network=network,
+            core=self.core or 0,
         )
-        try:
-            self._timeline = simulation.run()
-            if self._checker is not None:
+
+    def adopt(self, simulation: Simulation) -> None:
+        """Take order and time from an event loop that has come to its end. Raises: FindingError on
+        a race or another law about order (checked mode)."""
+        self._timeline, self._steps = simulation.timeline(), simulation.steps
+        if self._checker is not None:
+            with self.failures():
                 check_tables(simulation.steps.prepared)
                 check_order(self.target, simulation.steps.prepared, self._memory.is_read_only)
+
+    def follow(self, other: Machine) -> None:
+        """Take order and time from a core that does the same at the same time."""
+        self._timeline, self._steps = other._timeline, other._steps
+
+    @contextmanager
+    def failures(self) -> Iterator[None]:
+        """Turns a StepFailure of the event loop into an error that names the instruction."""
+        try:
+            yield
         except StepFailure as failure:
             raise self._finding(failure.violation, failure.step) from None
-        self._steps = simulation.steps
 
     # ---- errors
 
@@ -292,4 +380,6 @@ class Machine:
             raise self._finding(violation, prepared) from None
 
     def _finding(self, violation: Violation, prepared: Prepared | None) -> FindingError:
+        if self.core is not None:
+            violation = Violation(violation.kind, f"core {self.core}: {violation.message}")
         return finding(violation, prepared, self.program.locations)

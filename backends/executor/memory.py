@@ -20,7 +20,7 @@ POISON = 0xFF
 """Byte that fills memory nobody wrote: NaN in every float type that has one."""
 
 
-HOST_WRITTEN = (TensorKind.INPUT, TensorKind.WEIGHT, TensorKind.CONSTANT)
+HOST_WRITTEN = (TensorKind.INPUT, TensorKind.WEIGHT, TensorKind.CONSTANT, TensorKind.RANK)
 """Tensors a program only reads."""
 
 

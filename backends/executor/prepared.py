@@ -112,7 +112,7 @@ class Preparer:
             signal=instruction.signal,
             ports=ports_used(self.target.core_version, engine, cost.memories),
             reads=reads,
-            writes=() if cost.transfer else writes,
+            writes=() if cost.is_trigger else writes,
             table_set=_table_set(instruction),
         )
 

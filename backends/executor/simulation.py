@@ -9,12 +9,14 @@ in that order gives the only result a race-free program has.
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from axonc.backends.cost.ports import shared_ports
+from axonc.backends.executor.collectives import Arrival, CollectiveNetwork, CollectiveRecord
 from axonc.backends.executor.deadlock import describe_deadlock
 from axonc.backends.executor.dma_engines import DmaEngines, Transfer
 from axonc.backends.executor.findings import FindingKind, Violation
@@ -86,8 +88,14 @@ class Simulation:
         preparer: Preparer,
         max_steps: int,
         execute: Execute | None = None,
+        *,
+        network: CollectiveNetwork | None = None,
+        core: int = 0,
     ) -> None:
         self.target = target
+        self.network = network
+        self.core = core
+        self.collectives: list[CollectiveRecord] = []
         self.preparer = preparer
         self.max_steps = max_steps
         self.execute = execute
@@ -116,25 +124,43 @@ class Simulation:
     # ---- the loop
 
     def run(self) -> Timeline:
-        for run in self.engines:
-            run.ready_ns = run.completed_ns = self.target.program_start_ns
-            self._fetch(run)
-        handlers = (
+        """All of it, for a core that runs alone (or stands for all)."""
+        self.begin()
+        self.advance()
+        blocked = self.blocked_engines()
+        if blocked:
+            message = describe_deadlock(blocked, self.values)
+            raise StepFailure(blocked[0].current, Violation(FindingKind.DEADLOCK, message))
+        return self.timeline()
+
+    def begin(self) -> None:
+        """Plan the first instruction of every engine."""
+        self._handlers = (
             self._on_signal,
             self._on_assign,
             self._on_arrival,
             self._on_dma_free,
             self._on_issue,
         )
-        heap = self._heap
-        while heap:
+        for run in self.engines:
+            run.ready_ns = run.completed_ns = self.target.program_start_ns
+            self._fetch(run)
+
+    def advance(self, until: float = math.inf) -> None:
+        """Handle the events up to time `until` (that one included), new ones too."""
+        heap, handlers = self._heap, self._handlers
+        while heap and heap[0][0] <= until:
             now, kind, _, subject = heapq.heappop(heap)
             handlers[kind](now, subject)  # type: ignore[arg-type]
-        blocked = [run for run in self.engines if run.current is not None]
-        if blocked:
-            message = describe_deadlock(blocked, self.values)
-            raise StepFailure(blocked[0].current, Violation(FindingKind.DEADLOCK, message))
-        return self._timeline()
+
+    @property
+    def next_ns(self) -> float:
+        """Time of the next event; infinite if there is none."""
+        return self._heap[0][0] if self._heap else math.inf
+
+    def blocked_engines(self) -> list[EngineRun]:
+        """Engines that have not come to their end."""
+        return [run for run in self.engines if run.current is not None]
 
     def _push(self, time: float, kind: int, subject: object) -> None:
         self._sequence += 1
@@ -333,6 +359,26 @@ class Simulation:
         run.table = str(prepared.instruction.field("table"))
         self._start_data(now, run, prepared)
 
+    # ---- collectives
+
+    def _start_collective(self, now: float, run: EngineRun, prepared: Prepared) -> None:
+        """The trigger occupies the sequencer; the network does the rest."""
+        end = now + prepared.interval_ns
+        run.ready_ns = end
+        run.busy_ns += prepared.interval_ns
+        self.steps.end_ns.append(end)
+        if self.network is None:
+            text = "a collective in a program of one core"
+            raise StepFailure(prepared, Violation(FindingKind.RULE, text))
+        arrival = max(end, run.completed_ns)
+        self.network.arrive(Arrival(self.core, self, prepared, arrival))
+
+    def finish_collective(self, prepared: Prepared, end: float, record: CollectiveRecord) -> None:
+        """The network has found that a collective this core triggered is over at `end`."""
+        self.collectives.append(record)
+        if prepared.signal is not None:
+            self._push(end + self.target.dma.completion_ns, SIGNAL, prepared.signal)
+
     # ---- DMA
 
     def _on_arrival(self, now: float, transfer: Transfer) -> None:
@@ -356,10 +402,11 @@ class Simulation:
 
     # ---- the result
 
-    def _timeline(self) -> Timeline:
+    def timeline(self) -> Timeline:
         ends = [run.completed_ns for run in self.engines] + [run.ready_ns for run in self.engines]
         completion = self.target.dma.completion_ns
         ends += [transfer.end_ns + completion for transfer in self.transfers]
+        ends += [record.end_ns + completion for record in self.collectives]
         start = self.target.program_start_ns
         return Timeline(
             total_ns=max(ends, default=start) + self.target.program_end_ns,
@@ -374,6 +421,7 @@ class Simulation:
             engines=self._engine_records(),
             transfers=self._transfer_record(),
             stalls=tuple(self.stalls),
+            collectives=tuple(self.collectives),
         )
 
     def _engine_records(self) -> dict[Engine, EngineRecord]:
@@ -418,6 +466,11 @@ _ACTIONS: dict[str, Action] = {
     "load_stationary": Simulation._start_stationary,
     "multiply_moving": Simulation._start_moving,
     "dma_copy": Simulation._start_transfer,
+    "all_reduce": Simulation._start_collective,
+    "all_gather": Simulation._start_collective,
+    "reduce_scatter": Simulation._start_collective,
+    "all_to_all": Simulation._start_collective,
+    "collective_permute": Simulation._start_collective,
     "branch": Simulation._start_branch,
     "halt": Simulation._start_halt,
     "register_move": Simulation._start_move,

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from axonc.backends.executor.collectives import CollectiveRecord
 from axonc.backends.targets.target import Engine
 
 
@@ -54,7 +55,7 @@ class Timeline:
 
     dma_busy_ns: mean over the DMA engines. dma_bytes: moved by transfers. hbm_bytes: read from plus
     written to device memory; hbm_read_bytes: only read. engines, transfers, stalls: only of a
-    recorded timeline.
+    recorded timeline. collectives: those of this core, in the order they ended.
     """
 
     total_ns: float
@@ -69,6 +70,12 @@ class Timeline:
     engines: dict[Engine, EngineRecord] = field(default_factory=dict, repr=False)
     transfers: TransferRecord | None = field(default=None, repr=False)
     stalls: tuple[Stall, ...] = field(default=(), repr=False)
+    collectives: tuple[CollectiveRecord, ...] = field(default=(), repr=False)
+
+    @property
+    def collective_ns(self) -> float:
+        """Time from the last trigger to the end, summed over the collectives of the core."""
+        return sum(record.end_ns - record.start_ns for record in self.collectives)
 
     @property
     def seconds(self) -> float:

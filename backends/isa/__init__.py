@@ -1,5 +1,6 @@
 """The instruction set as data. Importing this package fills `INSTRUCTIONS`."""
 
+from axonc.backends.isa import collective as collective
 from axonc.backends.isa import dma as dma
 from axonc.backends.isa import gpsimd as gpsimd
 from axonc.backends.isa import scalar as scalar

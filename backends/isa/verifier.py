@@ -24,7 +24,14 @@ Violation = tuple[str, str]
 
 FieldTest = Callable[[object], bool]
 COMPUTE_ENGINES = (Engine.VECTOR, Engine.SCALAR, Engine.GPSIMD)
-DMA_MNEMONICS = ("dma_copy",)
+DMA_MNEMONICS = (
+    "dma_copy",
+    "all_reduce",
+    "all_gather",
+    "reduce_scatter",
+    "all_to_all",
+    "collective_permute",
+)
 SEQUENCER_MNEMONICS = ("register_load", "register_store")
 
 

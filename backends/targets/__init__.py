@@ -2,11 +2,22 @@
 
 from dataclasses import replace
 
-from axonc.backends.targets.inf2 import INF2
+from axonc.backends.targets.inf2 import CORES_PER_CHIP, INF2
 from axonc.backends.targets.target import Engine as Engine
 from axonc.backends.targets.target import Target as Target
+from axonc.backends.targets.topology import Instance
+
+TRN1_LINK_BYTES_PER_NS = 384.0 / 4  # hardware.md 1.2: 384 GB/s per chip over 4 links
 
 TARGETS: dict[str, Target] = {
     "inf2": INF2,
-    "trn1": replace(INF2, name="trn1"),  # the same NeuronCore-v2 (hardware.md 1.2)
+    "trn1": replace(  # the same NeuronCore-v2 (hardware.md 1.2)
+        INF2,
+        name="trn1",
+        instances=(
+            Instance("trn1.2xlarge", (1,), CORES_PER_CHIP, TRN1_LINK_BYTES_PER_NS),
+            # 1.2: a 4x4 torus; chip 0 beside 12, 3, 4 and 1
+            Instance("trn1.32xlarge", (4, 4), CORES_PER_CHIP, TRN1_LINK_BYTES_PER_NS),
+        ),
+    ),
 }

@@ -1,8 +1,12 @@
 """inf2: one NeuronCore-v2 of an Inferentia2 chip. Section numbers are those of hardware.md."""
 
 from axonc.backends.targets.target import DmaTiming, Engine, EngineTiming, Target
+from axonc.backends.targets.topology import CollectiveTiming, Instance
 
 KIB = 1024
+
+CORES_PER_CHIP = 2  # 1.2
+LINK_BYTES_PER_NS = 96 * KIB**3 / 1e9  # 1.2: 96 GiB/s per link and direction
 
 INF2 = Target(
     name="inf2",
@@ -58,4 +62,15 @@ INF2 = Target(
     gpsimd_start_cycles=150,  # 3.4
     program_start_ns=16000.0,  # 6.3: 15-17 us before the first compute instruction
     program_end_ns=5000.0,  # 6.0: 4-5 us teardown
+    collectives=CollectiveTiming(
+        step_ns=1500.0,  # 1.5: a hop takes 1 to 2 us within an instance
+        start_ns=1300.0,  # assumed: the trigger is a DMA write (3.6), as slow to start as any (1.4)
+        mesh_max_bytes=KIB**2,  # 1.5: mesh below 1 MB
+        doubling_max_bytes=56 * KIB**2,  # 1.5: RDH from 1 to 56 MB
+    ),
+    instances=(
+        Instance("inf2.xlarge", (1,), CORES_PER_CHIP, LINK_BYTES_PER_NS),
+        Instance("inf2.24xlarge", (6,), CORES_PER_CHIP, LINK_BYTES_PER_NS),  # ring: assumed
+        Instance("inf2.48xlarge", (12,), CORES_PER_CHIP, LINK_BYTES_PER_NS),  # 1.2: 12-chip ring
+    ),
 )

@@ -9,6 +9,8 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+from axonc.backends.targets.topology import CollectiveTiming, Instance
+
 
 class Engine(enum.Enum):
     """The five instruction streams of a NeuronCore. The sync engine triggers DMA transfers."""
@@ -93,7 +95,19 @@ class Target:
     gpsimd_start_cycles: int
     program_start_ns: float
     program_end_ns: float
+    collectives: CollectiveTiming
+    instances: tuple[Instance, ...]
 
     @property
     def psum_bank_bytes(self) -> int:
         return self.psum_partition_bytes // self.psum_banks
+
+    @property
+    def max_cores(self) -> int:
+        """Cores of the largest instance."""
+        return max(instance.cores for instance in self.instances)
+
+    def instance_for(self, cores: int) -> Instance | None:
+        """The smallest instance with that many cores; None if there is none."""
+        large_enough = [i for i in self.instances if i.cores >= cores]
+        return min(large_enough, key=lambda i: i.cores, default=None)

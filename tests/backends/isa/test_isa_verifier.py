@@ -123,6 +123,24 @@ IDX = "sbuf[0:128]@0x0:u32[1:1]"
 BYTES = "sbuf[0:128]@0x0:u8[8:1]"
 TABLE = "hbm@0x0:f32[100:8,8:1]"
 
+
+def collective_cases() -> list[tuple[str, str]]:
+    """Rules that collectives have in common, and the sizes of each."""
+    hbm = "hbm@0x0:f32[{}:1]"
+    one, two, three = (hbm.format(n) for n in (1024, 2048, 3072))
+    cases = []
+    for name in ("all_reduce", "all_gather", "reduce_scatter", "all_to_all", "collective_permute"):
+        cases.append(("C20", f"sync: {name} dst=hbm@0x0:bf16[1024:1] src={one}"))
+        cases.append(("C21", f"sync: {name} dst={one} src=hbm@0x0:f32[2:513,512:1]"))
+        sizes = (one, two) if name == "reduce_scatter" else (two, one)
+        rule = "C24" if name in ("all_gather", "reduce_scatter") else "C23"
+        wrong = {"all_gather": (three, two), "reduce_scatter": (two, three)}.get(name, sizes)
+        cases.append((rule, f"sync: {name} dst={wrong[0]} src={wrong[1]}"))
+        if name in ("all_reduce", "collective_permute"):
+            cases.append(("C22", f"sync: {name} dst={one} src={A}"))
+    return cases
+
+
 OWN_CASES = [
     ("C20", "tensor: load_stationary stationary=sbuf[0:128]@0x0:bf16[129:1]"),
     ("C20", f"tensor: multiply_moving dst={PS} moving=sbuf[0:128]@0x0:bf16[9:1]"),
@@ -258,6 +276,7 @@ OWN_CASES = [
         f"sync: dma_copy dst={A} src={TABLE} index=sbuf[0:64]@0x0:u32[1:1] indirect=gather",
     ),
     ("C25", f"sync: dma_copy dst={A} src={A} signal(S[8]+=1)"),
+    *collective_cases(),
     ("C20", "sync: semaphore_wait semaphore=64 value=1"),
     ("C20", "sync: semaphore_set semaphore=0 value=2147483648"),
     ("C20", "sync: semaphore_add semaphore=64 value=1"),
