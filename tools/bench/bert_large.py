@@ -11,12 +11,6 @@ noisy."""
 from __future__ import annotations
 
 import argparse
-import os
-import resource
-import subprocess
-import sys
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,11 +20,10 @@ from rich.table import Table
 
 import axonc
 from axonc.frontends import import_program
+from axonc.tools.bench.fresh_process import compile_program
+from axonc.tools.bench.side_by_side import cosine, relative_error, shortest
 from axonc.tools.xla_reference import XlaProgram
 from axonc.weights import open_weight_file
-
-RUNS = 5
-"""Timed runs of each side, interleaved; the shortest counts."""
 
 PUBLISHED_MS = 2.69
 """Inf2, neuronx-cc, matmult in bf16, with runtime and framework (hardware.md 6.7)."""
@@ -56,8 +49,7 @@ def write_model(folder: Path, layers: int) -> Model:
 
 @dataclass(frozen=True)
 class Compile:
-    """One run of `axonc compile`: wall-clock seconds, peak bytes of the process, bytes of the
-    file."""
+    """One run of `axonc compile`: wall-clock seconds, peak bytes of the process, its file."""
 
     seconds: float
     peak_bytes: int
@@ -67,22 +59,12 @@ class Compile:
 def compile_model(model: Model, auto_cast: str, hash_seed: int) -> Compile:
     """Compile in a fresh process."""
     output = model.artifact.with_suffix(f".{auto_cast}.{hash_seed}.axon")
-    command = [sys.executable, "-m", "axonc.tools.cli", "compile", str(model.artifact)]
-    command += ["--target", "inf2", "--auto-cast", auto_cast, "--auto-cast-type", "bf16"]
-    command += ["--weights", str(model.weights), "--output", str(output)]
-    environment = {**os.environ, "PYTHONHASHSEED": str(hash_seed)}
-    begin = time.perf_counter()
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"{' '.join(command)} failed")
-    return Compile(time.perf_counter() - begin, _peak_bytes(usage), output)
-
-
-def _peak_bytes(usage: resource.struct_rusage) -> int:
-    """ru_maxrss is in KiB on Linux, in bytes on macOS."""
-    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    done = compile_program(
+        model.artifact, model.weights, output, auto_cast=auto_cast, hash_seed=hash_seed
+    )
+    if done.exit_code:
+        raise SystemExit(f"{model.artifact} does not compile: {done.complaint}")
+    return Compile(done.seconds, done.peak_bytes, output)
 
 
 def example_inputs(model: Model) -> dict[str, np.ndarray]:
@@ -98,17 +80,6 @@ def example_inputs(model: Model) -> dict[str, np.ndarray]:
     return made
 
 
-def shortest(sides: dict[str, Callable[[], object]]) -> dict[str, float]:
-    """Seconds of the shortest of RUNS calls of each side, the sides in turn."""
-    best = dict.fromkeys(sides, float("inf"))
-    for _ in range(RUNS):
-        for name, call in sides.items():
-            begin = time.perf_counter()
-            call()
-            best[name] = min(best[name], time.perf_counter() - begin)
-    return best
-
-
 def measure(model: Model, first: Compile, second: Compile) -> list[tuple[str, str]]:
     """Rows of the table for one --auto-cast, compiled twice."""
     same = first.program.read_bytes() == second.program.read_bytes()
@@ -122,7 +93,7 @@ def measure(model: Model, first: Compile, second: Compile) -> list[tuple[str, st
     seconds = shortest(
         {"axonc": lambda: executable.run(inputs), "xla": lambda: xla.execute(placed)}
     )
-    error = np.abs(found.astype(np.float64) - expected).max() / np.abs(expected).max()
+    error = relative_error(found, expected)
     return [
         ("compile", f"{first.seconds:.1f} s, {second.seconds:.1f} s"),
         ("compile, peak memory", f"{first.peak_bytes / 1e9:.2f} GB"),
@@ -130,16 +101,11 @@ def measure(model: Model, first: Compile, second: Compile) -> list[tuple[str, st
         ("same bytes for two hash seeds", "yes" if same else "NO"),
         ("modelled latency", f"{executable.modelled_seconds * 1e3:.2f} ms"),
         ("max error / max |output|, to XLA:CPU f32", f"{error:.2e}"),
-        ("cosine to XLA:CPU f32", f"{_cosine(found, expected):.9f}"),
+        ("cosine to XLA:CPU f32", f"{cosine(found, expected):.9f}"),
         ("XLA:CPU", f"{seconds['xla']:.3f} s"),
         ("executor, fast mode", f"{seconds['axonc']:.3f} s"),
         ("executor / XLA:CPU", f"{seconds['axonc'] / seconds['xla']:.2f}"),
     ]
-
-
-def _cosine(a: np.ndarray, b: np.ndarray) -> float:
-    x, y = a.ravel().astype(np.float64), b.ravel().astype(np.float64)
-    return float(x @ y / np.linalg.norm(x) / np.linalg.norm(y))
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -230,10 +230,10 @@ def _cells(name: str) -> list[str]:
     ]
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("kernels", nargs="*", choices=[[], *KERNELS], help="default: all")
-    names = parser.parse_args().kernels or list(KERNELS)
+    names = parser.parse_args(arguments).kernels or list(KERNELS)
     columns = ("kernel", "published ms", "modelled ms", "error", "PE", "DMA", "HBM GB", "host s")
     table = Table(*columns, title=f"{PUBLISHED} bf16, one NeuronCore-v2")
     for name in names:

@@ -11,27 +11,36 @@ Without a name: the list of models.
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
 
 from axonc.diagnostics import AxoncError
-from axonc.tools.models import bert_large
+from axonc.tools.models import model_files
 from axonc.tools.models.registry import MODELS, build
 from axonc.tools.models.zoo_model import ZooModel
 
 
-def write(model: ZooModel, folder: Path) -> list[Path]:
-    """`NAME.mlirbc`, `.safetensors`, `.inputs.npz` and `.expected.npz` (float32, by result name).
+def write(
+    model: ZooModel, folder: Path, *, weights: bool = True, expected: bool = True
+) -> list[Path]:
+    """`NAME.mlirbc`, `.inputs.npz`, and unless left out `.safetensors` and `.expected.npz` (torch's
+    float32 results by name).
 
     Raises:
         CompileError, UnsupportedOpError: the model cannot be imported.
     """
     program = model.imported()
-    paths = [*bert_large.write(program, folder, model.name)]
-    arrays = {a.name: model.arrays()[a.name] for a in program.inputs}
-    expected = dict(zip(program.result_names, model.expected(), strict=True))
-    for kind, content in (("inputs", arrays), ("expected", expected)):
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [model_files.write_artifact(program, folder, model.name)]
+    if weights:
+        paths.append(model_files.write_weights(program, folder, model.name))
+    arrays = model.arrays()
+    written = {"inputs": {a.name: arrays[a.name] for a in program.inputs}}
+    if expected:
+        written["expected"] = dict(zip(program.result_names, model.expected(), strict=True))
+    for kind, content in written.items():
         paths.append(folder / f"{model.name}.{kind}.npz")
         np.savez(paths[-1], **content)  # type: ignore[arg-type]
     return paths
@@ -52,10 +61,13 @@ def main(arguments: list[str] | None = None) -> int:
             small=options.small,
             seed=options.seed,
         )
-        for path in write(model, options.out):
+        paths = write(
+            model, options.out, weights=not options.no_weights, expected=not options.no_expected
+        )
+        for path in paths:
             print(f"{path}: {path.stat().st_size} bytes")
     except AxoncError as error:
-        print(error.render())
+        print(error.render(), file=sys.stderr)
         return 1
     return 0
 
@@ -72,6 +84,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seq", type=int, help="tokens; in decoding, length of the cache")
     parser.add_argument("--small", action="store_true", help="a narrow version, for tests")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--no-weights", action="store_true", help="write no weight file")
+    parser.add_argument("--no-expected", action="store_true", help="write no results of torch")
     parser.add_argument("--out", type=Path, default=Path(), metavar="DIR")
     return parser
 

@@ -10,12 +10,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from safetensors.numpy import save_file
-
 from axonc.diagnostics import UsageError
 from axonc.frontends.imported import ImportedProgram
 from axonc.frontends.torch_frontend import import_exported_program
+from axonc.tools.models.model_files import write
 
 # Sizes of bert-large-uncased (its published config.json).
 SIZES = {"hidden_size": 1024, "num_attention_heads": 16, "intermediate_size": 4096}
@@ -55,20 +53,6 @@ def imported(
 ) -> ImportedProgram:
     """StableHLO with weights that refer to the memory of the torch model."""
     return import_exported_program(exported(layers, batch=batch, tokens=tokens, seed=seed))
-
-
-def write(program: ImportedProgram, folder: Path, name: str) -> tuple[Path, Path]:
-    """Write `name.mlirbc` (portable artifact) and `name.safetensors` (its weights) into `folder`.
-
-    The argument names are in the artifact as locations and are the keys of the weight file, so
-    `import_program(artifact, weights=open_weight_file(weights))` gives `program` back.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    artifact, weights = folder / f"{name}.mlirbc", folder / f"{name}.safetensors"
-    artifact.write_bytes(program.module_bytes)
-    arrays = {n: np.ascontiguousarray(ref.load()) for n, ref in program.weights.items()}
-    save_file(arrays, weights)
-    return artifact, weights
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -8,6 +8,9 @@ from axonc.diagnostics import UsageError
 from axonc.frontends.imported import ImportedProgram
 from axonc.frontends.torch_frontend import import_exported_program
 from axonc.tools.models.minilm_jax import model_folder
+from axonc.tools.models.zoo_model import Request, ZooModel, random_ids
+
+_TOKENS, _SMALL_TOKENS = 128, 16
 
 
 def model() -> Any:
@@ -43,3 +46,18 @@ def imported(batch: int, tokens: int) -> ImportedProgram:
     return import_exported_program(
         exported(batch, tokens), weights_file=model_folder() / "model.safetensors"
     )
+
+
+def build(name: str, request: Request) -> ZooModel:
+    """The trained model for random ids [batch, tokens]; every token is real. Small: fewer tokens.
+
+    Raises:
+        UsageError: another depth is asked for than the trained one.
+    """
+    module = model()
+    if request.layers not in (None, module.config.num_hidden_layers):
+        depth = module.config.num_hidden_layers
+        raise UsageError(f"{name} is trained with {depth} layers, not {request.layers}")
+    tokens = request.seq or (_SMALL_TOKENS if request.small else _TOKENS)
+    ids = random_ids(module.config.vocab_size, request.batch, tokens, seed=request.seed)
+    return ZooModel(name, module, {"input_ids": ids, "attention_mask": ids.new_ones(ids.shape)})

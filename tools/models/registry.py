@@ -23,6 +23,7 @@ _HERE = "axonc.tools.models"
 MODELS: dict[str, Entry] = {
     entry.name: entry
     for entry in (
+        Entry("minilm", "all-MiniLM-L6-v2, trained", f"{_HERE}.minilm_torch:build"),
         Entry("bert-base", "BERT-base, 12 layers, 128 tokens", f"{_HERE}.encoders:build"),
         Entry("bert-large", "BERT-large, 24 layers, 128 tokens", f"{_HERE}.encoders:build"),
         Entry("distilbert", "DistilBERT, 6 layers, 128 tokens", f"{_HERE}.encoders:build"),

@@ -1,0 +1,61 @@
+"""The rows of the model table, with the published latencies they are shown beside.
+
+Published figures are single-core p50 latencies of neuronx-cc programs, FP32 models with
+`--auto-cast matmult` in bf16, runtime and framework included (hardware.md 6.7-6.9). Those of 6.6
+are of NeuronCore-v1, which is no target here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Row:
+    """model: a name of the zoo. published_ms: None where nobody published one; source: section of
+    hardware.md. derived: the figure is computed from throughput, as the section explains."""
+
+    model: str
+    batch: int = 1
+    target: str = "inf2"
+    published_ms: float | None = None
+    source: str = ""
+    derived: bool = False
+
+    @property
+    def name(self) -> str:
+        """`bert-base`, `bert-base-b8`, `bert-base-b16-trn1`."""
+        batch = f"-b{self.batch}" if self.batch > 1 else ""
+        return self.model + batch + (f"-{self.target}" if self.target != "inf2" else "")
+
+    @property
+    def is_run(self) -> bool:
+        """Whether the host runs the program too; on the other target it would do the same."""
+        return self.target == "inf2"
+
+
+ROWS: tuple[Row, ...] = (
+    Row("minilm"),
+    Row("distilbert", 1, "inf2", 0.579, "6.7"),
+    Row("distilbert", 16, "inf2", 6.011, "6.7"),
+    Row("distilbert", 1, "trn1", 0.543, "6.8"),
+    Row("distilbert", 16, "trn1", 5.010, "6.8"),
+    Row("albert-base", 1, "inf2", 0.937, "6.7"),
+    Row("albert-base", 8, "inf2", 5.068, "6.7"),
+    Row("albert-base", 1, "trn1", 0.860, "6.8"),
+    Row("albert-base", 16, "trn1", 9.289, "6.8"),
+    Row("bert-base", 1, "inf2", 0.999, "6.7"),
+    Row("bert-base", 8, "inf2", 5.974, "6.7"),
+    Row("bert-base", 1, "trn1", 0.943, "6.8"),
+    Row("bert-base", 16, "trn1", 9.345, "6.8"),
+    Row("bert-large", 1, "inf2", 2.694, "6.7"),
+    Row("bert-large", 4, "inf2", 8.411, "6.7"),
+    Row("bert-large", 1, "trn1", 2.669, "6.8"),
+    Row("bert-large", 4, "trn1", 7.241, "6.8"),
+    Row("electra-large"),
+    Row("resnet-50", 1, "inf2", 0.83, "6.9"),
+    Row("resnet-50", 8, "inf2", 3.64, "6.9", derived=True),
+    Row("gpt2-prefill"),
+    Row("gpt2-decode"),
+    Row("unet"),
+)
