@@ -36,7 +36,7 @@ def compile(
 ) -> Executable:
     """Compile a program for a NeuronCore.
 
-    source: StableHLO text, MLIR bytecode, a portable artifact or an HLO protobuf (`str`, `bytes`,
+    source: StableHLO text, MLIR bytecode, a portable artifact or HLO (`str`, `bytes`,
         `Path`), an MLIR module, `jax.jit(f).lower(...)`, `jax.export.export(...)(...)`, or
         `torch.export.export(...)`.
     target: "inf2" or "trn1". auto_cast: "none", "matmult" or "all": which FP32 operations compute

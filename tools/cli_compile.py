@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _SUMMARY = """\
 Compile a model for a NeuronCore.
 
-MODEL is StableHLO text, MLIR bytecode, a StableHLO portable artifact, or an HLO protobuf.
+MODEL is StableHLO text, MLIR bytecode, a StableHLO portable artifact, or HLO (protobuf or text).
 Arguments of its @main are inputs of each call; --weights binds those that are parameters."""
 
 _EXAMPLES = """\

@@ -57,7 +57,7 @@ FRONTENDS: tuple[Frontend, ...] = (
     ),
     Frontend(
         "file",
-        "path of StableHLO text, MLIR bytecode, portable artifact or HLO protobuf",
+        "path of StableHLO text, MLIR bytecode, portable artifact, HLO protobuf or HLO text",
         ("pathlib.PurePath",),
         f"{_HERE}.stablehlo_file:import_file",
     ),
@@ -69,7 +69,7 @@ FRONTENDS: tuple[Frontend, ...] = (
     ),
     Frontend(
         "text",
-        "StableHLO text, or the path of a file",
+        "StableHLO or HLO text, or the path of a file",
         ("builtins.str",),
         f"{_HERE}.stablehlo_file:import_text_or_path",
     ),

@@ -11,10 +11,15 @@ import re
 from pathlib import Path
 from typing import Any
 
-from jaxlib import _jax
 from jaxlib.mlir import ir
 
 from axonc.diagnostics import CompileError, SourceLocation, UsageError
+from axonc.frontends.hlo_module import (
+    bytecode_of_protobuf,
+    bytecode_of_text,
+    is_hlo_text,
+    replace_mhlo,
+)
 from axonc.frontends.imported import ImportedProgram
 from axonc.frontends.stablehlo_module import (
     deserialize,
@@ -32,7 +37,7 @@ _HEADER_BYTES = 64
 
 
 def import_file(path: str | Path) -> ImportedProgram:
-    """Import a .mlir, .mlirbc or HLO .pb file.
+    """Import a .mlir, .mlirbc, HLO text or HLO .pb file.
 
     Raises:
         UsageError: no such file.
@@ -55,16 +60,16 @@ def import_bytes(content: bytes, *, name: str = "<program>") -> ImportedProgram:
 
 
 def import_text(text: str) -> ImportedProgram:
-    """Import StableHLO text.
+    """Import StableHLO or HLO text.
 
     Raises:
         CompileError: it does not parse; with line and column.
     """
-    return finish_import(_parse(text, new_context(), "<text>"))
+    return import_bytes(text.encode(), name="<text>")
 
 
 def import_text_or_path(source: str) -> ImportedProgram:
-    """A string is StableHLO text when it has a line break or a brace, else the path of a file.
+    """A string with a line break or a brace is StableHLO or HLO text, else the path of a file.
 
     Raises:
         UsageError, CompileError: as `import_file` and `import_text`.
@@ -90,9 +95,11 @@ def import_module_object(module: Any) -> ImportedProgram:
 def _module_of(content: bytes, context: ir.Context, name: str) -> ir.Module:
     if content.startswith(_BYTECODE_MAGIC):
         return _from_bytecode(content, context, name)
+    if is_hlo_text(content):
+        return _from_hlo(bytecode_of_text(content, name), context, name)
     if _looks_like_text(content):
         return _parse(content.decode(), context, name)
-    return _from_hlo(content, context, name)
+    return _from_hlo(bytecode_of_protobuf(content, name), context, name)
 
 
 def _from_bytecode(content: bytes, context: ir.Context, name: str) -> ir.Module:
@@ -137,13 +144,9 @@ def _complaint(error: Exception) -> str:
     return re.sub(r'^(error: )?("[^"]*":\d+:\d+: )?(error: )?', "", text)
 
 
-def _from_hlo(content: bytes, context: ir.Context, name: str) -> ir.Module:
-    try:
-        bytecode = _jax.mlir.hlo_to_stablehlo(content)
-    except Exception as error:  # XLA raises its own XlaRuntimeError, a ValueError or a RuntimeError
-        raise CompileError(
-            f"neither MLIR nor a HLO module protobuf: {first_line(error)}",
-            location=SourceLocation(name),
-            hint="accepted: StableHLO text, MLIR bytecode, portable artifact, HloModuleProto",
-        ) from None
-    return _parse(bytecode, context, name)
+def _from_hlo(bytecode: bytes, context: ir.Context, name: str) -> ir.Module:
+    """Bytecode that was made of HLO, its mhlo operations under their other names."""
+    module = _parse(bytecode, context, name)
+    with context:
+        replace_mhlo(module)
+    return module
