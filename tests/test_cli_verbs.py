@@ -199,7 +199,8 @@ def test_verbose_info_goes_to_stdout(folder: Path, capsys: pytest.CaptureFixture
 def flag_words() -> list[list[str]]:
     words = []
     for flag in ACCEPTED_FLAGS:
-        values = flag.choices or (("8",) if flag.metavar else ())
+        allowed = tuple(c for c in flag.choices if c not in flag.refused)
+        values = allowed or (("8",) if flag.metavar else ())
         words += [[name, value] for name in flag.names for value in values] or [
             [name] for name in flag.names
         ]
@@ -209,6 +210,7 @@ def flag_words() -> list[list[str]]:
 DOCUMENTED = [
     ["--framework", "XLA"],
     ["--target", "trn1"],
+    ["--target=trn1n"],
     ["--model-type", "transformer"],
     ["--model-type", "unet-inference"],
     ["--auto-cast", "all", "--auto-cast-type", "fp16"],
@@ -233,6 +235,32 @@ def test_flags_without_meaning_say_so_in_one_line(
     notes = [line for line in capsys.readouterr().err.splitlines() if line.startswith("note:")]
     assert notes == ["note: --enable-fast-context-switch: no effect: weights are loaded when a "
                      "program is"]  # fmt: skip
+
+
+def test_trn1n_has_the_cores_of_trn1(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    compiled(folder, "--target", "trn1n")
+    assert "note: --target trn1n: compiled for trn1" in capsys.readouterr().err
+    main(["inspect", "m.axon"])
+    assert "program for trn1:" in capsys.readouterr().out
+
+
+REFUSED = {
+    "--target trn2": "NeuronCore-v3",
+    "--target inf3": "did you mean 'inf2'?",
+    "--logical-nc-config 2": "--logical-nc-config 2: a NeuronCore-v2",
+    "--implicit-integer-downcast dot,power": "does not know 'power'",
+    "--auto-cast-type fp8": "auto-cast-type is 'fp8'",
+    "-O4": "optlevel is 4",
+}
+
+
+@pytest.mark.parametrize("words", REFUSED)
+def test_flag_values_that_cannot_be_had_are_refused(
+    folder: Path, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["compile", "m.mlir", "--output", "m.axon", *words.split()]) == 2
+    assert REFUSED[words] in capsys.readouterr().err
+    assert not (folder / "m.axon").exists()
 
 
 def test_rightmost_cast_type_wins(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

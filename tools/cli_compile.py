@@ -11,7 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from axonc.tools.cli_parser import verb_parser
-from axonc.tools.neuronx_flags import add_accepted_flags, notes_of
+from axonc.tools.neuronx_flags import (
+    add_accepted_flags,
+    allows_lossy_integers,
+    known_target,
+    notes_of,
+)
 
 if TYPE_CHECKING:
     from axonc.executable import Executable
@@ -36,7 +41,9 @@ _log = logging.getLogger("axonc")
 def make_parser() -> argparse.ArgumentParser:
     parser = verb_parser("compile", _SUMMARY, _EXAMPLES)
     parser.add_argument("model", metavar="MODEL", help="the model file")
-    parser.add_argument("--target", default="inf2", metavar="NAME", help="inf2 (default) or trn1")
+    parser.add_argument(
+        "--target", default="inf2", metavar="NAME", help="inf2 (default), trn1, trn1n"
+    )
     parser.add_argument(
         "--output",
         "-o",
@@ -141,14 +148,18 @@ def _compile(options: argparse.Namespace, output: Path) -> None:
     from axonc.options import CompileOptions
     from axonc.tools.progress_bar import shown_progress
 
+    target, target_note = known_target(options.target)
+    lossy, lossy_note = allows_lossy_integers(options.implicit_integer_downcast)
+    for note in filter(None, (target_note, lossy_note)):
+        _log.warning("note: %s", note)
     chosen = CompileOptions(
-        target=options.target,
+        target=target,
         auto_cast=options.auto_cast,
         auto_cast_type=options.auto_cast_type,
         optlevel=options.optlevel,
         cores=options.cores,
         model_type=options.model_type,
-        allow_lossy_integers=_allows_lossy(options.implicit_integer_downcast),
+        allow_lossy_integers=lossy,
         exact_transposes=options.exact_transposes,
     )
     debug = DebugOptions(
@@ -168,16 +179,6 @@ def _weights(files: list[str]) -> dict[str, WeightRef]:
     from axonc.weights import open_weight_file
 
     return {name: ref for file in files for name, ref in open_weight_file(file).items()}
-
-
-def _allows_lossy(value: str | None) -> bool:
-    if value in (None, "none"):
-        return False
-    if value in ("all", "default"):
-        _log.warning("note: 64-bit integer arithmetic may wrap at 32 bits")
-        return True
-    _log.warning("note: --implicit-integer-downcast %s: only all or none here; none is used", value)
-    return False
 
 
 def _tell(executable: Executable, output: Path) -> None:

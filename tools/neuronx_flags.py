@@ -6,15 +6,18 @@ Names, values and meanings: hardware.md 5.1 (the neuronx-cc command-line referen
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from axonc.diagnostics import UsageError, nearest
 
 
 @dataclass(frozen=True)
 class AcceptedFlag:
     """note: printed when the flag is given, unless its value is in `quiet_values`.
 
-    choices: values it may have; none: any. An empty metavar makes it a switch without a value.
+    choices: values it may have; none: any, of type `kind`. refused: values that are documented but
+    cannot be had here, with the reason. An empty metavar makes it a switch without a value.
     """
 
     names: tuple[str, ...]
@@ -23,6 +26,8 @@ class AcceptedFlag:
     metavar: str = ""
     choices: tuple[str, ...] = ()
     quiet_values: tuple[str, ...] = ()
+    refused: Mapping[str, str] = field(default_factory=dict)
+    kind: type = str
 
     @property
     def destination(self) -> str:
@@ -59,8 +64,9 @@ ACCEPTED_FLAGS = (
         "a logical core is a physical one on NeuronCore-v2",
         "physical cores per logical core",
         "N",
+        ("1", "2"),
         ("1",),
-        ("1",),
+        {"2": "a NeuronCore-v2 cannot be half of a logical core; trn2's NeuronCore-v3 can"},
     ),
     AcceptedFlag(
         ("--enable-mixed-precision-accumulation",),
@@ -92,6 +98,7 @@ ACCEPTED_FLAGS = (
         "no effect: the compiler works in one thread",
         "parallel compile jobs",
         "N",
+        kind=int,
     ),
     AcceptedFlag(
         ("--enable-experimental-O1",),
@@ -113,11 +120,15 @@ def add_accepted_flags(parser: argparse.ArgumentParser) -> None:
     )
     for flag in ACCEPTED_FLAGS:
         if flag.metavar:
-            choices = flag.choices or None
+            choices = f" ({', '.join(flag.choices)})" if flag.choices else ""
             group.add_argument(
-                *flag.names, dest=flag.destination, metavar=flag.metavar, choices=choices,
-                help=flag.meaning + (f" ({', '.join(flag.choices)})" if choices else ""),
-            )  # fmt: skip
+                *flag.names,
+                dest=flag.destination,
+                metavar=flag.metavar,
+                choices=flag.choices or None,
+                type=flag.kind,
+                help=flag.meaning + choices,
+            )
         else:
             group.add_argument(
                 *flag.names, dest=flag.destination, action="store_true", help=flag.meaning
@@ -125,8 +136,60 @@ def add_accepted_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def notes_of(options: argparse.Namespace) -> Iterator[str]:
-    """A line for each such flag that was given."""
+    """A line for each such flag that was given.
+
+    Raises:
+        UsageError: a value that cannot be had here.
+    """
     for flag in ACCEPTED_FLAGS:
         value = getattr(options, flag.destination)
+        if value in flag.refused:
+            raise UsageError(f"{flag.names[0]} {value}: {flag.refused[value]}")
         if value and value not in flag.quiet_values:
             yield f"{flag.names[0]}: {flag.note}"
+
+
+# Instances whose NeuronCores are those of another target, and what differs.
+SAME_CORES = {"trn1n": ("trn1", "the network between instances, which is not modelled")}
+NEWER_TARGETS = {"trn2": "NeuronCore-v3", "trn3": "NeuronCore-v4"}
+
+
+def known_target(name: str) -> tuple[str, str]:
+    """(the target to compile for, a note or "") for a --target of neuronx-cc. Any other name is
+    returned as it is.
+
+    Raises:
+        UsageError: its cores are of a generation that is not described here.
+    """
+    if name in NEWER_TARGETS:
+        raise UsageError(
+            f"--target {name} has {NEWER_TARGETS[name]} cores; NeuronCore-v2 is compiled for",
+            hint="inf2 and trn1 have it",
+        )
+    if name not in SAME_CORES:
+        return name, ""
+    target, difference = SAME_CORES[name]
+    return target, f"--target {name}: compiled for {target}; it differs in {difference}"
+
+
+DOWNCASTS = ("dot", "scatter", "all_reduce", "reduce_scatter", "pow")
+"""Operations --implicit-integer-downcast may list."""
+
+
+def allows_lossy_integers(value: str | None) -> tuple[bool, str]:
+    """(whether 64-bit arithmetic may wrap at 32 bits, a note or "") for the value of
+    --implicit-integer-downcast. Without the flag, and for a list, it may not.
+
+    Raises:
+        UsageError: an operation that cannot be listed.
+    """
+    if value in (None, "none"):
+        return False, ""
+    if value in ("all", "default"):
+        return True, "64-bit integer arithmetic may wrap at 32 bits"
+    for name in str(value).split(","):
+        if name not in DOWNCASTS:
+            known = ("all", "default", "none", *DOWNCASTS)
+            hint = nearest(name, known) or f"known: {', '.join(known)}"
+            raise UsageError(f"--implicit-integer-downcast does not know '{name}'", hint=hint)
+    return False, f"--implicit-integer-downcast {value}: only all or none here; none is used"

@@ -79,18 +79,18 @@ def _matching(name: str) -> list[Row]:
 
 
 def run(rows: Iterable[Row], settings: Settings, console: Console) -> list[Facts]:
-    """Measure the rows, print the table, write models.json into the folder; the facts by row."""
-    load = os.getloadavg()[0]
-    facts = []
+    """Measure the rows, print the table, write models.json into the folder; the facts by row. The
+    file is written after every row: all of them take long."""
+    load, path = os.getloadavg()[0], settings.folder / "models.json"
+    facts: list[Facts] = []
     for row in rows:
         with console.status(f"{row.name} ..."):
             facts.append(measure(row, settings))
+        document = {"machine": _machine(load), "auto_cast": settings.auto_cast, "rows": facts}
+        path.write_text(json.dumps(document, indent=2) + "\n")
     console.print(_table(facts, settings))
     for line in _remarks(load, settings):
         console.print(line, markup=False)
-    document = {"machine": _machine(load), "auto_cast": settings.auto_cast, "rows": facts}
-    path = settings.folder / "models.json"
-    path.write_text(json.dumps(document, indent=2) + "\n")
     console.print(f"wrote {path}", markup=False)
     return facts
 
