@@ -34,7 +34,7 @@ def hoist_large_constants(
     for op in large:
         value = op.attributes["value"]
         if value not in hoisted:
-            hoisted[value] = _add_argument(main, op)
+            hoisted[value] = add_argument(main, op.results[0].type, op.location)
             arguments.append(_weight_argument(value, f"constant.{len(arguments)}", taken))
         op.results[0].replace_all_uses_with(hoisted[value])
         op.erase()
@@ -61,9 +61,9 @@ def _is_large(op: ir.Operation, limit_bytes: int) -> bool:
     return not ir.DenseElementsAttr(op.attributes["value"]).is_splat
 
 
-def _add_argument(main: ir.OpView, op: ir.Operation) -> ir.Value:
-    kind = op.results[0].type
-    argument = main.entry_block.add_argument(kind, op.location)
+def add_argument(main: ir.OpView, kind: ir.Type, location: ir.Location) -> ir.Value:
+    """A further argument of `main`, after those it has."""
+    argument = main.entry_block.add_argument(kind, location)
     signature = ir.FunctionType.get([*main.type.inputs, kind], main.type.results, main.context)
     main.attributes["function_type"] = ir.TypeAttr.get(signature)
     return argument

@@ -42,7 +42,8 @@ class ImportedProgram:
 
     mesh: None for a program of one core. Else the module is what every rank of the mesh runs, with
     collectives in it (replica groups hold ranks of the mesh, in one partition each); every argument
-    has a sharding, and `result_shardings` has one for each result.
+    has a sharding, and `result_shardings` has one for each result. sharding_notes: operations that
+    need a dim whole which was cut, so that it is gathered first: a line each.
     """
 
     module_bytes: bytes
@@ -50,6 +51,7 @@ class ImportedProgram:
     result_names: tuple[str, ...]
     mesh: Mesh | None = None
     result_shardings: tuple[Sharding, ...] = ()
+    sharding_notes: tuple[str, ...] = ()
 
     @property
     def cores(self) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from jax._src.interpreters.mlir import make_ir_context
 from jaxlib.mlir import ir
@@ -18,6 +19,9 @@ from jaxlib.mlir.passmanager import PassManager
 from axonc.diagnostics import CompileError, SourceLocation, UnsupportedOpError
 from axonc.frontends.constants import hoist_large_constants
 from axonc.frontends.imported import Argument, ImportedProgram
+from axonc.frontends.rank_tables import lift_rank_tables
+from axonc.frontends.sharding import Mesh, Sharding
+from axonc.frontends.shardy import Partitioned, is_sharded, partition
 
 # chlo ops that stay one `stablehlo.composite "chlo.*"`, their expansion attached as decomposition:
 # the machine has instructions for these, or a better expansion than chlo's.
@@ -55,22 +59,58 @@ def finish_import(
 
     Raises:
         CompileError: no `@main`, or the module does not verify.
-        UnsupportedOpError: sharded program, dynamic shape, or an op of an unknown dialect.
+        UnsupportedOpError: what Shardy cannot partition, a dynamic shape, an op of an unknown
+            dialect.
     """
-    with module.context:
+    with module.context, ir.Location.unknown():
         main = main_function(module)
-        _refuse_sharding(module)
         names = _unique(argument_names or argument_names_of(main))
         results = _unique(result_names or result_names_of(main))
-        _drop_foreign_attributes(module, main)
-        _run(PassManager.parse(_PREPARE), module)
-        # The round trip turns `dense_resource` blobs, unreadable in Python, into dense elements.
-        module = deserialize(serialize(module), module.context)
-        main = main_function(module)
-        arguments = [_argument(n, a) for n, a in zip(names, main.arguments, strict=True)]
-        hoisted = hoist_large_constants(main, taken=set(names))
-        _write_names(main, [a.name for a in (*arguments, *hoisted)], results)
-        return ImportedProgram(serialize(module), (*arguments, *hoisted), tuple(results))
+        if is_sharded(module):
+            return _finish_sharded(partition(module), names, results)
+        _refuse_partitions(module)
+        module, arguments = _prepare(module, names)
+        return _named_program(module, arguments, results)
+
+
+def _finish_sharded(parts: Partitioned, names: list[str], results: list[str]) -> ImportedProgram:
+    """The module is one rank's; arguments and results are described as the whole tensors."""
+    module, arguments = _prepare(parts.module, names, parts.mesh)
+    shardings = (*parts.arguments, *(a.sharding for a in arguments[len(parts.arguments) :]))
+    described = [
+        replace(a, shape=s.global_shape(a.shape), sharding=s) if a.sharding is None and s else a
+        for a, s in zip(arguments, shardings, strict=True)
+    ]
+    count = ir.IntegerAttr.get(ir.IntegerType.get_signless(32), parts.mesh.size)
+    module.operation.attributes["mhlo.num_partitions"] = count
+    program = _named_program(module, described, results)
+    return replace(
+        program, mesh=parts.mesh, result_shardings=parts.results, sharding_notes=parts.notes
+    )
+
+
+def _prepare(
+    module: ir.Module, names: list[str], mesh: Mesh | None = None
+) -> tuple[ir.Module, list[Argument]]:
+    """Keep or expand chlo, lift constants and ranks; the module and its arguments, local shapes."""
+    _drop_foreign_attributes(module, main_function(module))
+    _run(PassManager.parse(_PREPARE), module)
+    # The round trip turns `dense_resource` blobs, unreadable in Python, into dense elements.
+    module = deserialize(serialize(module), module.context)
+    main = main_function(module)
+    arguments = [_argument(n, a) for n, a in zip(names, main.arguments, strict=True)]
+    tables = lift_rank_tables(main, mesh, taken=set(names)) if mesh is not None else []
+    hoisted = hoist_large_constants(main, taken=set(names))
+    if mesh is not None:
+        hoisted = [replace(a, sharding=Sharding.replicated(mesh, len(a.shape))) for a in hoisted]
+    return module, [*arguments, *tables, *hoisted]
+
+
+def _named_program(
+    module: ir.Module, arguments: list[Argument], results: list[str]
+) -> ImportedProgram:
+    _write_names(main_function(module), [a.name for a in arguments], results)
+    return ImportedProgram(serialize(module), tuple(arguments), tuple(results))
 
 
 def serialize(module: ir.Module) -> bytes:
@@ -122,6 +162,14 @@ def _diagnostics(context: ir.Context) -> Iterator[list[str]]:
         handler.detach()
 
 
+_COLLECTIVES = (
+    "stablehlo.all_reduce",
+    "stablehlo.all_gather",
+    "stablehlo.reduce_scatter",
+    "stablehlo.all_to_all",
+    "stablehlo.collective_permute",
+    "stablehlo.collective_broadcast",
+)
 _KNOWN_DIALECTS = ("stablehlo.", "func.", "builtin.")
 
 
@@ -215,20 +263,18 @@ def _run(passes: PassManager, module: ir.Module) -> None:
         raise CompileError(first_line(error), location=source_location(str(error))) from None
 
 
-def _refuse_sharding(module: ir.Module) -> None:
+def _refuse_partitions(module: ir.Module) -> None:
+    """A program that is to be partitioned, but says nothing of how."""
+    attributes = module.operation.attributes
+    count = attributes["mhlo.num_partitions"].value if "mhlo.num_partitions" in attributes else 1
     sharded = [o for o in walk(module) if o.name.startswith("sdy.") and o.name != "sdy.mesh"]
-    partitions = module.operation.attributes
-    count = partitions["mhlo.num_partitions"].value if "mhlo.num_partitions" in partitions else 1
-    if sharded or count > 1:
+    collective = any(o.name in _COLLECTIVES for o in walk(module))
+    if sharded or (count > 1 and not collective):
         raise UnsupportedOpError(
-            f"the program is sharded over {count} partitions; axonc compiles for one core",
-            location=_location_of(module, [o.name for o in sharded]),
-            hint="trace it without a mesh, or partition it first",
+            f"the program is for {count} partitions but has no mesh of Shardy's (sdy.mesh)",
+            location=next((source_location(str(o.location)) for o in sharded), None),
+            hint="trace it with jax.config.update('jax_use_shardy_partitioner', True)",
         )
-
-
-def _location_of(module: ir.Module, names: list[str]) -> SourceLocation | None:
-    return next((source_location(str(o.location)) for o in walk(module) if o.name in names), None)
 
 
 def _attribute_names(main: ir.OpView, which: str, keys: tuple[str, ...]) -> dict[int, str]:
