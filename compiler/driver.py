@@ -12,7 +12,7 @@ from pathlib import Path
 from torch_mlir import ir
 
 from axonc.compiled_program import CompiledProgram, HostTensor, StageRecord
-from axonc.diagnostics import InternalError, UsageError
+from axonc.diagnostics import InternalError, UnsupportedOpError, UsageError
 from axonc.frontends.imported import ImportedProgram
 from axonc.options import CompileOptions
 from axonc.pass_manager import ManagerOptions, ModuleState, Pass, PassManager
@@ -77,6 +77,7 @@ def compile_imported(
         InternalError: a pass failed for no fault of the user.
     """
     debug = debug or DebugOptions()
+    _refuse_cores(imported)
     state = ModuleState(load_module(imported))
     results = _results(state.module, imported.result_names)
     tensor_passes = tensor_pipeline(tensor_options(options))
@@ -99,6 +100,14 @@ def compile_imported(
         stages=recorder.records(manager),
         casts=tuple(_cast_lines(passes)),
     )
+
+
+def _refuse_cores(imported: ImportedProgram) -> None:
+    if imported.cores > 1:
+        raise UnsupportedOpError(
+            f"the program is sharded over {imported.cores} cores; this version compiles for one",
+            hint="trace it without a mesh",
+        )
 
 
 def find_unsupported_ops(imported: ImportedProgram) -> list[Finding]:

@@ -47,6 +47,7 @@ def _inline(call: ir.Operation, callee: ir.OpView) -> None:
     for op in operations:
         with ir.InsertionPoint(call):
             copy = op.operation.clone()
+        copy.location = ir.Location.callsite(copy.location, [call.location])
         _map_operands(copy, values)
         values.update(zip(op.operation.results, copy.results, strict=True))
     for old, new in zip(call.results, terminator.operation.operands, strict=True):
