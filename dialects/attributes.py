@@ -57,6 +57,16 @@ def integer_array(values: Iterable[int]) -> ir.ArrayAttr:
     return ir.ArrayAttr.get([ir.IntegerAttr.get(i64, v) for v in values])
 
 
+def integer_lists(attribute: ir.Attribute) -> tuple[tuple[int, ...], ...]:
+    """An ArrayAttr of ArrayAttrs of integers as tuples."""
+    return tuple(integers(each) for each in ir.ArrayAttr(attribute))
+
+
+def integer_list_array(lists: Iterable[Iterable[int]]) -> ir.ArrayAttr:
+    """Lists of integers as an ArrayAttr of ArrayAttrs of i64."""
+    return ir.ArrayAttr.get([integer_array(each) for each in lists])
+
+
 def integer(value: int) -> ir.IntegerAttr:
     """An i64 attribute."""
     return ir.IntegerAttr.get(ir.IntegerType.get_signless(64), value)

@@ -30,19 +30,25 @@ def evaluate_module(
     Raises:
         UsageError: the inputs do not fit the arguments.
     """
-    main = next(f for f in module.body.operations if f.operation.name == "func.func")
-    block = main.regions[0].blocks[0]
+    block = main_block(module)
     arguments = list(block.arguments)
     if len(arguments) != len(inputs):
         raise UsageError(f"@main has {len(arguments)} arguments, got {len(inputs)}")
     values = {
-        argument: _argument(number, argument.type, array, f64)
+        argument: argument_array(number, argument.type, array, f64)
         for number, (argument, array) in enumerate(zip(arguments, inputs, strict=True))
     }
     return evaluate_block(block, values, f64)
 
 
-def _argument(number: int, kind: ir.Type, array: np.ndarray, f64: bool) -> np.ndarray:
+def main_block(module: ir.Module) -> ir.Block:
+    """The body of the module's function."""
+    main = next(f for f in module.body.operations if f.operation.name == "func.func")
+    return main.regions[0].blocks[0]
+
+
+def argument_array(number: int, kind: ir.Type, array: np.ndarray, f64: bool) -> np.ndarray:
+    """An argument as evaluation keeps it. Raises: UsageError if its shape is another."""
     array = np.asarray(array)
     if array.shape != tuple(kind.shape):
         raise UsageError(f"argument {number} has shape {array.shape}, expected {kind}")
@@ -80,7 +86,8 @@ def evaluate_op(op: ir.Operation, operands: Operands, f64: bool = False) -> np.n
     """The result of one neuron operation, rounded to its type."""
     rule = _RULES.get(op.name)
     if rule is None:
-        raise InternalError(f"no evaluator for {op.name}", op=op.name)
+        hint = "operations on several cores are evaluated by evaluate_on_cores"
+        raise InternalError(f"no evaluator for {op.name}", op=op.name, hint=hint)
     with np.errstate(all="ignore"):
         return round_to(rule(op, operands, f64), op.results[0].type, f64)
 

@@ -322,6 +322,86 @@ class RmsNormOp(ext.Operation, dialect=Neuron, name="rms_norm", traits=_pure(rul
     epsilon: ir.FloatAttr
 
 
+class AllReduceOp(ext.Operation, dialect=Neuron, name="all_reduce", traits=_pure(rules.all_reduce)):
+    """`kind` (sum, max, min) of the operands of the cores of a group, in float32, for each of them.
+
+    (C2) groups hold each core of the program once and have one size. (C3) kind is one of these,
+    elements are floats. (C4) operand and result have one type.
+    """
+
+    operand: Operand[Tensor]
+    result: Result[Tensor]
+    kind: ir.StringAttr
+    groups: ir.ArrayAttr
+
+
+class AllGatherOp(ext.Operation, dialect=Neuron, name="all_gather", traits=_pure(rules.all_gather)):
+    """The operands of the cores of a group, stacked along a new first dim.
+
+    (C2) groups hold each core of the program once and have one size. (C3) the result has shape
+    [size, ...operand shape] and the operand's element type.
+    """
+
+    operand: Operand[Tensor]
+    result: Result[Tensor]
+    groups: ir.ArrayAttr
+
+
+class ReduceScatterOp(
+    ext.Operation, dialect=Neuron, name="reduce_scatter", traits=_pure(rules.reduce_scatter)
+):
+    """`kind` (sum, max, min) of the operands [size, ...] of a group; core i of it gets part i.
+
+    (C2) groups hold each core of the program once and have one size. (C3) kind is one of these,
+    elements are floats. (C4) the operand's first dim is the group's size; the result has the others
+    and the same element type.
+    """
+
+    operand: Operand[Tensor]
+    result: Result[Tensor]
+    kind: ir.StringAttr
+    groups: ir.ArrayAttr
+
+
+class AllToAllOp(ext.Operation, dialect=Neuron, name="all_to_all", traits=_pure(rules.all_to_all)):
+    """Part j of the result of core i of a group is part i of the operand of its core j.
+
+    (C2) groups hold each core of the program once and have one size. (C3) operand and result have
+    one type, whose first dim is the group's size.
+    """
+
+    operand: Operand[Tensor]
+    result: Result[Tensor]
+    groups: ir.ArrayAttr
+
+
+class CollectivePermuteOp(
+    ext.Operation,
+    dialect=Neuron,
+    name="collective_permute",
+    traits=_pure(rules.collective_permute),
+):
+    """The operand of the core that the pairs (source, target) send here; zeros if none does.
+
+    (C2) no core is a source twice or a target twice. (C3) operand and result have one type.
+    """
+
+    operand: Operand[Tensor]
+    result: Result[Tensor]
+    pairs: ir.ArrayAttr
+
+
+class PartitionIdOp(
+    ext.Operation, dialect=Neuron, name="partition_id", traits=_pure(rules.partition_id)
+):
+    """The number of the core.
+
+    (C2) the result is a ui32 of rank 0.
+    """
+
+    result: Result[Tensor]
+
+
 class FusedOp(VariadicOp, dialect=Neuron, name="fused", traits=[
     ir.IsIsolatedFromAboveTrait, *_pure(rules.fused)
 ]):  # fmt: skip

@@ -11,7 +11,7 @@ from itertools import groupby
 
 from torch_mlir import ir
 
-from axonc.dialects.attributes import integer, integer_array, integers, splat
+from axonc.dialects.attributes import integer, integer_array, integer_list_array, integers, splat
 from axonc.dialects.neuron import RUNS
 from axonc.dialects.neuron_rules import dot_shape
 
@@ -161,6 +161,44 @@ def reduce(
     shape = [s for i, s in enumerate(shape_of(value)) if i not in dims]
     attributes = {"kind": ir.StringAttr.get(kind), "dims": integer_array(dims)}
     return create("reduce", (value,), tensor(shape, value.type.element_type), attributes, loc)
+
+
+Groups = Sequence[Sequence[int]]
+"""Cores of each group; for collective_permute (source, target) pairs."""
+
+
+def all_reduce(value: ir.Value, kind: str, groups: Groups) -> ir.Value:
+    """`kind` over the cores of each group."""
+    attributes = {"kind": ir.StringAttr.get(kind), "groups": integer_list_array(groups)}
+    return create("all_reduce", (value,), value.type, attributes)
+
+
+def all_gather(value: ir.Value, groups: Groups) -> ir.Value:
+    """[size of a group, ...shape of value]."""
+    kind = tensor((len(groups[0]), *shape_of(value)), value.type.element_type)
+    return create("all_gather", (value,), kind, {"groups": integer_list_array(groups)})
+
+
+def reduce_scatter(value: ir.Value, kind: str, groups: Groups) -> ir.Value:
+    """The first dim of `value` is the size of a group; it vanishes."""
+    attributes = {"kind": ir.StringAttr.get(kind), "groups": integer_list_array(groups)}
+    result = tensor(shape_of(value)[1:], value.type.element_type)
+    return create("reduce_scatter", (value,), result, attributes)
+
+
+def all_to_all(value: ir.Value, groups: Groups) -> ir.Value:
+    """The first dim of `value` is the size of a group."""
+    return create("all_to_all", (value,), value.type, {"groups": integer_list_array(groups)})
+
+
+def collective_permute(value: ir.Value, pairs: Groups) -> ir.Value:
+    """`value` of the core that sends it here."""
+    return create("collective_permute", (value,), value.type, {"pairs": integer_list_array(pairs)})
+
+
+def partition_id() -> ir.Value:
+    """The number of the core, a ui32."""
+    return create("partition_id", (), tensor((), ir.IntegerType.get_unsigned(32)))
 
 
 def gather_rows(table: ir.Value, indices: ir.Value, loc: ir.Location | None = None) -> ir.Value:

@@ -12,8 +12,16 @@ from collections.abc import Callable, Sequence
 
 from torch_mlir import ir
 
-from axonc.dialects.attributes import element_name, integers
-from axonc.dialects.neuron_table import ANY, COMPARISONS, ELEMENTWISE, FLOAT, INTEGER, REDUCTIONS
+from axonc.dialects.attributes import element_name, integer_lists, integers
+from axonc.dialects.neuron_table import (
+    ANY,
+    COMPARISONS,
+    CORE_REDUCTIONS,
+    ELEMENTWISE,
+    FLOAT,
+    INTEGER,
+    REDUCTIONS,
+)
 
 ELEMENTWISE_OPS = (
     *(f"neuron.{name}" for name in ELEMENTWISE),
@@ -319,6 +327,80 @@ def norm(op: ir.Operation) -> str:
         if _shape(vector) != shape[-1:] or element_name(vector.type) not in FLOAT:
             return f"(C3) {vector.type} is no float vector of size {shape[-1]}"
     return "" if epsilon >= 0 else f"(C4) epsilon is {epsilon}"
+
+
+# ---- several cores -------------------------------------------------------------------------------
+
+
+def _groups(op: ir.Operation) -> str:
+    groups = integer_lists(op.attributes["groups"])
+    ranks = [rank for group in groups for rank in group]
+    if not ranks or sorted(ranks) != list(range(len(ranks))):
+        return f"(C2) groups {list(map(list, groups))} do not hold each core once"
+    if len({len(group) for group in groups}) != 1:
+        return "(C2) groups have different sizes"
+    return ""
+
+
+def _core_reduction(op: ir.Operation) -> str:
+    kind = ir.StringAttr(op.attributes["kind"]).value
+    if kind not in CORE_REDUCTIONS:
+        return f"(C3) kind '{kind}' is none of {', '.join(CORE_REDUCTIONS)}"
+    name = element_name(op.operands[0].type)
+    return "" if name in FLOAT else f"(C3) element type {name} is no float"
+
+
+def _group_size(op: ir.Operation) -> int:
+    return len(integer_lists(op.attributes["groups"])[0])
+
+
+def all_reduce(op: ir.Operation) -> str:
+    problem = _groups(op) or _core_reduction(op)
+    return problem or _same_types("C4", (op.operands[0], op.results[0]))
+
+
+def all_gather(op: ir.Operation) -> str:
+    if problem := _groups(op):
+        return problem
+    expected = (_group_size(op), *_shape(op.operands[0]))
+    elements = _same_elements("C3", (op.operands[0], op.results[0]))
+    return _result_shape("C3", op, expected) or elements
+
+
+def reduce_scatter(op: ir.Operation) -> str:
+    if problem := _groups(op) or _core_reduction(op) or _blocks("C4", op):
+        return problem
+    elements = _same_elements("C4", (op.operands[0], op.results[0]))
+    return _result_shape("C4", op, _shape(op.operands[0])[1:]) or elements
+
+
+def all_to_all(op: ir.Operation) -> str:
+    problem = _groups(op) or _blocks("C3", op)
+    return problem or _same_types("C3", (op.operands[0], op.results[0]))
+
+
+def _blocks(rule: str, op: ir.Operation) -> str:
+    shape, size = _shape(op.operands[0]), _group_size(op)
+    if shape[:1] == (size,):
+        return ""
+    return f"({rule}) operand shape {list(shape)} does not begin with the group size {size}"
+
+
+def collective_permute(op: ir.Operation) -> str:
+    pairs = integer_lists(op.attributes["pairs"])
+    for place in (0, 1):
+        ranks = [pair[place] for pair in pairs]
+        if len(set(ranks)) != len(ranks) or min(ranks, default=0) < 0:
+            return f"(C2) {('sources', 'targets')[place]} {ranks} are not distinct cores"
+    if any(len(pair) != 2 for pair in pairs):
+        return "(C2) pairs are (source, target)"
+    return _same_types("C3", (op.operands[0], op.results[0]))
+
+
+def partition_id(op: ir.Operation) -> str:
+    kind = op.results[0].type
+    is_number = _shape(op.results[0]) == () and element_name(kind) == "ui32"
+    return "" if is_number else f"(C2) result is {kind}, expected tensor<ui32>"
 
 
 def fused(op: ir.Operation) -> str:

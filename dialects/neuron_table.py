@@ -188,3 +188,10 @@ REDUCTIONS: dict[str, Callable[..., np.ndarray]] = {
     "or": np.bitwise_or.reduce,
 }
 """What `reduce` does, by `kind`."""
+
+CORE_REDUCTIONS: dict[str, Callable[..., np.ndarray]] = {
+    "sum": np.add,
+    "max": np.maximum,
+    "min": np.minimum,
+}
+"""What `all_reduce` and `reduce_scatter` do, by `kind`."""

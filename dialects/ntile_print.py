@@ -24,7 +24,9 @@ from axonc.dialects.ntile_types import (
     BUFFER,
     BUNDLE,
     CHOOSE,
+    CORES_ATTRIBUTE,
     ENGINE,
+    GROUPS_ATTRIBUTE,
     ISSUE,
     NOTES_ATTRIBUTE,
     PREFIX,
@@ -152,6 +154,10 @@ class _Printer:
         if self.program.notes:
             notes = ", ".join(map(string, self.program.notes))
             attributes.append(f"{NOTES_ATTRIBUTE} = [{notes}]")
+        if self.program.cores > 1:
+            groups = [[list(group) for group in entry] for entry in self.program.groups]
+            attributes.append(f"{CORES_ATTRIBUTE} = {self.program.cores}")
+            attributes.append(f"{GROUPS_ATTRIBUTE} = {groups}")
         yield f"module attributes{_block(attributes)} {{\n"
         yield from map(self._buffer, self.program.buffers)
         for number, op in enumerate(self.program.ops):

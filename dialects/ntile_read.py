@@ -19,13 +19,15 @@ from axonc.backends.targets import TARGETS
 from axonc.backends.targets.target import Engine, Target
 from axonc.context import source_location
 from axonc.diagnostics import CompileError, nearest
-from axonc.dialects.attributes import dense_to_numpy
+from axonc.dialects.attributes import dense_to_numpy, integer_lists
 from axonc.dialects.ntile_types import (
     BUFFER,
     BUNDLE,
     CHOOSE,
+    CORES_ATTRIBUTE,
     DEFAULT_TARGET,
     ENGINE,
+    GROUPS_ATTRIBUTE,
     ISSUE,
     NOTES_ATTRIBUTE,
     PREFIX,
@@ -229,6 +231,10 @@ class _Reader:
         attributes = self.module.attributes
         if NOTES_ATTRIBUTE in attributes:
             self.program.notes += [text(n) for n in ir.ArrayAttr(attributes[NOTES_ATTRIBUTE])]
+        if CORES_ATTRIBUTE in attributes:
+            self.program.cores = number(attributes[CORES_ATTRIBUTE])
+            entries = ir.ArrayAttr(attributes[GROUPS_ATTRIBUTE])
+            self.program.groups += [integer_lists(entry) for entry in entries]
         for op in body(self.module):
             try:
                 self._top_level(op)

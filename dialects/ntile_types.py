@@ -18,6 +18,7 @@ from axonc.backends.isa import InstructionSpec
 PREFIX = "ntile."
 BUFFER, BUNDLE, CHOOSE = "buffer", "bundle", "choose"
 TARGET_ATTRIBUTE, NOTES_ATTRIBUTE = "ntile.target", "ntile.notes"
+CORES_ATTRIBUTE, GROUPS_ATTRIBUTE = "ntile.cores", "ntile.groups"
 ENGINE, ISSUE, SEGMENTS = "engine", "issue", "operandSegmentSizes"
 DEFAULT_TARGET = "inf2"
 

@@ -211,6 +211,8 @@ class LayoutPlanner:
             choice = CHOOSERS.get(op.name, LayoutPlanner._choose_plain)(self, op)
             result = op.results[0]
             self.choices[result] = choice
+            if op.name in IN_DEVICE_MEMORY:
+                continue
             self.available.setdefault(result, [])
             if choice.rows not in self.available[result]:
                 self.available[result].append(choice.rows)
@@ -233,8 +235,10 @@ class LayoutPlanner:
         return self._best(
             result,
             dict.fromkeys(candidates),
-            lambda rows: sum(self.conversion_ns(v, rows) for v in op.operands[:1])
-            + streaming_ns(shape_of(result), rows, self.target),
+            lambda rows: (
+                sum(self.conversion_ns(v, rows) for v in op.operands[:1])
+                + streaming_ns(shape_of(result), rows, self.target)
+            ),
         )
 
     def _choose_gather(self, op: ir.Operation) -> Choice:
@@ -294,6 +298,24 @@ class LayoutPlanner:
         )
         for value in full:
             self._take(value, choice.rows)
+        return choice
+
+    def _choose_exchange(self, op: ir.Operation) -> Choice:
+        """Collectives on tiles: the operand's layout, never copies on all partitions, all of which
+        would travel."""
+        operand, result = op.operands[0], op.results[0]
+        candidates = [*self.available.get(operand, ())]
+        candidates += self._result_candidates(result, frozenset())
+        spread = [rows for rows in dict.fromkeys(candidates) if rows]
+        choice = self._best(
+            result,
+            spread or [()],
+            lambda rows: (
+                self.conversion_ns(operand, rows)
+                + streaming_ns(shape_of(result), rows, self.target)
+            ),
+        )
+        self._take(operand, choice.rows)
         return choice
 
     def _choose_reduction(self, op: ir.Operation) -> Choice:
@@ -468,9 +490,18 @@ UNROWABLE: dict[str, Callable[[ir.Operation], frozenset[int]]] = {
 """Result dims that may not lie on partitions, for ops that treat indices along them differently."""
 
 
+IN_DEVICE_MEMORY = frozenset(
+    ("neuron.all_gather", "neuron.reduce_scatter", "neuron.all_to_all", "neuron.partition_id")
+)
+"""Ops whose result is made in device memory, like an argument: its consumers load it as they
+wish."""
+
+
 WISHES: dict[str, Callable[[LayoutPlanner, ir.Operation], None]] = {
     **{name: LayoutPlanner._wish_through_view for name in VIEW_OPS},
     "neuron.fused": LayoutPlanner._wish_elementwise,
+    "neuron.all_reduce": LayoutPlanner._wish_elementwise,
+    "neuron.collective_permute": LayoutPlanner._wish_elementwise,
     "neuron.dot": LayoutPlanner._wish_dot,
     "neuron.reduce": LayoutPlanner._wish_reduction,
     "neuron.softmax": LayoutPlanner._wish_reduction,
@@ -481,6 +512,8 @@ WISHES: dict[str, Callable[[LayoutPlanner, ir.Operation], None]] = {
 CHOOSERS: dict[str, Callable[[LayoutPlanner, ir.Operation], Choice]] = {
     **{name: LayoutPlanner._choose_view for name in VIEW_OPS},
     "neuron.fused": LayoutPlanner._choose_elementwise,
+    "neuron.all_reduce": LayoutPlanner._choose_exchange,
+    "neuron.collective_permute": LayoutPlanner._choose_exchange,
     "neuron.gather_rows": LayoutPlanner._choose_gather,
     "neuron.dot": LayoutPlanner._choose_dot,
     "neuron.reduce": LayoutPlanner._choose_reduction,

@@ -23,9 +23,9 @@ from axonc.backends.isa import INSTRUCTIONS
 from axonc.backends.isa.access_pattern import Dims, Memory
 from axonc.backends.isa.spec import InstructionSpec
 from axonc.backends.numerics.dtypes import DType
-from axonc.backends.program import HbmTensor, Packing, TensorKind
+from axonc.backends.program import Groups, HbmTensor, Packing, TensorKind
 from axonc.backends.targets.target import Engine, Target
-from axonc.diagnostics import SourceLocation, VerifyError, nearest
+from axonc.diagnostics import SourceLocation, UnsupportedOpError, VerifyError, nearest
 from axonc.passes.tile_program import Buffer, Form, Pool, Step, TileOp, TileProgram, View
 
 MLIR_NAME = {"u32": "ui32", "u16": "ui16", "u8": "ui8"}
@@ -254,6 +254,21 @@ class KernelBuilder:
     @staticmethod
     def _activation_copy(dst: View, src: View) -> Step:
         return step("activation", dst=dst, src=src, func="copy", scale=1.0)
+
+    def replica_groups(self, groups: Groups) -> int:
+        """The number of a list of groups in the program's table; each has a semaphore.
+
+        Raises: UnsupportedOpError when there are more than semaphores.
+        """
+        table = self.program.groups
+        if groups not in table:
+            if len(table) == self.target.collective_semaphores:
+                raise UnsupportedOpError(
+                    f"more than {len(table)} different lists of replica groups",
+                    hint="use fewer mesh axes",
+                )
+            table.append(groups)
+        return table.index(groups)
 
     def packed_weight(self, tensor: HbmTensor, packing: Packing, dtype: DType) -> View:
         """The weight behind `tensor`, packed; one device tensor per way of packing it."""

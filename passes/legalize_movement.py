@@ -9,7 +9,7 @@ import numpy as np
 from torch_mlir import ir
 
 from axonc.dialects import neuron_builder as build
-from axonc.dialects.attributes import integer, integer_array
+from axonc.dialects.attributes import element_name, integer, integer_array
 from axonc.dialects.stablehlo import dense_integers, dot_dimensions
 from axonc.passes.fold_constants import constant_array, fold, splat_of
 from axonc.passes.unsupported import Unsupported
@@ -204,11 +204,13 @@ _COMBINE = {
 
 
 def reduce(op: ir.Operation) -> ir.Value:
-    kind = _reduction_kind(op)
+    if len(op.operands) != 2:
+        raise Unsupported(
+            "reduction of several tensors at once (argmax, argmin, variadic)",
+            "reduce one tensor with add, max, min, multiply, and, or",
+        )
     operand, initial = op.operands
-    is_bool = str(operand.type.element_type) == "i1"
-    if is_bool:
-        kind = _BOOLEAN_KINDS.get(kind, kind)
+    kind = reduction_kind_of(op, operand)
     dims = sorted(dense_integers(op.attributes["dimensions"]))
     reduced = build.reduce(operand, kind, dims) if dims else operand
     if _is_neutral(kind, initial):
@@ -217,12 +219,13 @@ def reduce(op: ir.Operation) -> ir.Value:
     return build.create(_COMBINE[kind], (reduced, start), reduced.type)
 
 
-def _reduction_kind(op: ir.Operation) -> str:
-    if len(op.operands) != 2:
-        raise Unsupported(
-            "reduction of several tensors at once (argmax, argmin, variadic)",
-            "reduce one tensor with add, max, min, multiply, and, or",
-        )
+def reduction_kind_of(op: ir.Operation, operand: ir.Value) -> str:
+    """What the region of a reduction of `operand` computes; logical for i1."""
+    kind = _region_kind(op)
+    return _BOOLEAN_KINDS.get(kind, kind) if element_name(operand.type) == "i1" else kind
+
+
+def _region_kind(op: ir.Operation) -> str:
     block = op.regions[0].blocks[0]
     body = [o.operation for o in block.operations]
     arguments = set(block.arguments)

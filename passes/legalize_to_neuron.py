@@ -29,12 +29,15 @@ from axonc.diagnostics import CompileError, nearest
 from axonc.dialects.neuron_table import ANY
 from axonc.pass_manager import Pass
 from axonc.passes.fold_constants import fold
+from axonc.passes.legalize_collectives import COLLECTIVE_LEGALIZERS
 from axonc.passes.legalize_elementwise import COMPOSITES, ELEMENTWISE_LEGALIZERS
 from axonc.passes.legalize_gather import gather
 from axonc.passes.legalize_movement import MOVEMENT_LEGALIZERS
 from axonc.passes.unsupported import Finding, Unsupported, unsupported_error
 
-_LEGALIZERS = ELEMENTWISE_LEGALIZERS | MOVEMENT_LEGALIZERS | {"gather": gather}
+_LEGALIZERS = (
+    ELEMENTWISE_LEGALIZERS | MOVEMENT_LEGALIZERS | COLLECTIVE_LEGALIZERS | {"gather": gather}
+)
 LEGALIZERS = {f"stablehlo.{name}": rule for name, rule in sorted(_LEGALIZERS.items())}
 """What makes neuron operations of each StableHLO operation."""
 
@@ -61,6 +64,10 @@ def supported_operations() -> list[tuple[str, str]]:
         "stablehlo.dynamic_update_slice": "constant indices",
         "stablehlo.compare": "not the total order",
         "stablehlo.reduce_precision": "bf16, f16 and f32 formats",
+        "stablehlo.all_reduce": "one tensor; groups of one size; integers by gathering",
+        "stablehlo.reduce_scatter": "one tensor; groups of one size; integers by exchanging",
+        "stablehlo.all_gather": "one tensor; groups of one size",
+        "stablehlo.all_to_all": "one tensor; groups of one size",
     }
     plain = [(n, notes.get(n, "")) for n in LEGALIZERS if n != "stablehlo.composite"]
     return plain + [(f"composite {name}", "") for name in sorted(COMPOSITES)]

@@ -4,10 +4,10 @@ Precondition: addresses and a `Schedule`. Postcondition: one list of `Instructio
 which every dependence between engines, or with a transfer, is enforced by a semaphore.
 
 Semaphores (docs/design/0001): each engine counts the operations it has completed, each DMA queue
-its transfers. An operation that depends on the n-th operation of another engine waits for that
-count to reach n. Waits that an earlier one on the same engine implies, directly or through what the
-producer itself had waited for, are left out (vector clocks). One wait rides on the instruction,
-others go before it as `semaphore_wait`.
+its transfers, each list of replica groups its collectives. An operation that depends on the n-th
+operation of another engine waits for that count to reach n. Waits that an earlier one on the same
+engine implies, directly or through what the producer itself had waited for, are left out (vector
+clocks). One wait rides on the instruction, others go before it as `semaphore_wait`.
 
 Before:
     scalar: activation(%y, %x)       // operation 7 of scalar
@@ -27,7 +27,7 @@ from axonc.backends.encoding import encode_stream
 from axonc.backends.isa import INSTRUCTIONS
 from axonc.backends.isa.instruction import Instruction
 from axonc.backends.program import Program
-from axonc.backends.targets.target import Engine
+from axonc.backends.targets.target import Engine, Target
 from axonc.passes.schedule import Schedule
 from axonc.passes.tile_program import TileOp, TileProgram
 
@@ -47,15 +47,14 @@ class _Lowering:
     def __init__(self, program: TileProgram, plan: Schedule) -> None:
         self.program, self.plan = program, plan
         self.target = program.target
-        self.semaphores = len(ENGINES) + self.target.dma.queues
+        self.semaphores = len(ENGINES) + self.target.dma.queues + len(program.groups)
         self.streams: Streams = {engine: [] for engine in ENGINES}
         self.counters: list[_Counter | None] = [None] * len(program.ops)
         self.clocks: dict[int, list[int]] = {}
         self.counted: list[list[int]] = [[] for _ in range(self.semaphores)]
         self.engine_clocks = {engine: [0] * self.semaphores for engine in ENGINES}
-        self._scale = [1] * len(ENGINES) + [self.target.dma.semaphore_increment] * (
-            self.target.dma.queues
-        )
+        queues = [self.target.dma.semaphore_increment] * self.target.dma.queues
+        self._scale = [1] * len(ENGINES) + queues + [1] * len(program.groups)
 
     def run(self) -> Streams:
         self._count()
@@ -70,7 +69,7 @@ class _Lowering:
         """The semaphore and count of every operation, from the per-engine orders."""
         for engine in ENGINES:
             for number in self.plan.order[engine]:
-                semaphore = semaphore_of(self.program.ops[number])
+                semaphore = semaphore_of(self.program.ops[number], self.target)
                 self.counted[semaphore].append(number)
                 self.counters[number] = _Counter(semaphore, len(self.counted[semaphore]))
 
@@ -170,13 +169,16 @@ class _Lowering:
         stream.extend(made)
 
 
-def semaphore_of(op: TileOp) -> int:
-    """Engines have the first semaphores, in order; DMA queues the following."""
+def semaphore_of(op: TileOp, target: Target) -> int:
+    """Engines have the first semaphores, in order; DMA queues the following, then replica
+    groups."""
     step = op.form.steps[0]
-    if step.spec.mnemonic == "dma_copy":
-        queue = step.fields[step.spec.field_index["queue"]]
-        assert isinstance(queue, int)
-        return len(ENGINES) + queue
+    index = step.spec.field_index
+    if "queue" in index:
+        return len(ENGINES) + int(step.fields[index["queue"]])  # type: ignore[call-overload]
+    if "group" in index:
+        number = int(step.fields[index["group"]])  # type: ignore[call-overload]
+        return len(ENGINES) + target.dma.queues + number
     return ENGINES.index(op.form.engine)
 
 
@@ -225,4 +227,6 @@ def pack(program: TileProgram, streams: Streams, sbuf_peak_bytes: int) -> Progra
         },
         sbuf_peak_bytes=sbuf_peak_bytes,
         notes=tuple(program.notes),
+        cores=program.cores,
+        groups=tuple(program.groups),
     )

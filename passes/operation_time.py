@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from axonc.backends.cost.collectives import CollectiveCost, collective_cost
 from axonc.backends.cost.dma import transfer_cost
+from axonc.backends.program import Groups
 from axonc.backends.targets.target import Engine, Target
 from axonc.passes.tile_program import Form, Step
 
@@ -39,6 +41,11 @@ class OperationTimer:
             cycles = step.spec.cycles(instruction, self.target)
             self._cache[key] = cycles / self.target.engines[engine].clock_ghz
         return self._cache[key]
+
+    def collective_cost(self, step: Step, groups: Groups, cores: int) -> CollectiveCost:
+        """Time of a collective among `groups` of a program for `cores` cores."""
+        instruction = step.instruction(Engine.GPSIMD, 0)
+        return collective_cost(self.target, instruction, groups, cores)
 
     def transfer_ns(self, step: Step) -> float:
         """Time the DMA engines are busy with a transfer, all of them sharing it."""

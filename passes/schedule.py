@@ -74,6 +74,7 @@ class Scheduler:
         self.queues = {engine: _ReadyQueue() for engine in Engine}
         self.free = dict.fromkeys(Engine, 0.0)
         self.dma_free = 0.0
+        self.collective_free: dict[int, float] = {}
         self.order: dict[Engine, list[int]] = {engine: [] for engine in Engine}
         self.issued: list[int] = []
         self.finish = 0.0
@@ -131,6 +132,9 @@ class Scheduler:
         if op.form.steps[0].spec.mnemonic == "dma_copy":
             finish = self._transfer(op, start)
             self.free[engine] = start + self.program.target.dma.trigger_ns
+        elif "group" in op.form.steps[0].spec.field_index:
+            finish = self._collective(op, start)
+            self.free[engine] = start + self.timer.interval_ns(op.form)
         else:
             self.free[engine] = start + self.timer.interval_ns(op.form)
             finish = start + self.timer.latency_ns(op.form)
@@ -143,6 +147,18 @@ class Scheduler:
         begin = max(start + dma.fixed_latency_ns, self.dma_free)
         self.dma_free = begin + self.timer.transfer_ns(op.form.steps[0])
         return self.dma_free + dma.completion_ns
+
+    def _collective(self, op: TileOp, start: float) -> float:
+        """Completion of a collective triggered at `start`, after those of its group and the
+        transfers that are under way; later transfers wait for the bytes it sends."""
+        step = op.form.steps[0]
+        number = int(step.fields[step.spec.field_index["group"]])  # type: ignore[call-overload]
+        groups = self.program.groups[number]
+        cost = self.timer.collective_cost(step, groups, self.program.cores)
+        begin = max(start, self.collective_free.get(number, 0.0))
+        self.dma_free = max(self.dma_free, begin) + cost.dma_ns
+        self.collective_free[number] = begin + cost.duration_ns
+        return self.collective_free[number] + self.program.target.dma.completion_ns
 
 
 def assign_queues(program: TileProgram, order: list[int]) -> None:

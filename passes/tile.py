@@ -27,8 +27,10 @@ from axonc.passes.elementwise_expression import (
     supported_elementwise,
 )
 from axonc.passes.kernel_builder import KernelBuilder
+from axonc.passes.legalize_collectives import cores_of
 from axonc.passes.region_operands import RegionOperands
 from axonc.passes.tensor_storage import Loop, Storage
+from axonc.passes.tile_collective import COLLECTIVE_RULES
 from axonc.passes.tile_dot import DotTiler
 from axonc.passes.tile_elementwise import emit_expression
 from axonc.passes.tile_move import (
@@ -207,6 +209,7 @@ RULES: dict[str, Rule] = {
     "neuron.concatenate": tile_concatenate,
     "neuron.pad": tile_pad,
     "neuron.iota": tile_iota,
+    **COLLECTIVE_RULES,
 }
 
 
@@ -218,6 +221,8 @@ class Tiler:
     ) -> None:
         self.function = function
         self.builder = KernelBuilder(target, exact_transposes=exact_transposes)
+        if function.parent is not None:
+            self.builder.program.cores = cores_of(function.parent.operation)
         self.values = Values(self.builder)
 
     def run(self, progress: Callable[[int, int], None] = lambda done, total: None) -> TileProgram:
@@ -261,7 +266,8 @@ class Tiler:
         casts = [use.owner.operation for use in result.uses]
         narrow = {c.results[0].type for c in casts if _is_conversion(c)}
         single = machine_dtype(result.type) == F32 and len(narrow) == 1
-        if single and all(_is_conversion(c) for c in casts):
+        has_own_dtype = op.name in COLLECTIVE_RULES
+        if single and not has_own_dtype and all(_is_conversion(c) for c in casts):
             dtype = machine_dtype(next(iter(narrow)))
             storage = RULES[op.name](self.values, op, dtype)
             for c in casts:

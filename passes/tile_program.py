@@ -25,7 +25,7 @@ from axonc.backends.isa.access_pattern import (
 from axonc.backends.isa.instruction import Instruction
 from axonc.backends.isa.spec import InstructionSpec, Role
 from axonc.backends.numerics.dtypes import DType
-from axonc.backends.program import HbmTensor
+from axonc.backends.program import Groups, HbmTensor
 from axonc.backends.targets.target import Engine, Target
 from axonc.diagnostics import SourceLocation
 
@@ -190,13 +190,16 @@ class TileOp:
 
 @dataclass
 class TileProgram:
-    """Buffers and operations in a legal sequential order, and the table of source locations."""
+    """Buffers and operations in a legal sequential order, and the table of source locations. cores:
+    how many run it; groups: the table that collectives refer to."""
 
     target: Target
     buffers: list[Buffer] = field(default_factory=list)
     ops: list[TileOp] = field(default_factory=list)
     locations: list[SourceLocation] = field(default_factory=lambda: [SourceLocation()])
     notes: list[str] = field(default_factory=list)
+    cores: int = 1
+    groups: list[Groups] = field(default_factory=list)
     _location_index: dict[SourceLocation, int] = field(
         default_factory=lambda: {SourceLocation(): 0}
     )

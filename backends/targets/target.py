@@ -103,6 +103,11 @@ class Target:
         return self.psum_partition_bytes // self.psum_banks
 
     @property
+    def collective_semaphores(self) -> int:
+        """Those that engines and DMA queues leave (docs/design/0001)."""
+        return self.semaphores - len(Engine) - self.dma.queues
+
+    @property
     def max_cores(self) -> int:
         """Cores of the largest instance."""
         return max(instance.cores for instance in self.instances)

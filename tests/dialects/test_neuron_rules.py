@@ -23,6 +23,31 @@ TRANSPOSED = (
 )
 
 BROKEN = {
+    "all_reduce C2": '"neuron.all_reduce"(%x) {groups = [[0, 1], [1, 2]], kind = "sum"} :'
+    " (tensor<4x8xf32>) -> tensor<4x8xf32>",
+    "all_gather C2": '"neuron.all_gather"(%x) {groups = [[0, 1], [1, 2]]} : (tensor<4x8xf32>)'
+    " -> tensor<4x8xf32>",
+    "reduce_scatter C2": '"neuron.reduce_scatter"(%x) {groups = [[0, 1], [1, 2]],'
+    ' kind = "sum"} : (tensor<4x8xf32>) -> tensor<4x8xf32>',
+    "all_to_all C2": '"neuron.all_to_all"(%x) {groups = [[0, 1], [1, 2]]} : (tensor<4x8xf32>)'
+    " -> tensor<4x8xf32>",
+    "all_reduce C3": '"neuron.all_reduce"(%i) {groups = [[0, 1]], kind = "sum"} : (tensor<4xi32>)'
+    " -> tensor<4xi32>",
+    "all_reduce C4": '"neuron.all_reduce"(%x) {groups = [[0, 1]], kind = "max"} : (tensor<4x8xf32>)'
+    " -> tensor<4x4xf32>",
+    "all_gather C3": '"neuron.all_gather"(%x) {groups = [[0, 1]]} : (tensor<4x8xf32>)'
+    " -> tensor<8x8xf32>",
+    "reduce_scatter C3": '"neuron.reduce_scatter"(%x) {groups = [[0, 1, 2, 3]], kind = "or"} :'
+    " (tensor<4x8xf32>) -> tensor<8xf32>",
+    "reduce_scatter C4": '"neuron.reduce_scatter"(%x) {groups = [[0, 1]], kind = "sum"} :'
+    " (tensor<4x8xf32>) -> tensor<8xf32>",
+    "all_to_all C3": '"neuron.all_to_all"(%x) {groups = [[1, 0]]} : (tensor<4x8xf32>)'
+    " -> tensor<4x8xf32>",
+    "collective_permute C2": '"neuron.collective_permute"(%x) {pairs = [[0, 1], [0, 2]]} :'
+    " (tensor<4x8xf32>) -> tensor<4x8xf32>",
+    "collective_permute C3": '"neuron.collective_permute"(%x) {pairs = [[0, 1], [1, 0]]} :'
+    " (tensor<4x8xf32>) -> tensor<8xf32>",
+    "partition_id C2": '"neuron.partition_id"() : () -> tensor<4xui32>',
     "add C1": '"neuron.add"(%d, %d) : (tensor<?xf32>, tensor<?xf32>) -> tensor<?xf32>',
     "negate C1": '"neuron.negate"(%l) : (tensor<4xi64>) -> tensor<4xi64>',
     "add C2": '"neuron.add"(%x, %v) : (tensor<4x8xf32>, tensor<8xf32>) -> tensor<4x8xf32>',

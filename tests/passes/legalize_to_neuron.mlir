@@ -50,6 +50,26 @@ func.func @main(%t: tensor<4x8xf32>, %i: tensor<3x1xi32>) -> tensor<4x3xf32> {
 }
 
 // -----
+// Collectives stack blocks along a new first dim; integers are gathered and added on every core.
+// CHECK-LABEL: func.func @main
+// CHECK-NEXT:    %0 = "neuron.all_gather"(%arg0) {groups = {{\[\[}}0, 1]]} : (tensor<4x8xf32>) -> tensor<2x4x8xf32>
+// CHECK-NEXT:    %1 = "neuron.transpose"(%0) {permutation = [1, 0, 2]}
+// CHECK-NEXT:    %2 = "neuron.reshape"(%1) : (tensor<4x2x8xf32>) -> tensor<4x16xf32>
+// CHECK-NEXT:    %3 = "neuron.all_gather"(%arg1)
+// CHECK-NEXT:    %4 = "neuron.reduce"(%3) {dims = [0], kind = "sum"}
+module attributes {mhlo.num_partitions = 2 : i32} {
+  func.func @main(%x: tensor<4x8xf32>, %i: tensor<4xi32>) -> (tensor<4x16xf32>, tensor<4xi32>) {
+    %0 = "stablehlo.all_gather"(%x) <{all_gather_dim = 1 : i64, channel_handle = #stablehlo.channel_handle<handle = 1, type = 1>, replica_groups = dense<[[0, 1]]> : tensor<1x2xi64>, use_global_device_ids}> : (tensor<4x8xf32>) -> tensor<4x16xf32>
+    %1 = "stablehlo.all_reduce"(%i) <{channel_handle = #stablehlo.channel_handle<handle = 1, type = 1>, replica_groups = dense<[[0, 1]]> : tensor<1x2xi64>, use_global_device_ids}> ({
+    ^bb0(%a: tensor<i32>, %b: tensor<i32>):
+      %s = stablehlo.add %a, %b : tensor<i32>
+      stablehlo.return %s : tensor<i32>
+    }) : (tensor<4xi32>) -> tensor<4xi32>
+    return %0, %1 : tensor<4x16xf32>, tensor<4xi32>
+  }
+}
+
+// -----
 // Everything unsupported is reported in one go.
 // CHECK: error: stablehlo.sort: not supported
 // CHECK: and 2 more operations are not supported
