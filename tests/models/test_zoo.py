@@ -64,6 +64,27 @@ def test_a_small_model_compiles_and_is_accurate(name: str) -> None:
     assert compiled_error(build(name, small=True)) <= 2e-6
 
 
+@pytest.mark.parametrize("name", ["electra-large", "distilbert", "albert-base"])
+def test_two_layers_of_an_encoder_are_accurate_and_without_a_finding(name: str) -> None:
+    assert compiled_error(build(name, layers=2)) <= BAR
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["electra-large", "distilbert", "albert-base", "bert-base"])
+def test_an_encoder_is_accurate(name: str) -> None:
+    assert compiled_error(build(name), checked=False) <= BAR
+
+
+@pytest.mark.slow
+def test_masked_tokens_of_an_encoder_change_nothing() -> None:
+    """Real masks: what the padded positions hold must not reach the others."""
+    model = build("electra-large", layers=4)
+    mask = model.inputs["attention_mask"].clone()
+    mask[:, 200:] = 0
+    masked = ZooModel(model.name, model.module, {**model.inputs, "attention_mask": mask})
+    assert compiled_error(masked, checked=False) <= BAR
+
+
 def test_the_same_seed_gives_the_same_model_and_another_another() -> None:
     first, again, other = (
         build("distilbert", small=True, seed=seed).expected()[0] for seed in (0, 0, 1)

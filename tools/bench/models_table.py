@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,8 +22,8 @@ from axonc.tools.bench.fresh_process import Finished, compile_program, run_modul
 from axonc.tools.bench.published import ROWS, Row
 
 _COLUMNS = (
-    "model", "modelled ms", "published ms", "ratio", "PE ms", "DMA ms", "compile s", "peak GB",
-    "error", "executor s", "XLA:CPU s", "ratio",
+    "model", "modelled ms", "publ. ms", "ratio", "PE ms", "DMA ms", "compile s", "peak GB", "error",
+    "exec. s", "XLA:CPU s", "ratio",
 )  # fmt: skip
 _WIDTH = 130
 _IDLE_LOAD = 0.5
@@ -32,7 +33,7 @@ _IDLE_LOAD = 0.5
 @dataclass(frozen=True)
 class Settings:
     """small: the zoo's narrow models (no published figure is comparable). reuse: take the model
-    files of an earlier run. layers: None for all."""
+    files of an earlier run. layers: None for those of the row."""
 
     folder: Path
     auto_cast: str = "matmult"
@@ -123,7 +124,8 @@ def measure(row: Row, settings: Settings) -> Facts:
 def _files(row: Row, settings: Settings) -> Files:
     """Batches share the weights of the model, in the folder of the first."""
     kind = f"small-{row.model}" if settings.small else row.model
-    kind += "" if settings.layers is None else f"-{settings.layers}l"
+    layers = settings.layers or row.layers
+    kind += "" if layers is None else f"-{layers}l"
     folder = settings.folder / kind / f"b{row.batch}"
     stem = folder / row.model
     return Files(
@@ -140,7 +142,8 @@ def _write(row: Row, files: Files, settings: Settings) -> Finished:
     """The model's files; weights only once for all batches, they are the same."""
     arguments = [row.model, "--no-expected"]
     arguments += ["--small"] if settings.small else []
-    arguments += [] if settings.layers is None else ["--layers", str(settings.layers)]
+    layers = settings.layers or row.layers
+    arguments += [] if layers is None else ["--layers", str(layers)]
     done = _NOTHING
     if not files.weights.exists() or (row.batch == 1 and not settings.reuse):
         done = _write_batch(1, arguments, files.weights.parent)
@@ -164,9 +167,14 @@ def _table(facts: list[Facts], settings: Settings) -> Table:
     for row in facts:
         table.add_row(*_cells(row, settings))
     if failures:
-        lines = "\n".join(f"{row['row']}: {row['failed']}" for row in failures)
+        lines = "\n".join(f"{row['row']}: {_shortened(str(row['failed']))}" for row in failures)
         table.caption, table.caption_justify = lines, "left"
     return table
+
+
+def _shortened(complaint: str) -> str:
+    """Without the folders of the file that is named; the whole is in the JSON."""
+    return re.sub(r"^\S*/", "", complaint)
 
 
 def _cells(row: Facts, settings: Settings) -> list[str]:

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Row:
-    """model: a name of the zoo. published_ms: None where nobody published one; source: section of
-    hardware.md. derived: the figure is computed from throughput, as the section explains."""
+    """model: a name of the zoo; layers: None for all of them. published_ms: None where nobody
+    published one; source: section of hardware.md. derived: the figure is computed from throughput,
+    as the section explains."""
 
     model: str
     batch: int = 1
@@ -21,12 +22,15 @@ class Row:
     published_ms: float | None = None
     source: str = ""
     derived: bool = False
+    layers: int | None = None
 
     @property
     def name(self) -> str:
-        """`bert-base`, `bert-base-b8`, `bert-base-b16-trn1`."""
+        """`bert-base`, `bert-base-b8`, `bert-base-b16-trn1`, `llama-decode-1l`."""
+        layers = f"-{self.layers}l" if self.layers else ""
         batch = f"-b{self.batch}" if self.batch > 1 else ""
-        return self.model + batch + (f"-{self.target}" if self.target != "inf2" else "")
+        target = f"-{self.target}" if self.target != "inf2" else ""
+        return self.model + layers + batch + target
 
     @property
     def is_run(self) -> bool:
@@ -52,10 +56,13 @@ ROWS: tuple[Row, ...] = (
     Row("bert-large", 4, "inf2", 8.411, "6.7"),
     Row("bert-large", 1, "trn1", 2.669, "6.8"),
     Row("bert-large", 4, "trn1", 7.241, "6.8"),
+    Row("bert-large", 10),
     Row("electra-large"),
     Row("resnet-50", 1, "inf2", 0.83, "6.9"),
     Row("resnet-50", 8, "inf2", 3.64, "6.9", derived=True),
     Row("gpt2-prefill"),
     Row("gpt2-decode"),
+    Row("llama-prefill", layers=1),
+    Row("llama-decode", layers=1),
     Row("unet"),
 )
