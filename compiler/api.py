@@ -41,6 +41,8 @@ def compile(
         `torch.export.export(...)`.
     target: "inf2" or "trn1". auto_cast: "none", "matmult" or "all": which FP32 operations compute
         in auto_cast_type ("bf16", "fp16", "tf32").
+    cores: NeuronCores, two to a chip. A program with shardings (JAX) takes as many as its mesh has
+        devices.
     weights: a .safetensors, .npz or .npy file, or arrays by name: binds arguments of these names,
         which then are no inputs any more.
     allow_lossy_integers: let 64-bit integer arithmetic wrap at 32 bits instead of refusing it.

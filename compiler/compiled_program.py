@@ -6,17 +6,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from axonc.backends.program import HbmTensor, Program, TensorKind
+from axonc.frontends.sharding import Sharding
 from axonc.options import CompileOptions
 from axonc.weights import WeightRef, tensor_spelling
 
 
 @dataclass(frozen=True)
 class HostTensor:
-    """An input or a result as the host passes it. dtype: MLIR spelling ("f32", "i64", "i1")."""
+    """An input or a result as the host passes it. dtype: MLIR spelling ("f32", "i64", "i1").
+
+    shape is the whole tensor's; sharding says which part of it each core has (None: one core).
+    """
 
     name: str
     shape: tuple[int, ...]
     dtype: str
+    sharding: Sharding | None = None
 
     def __str__(self) -> str:
         return f"{self.name}: {tensor_spelling(self.shape, self.dtype)}"
@@ -36,7 +41,8 @@ class StageRecord:
 class CompiledProgram:
     """inputs, results: in the order of the source's arguments (weights left out) and results; the
     i-th is the i-th INPUT or OUTPUT tensor of `program`. weights: by the argument name that WEIGHT
-    tensors name as their source. source_hash: sha256 of the imported StableHLO, in hex. casts:
+    tensors name as their source; weight_shardings: which part of it each core has, by that name
+    (absent: all of it). source_hash: sha256 of the imported StableHLO, in hex. casts:
     lines of the auto-cast report.
     """
 
@@ -48,6 +54,12 @@ class CompiledProgram:
     source_hash: str = ""
     stages: tuple[StageRecord, ...] = ()
     casts: tuple[str, ...] = ()
+    weight_shardings: Mapping[str, Sharding] = field(default_factory=dict)
+
+    @property
+    def cores(self) -> int:
+        """How many cores run the program."""
+        return self.program.cores
 
     def tensors(self, kind: TensorKind) -> tuple[HbmTensor, ...]:
         """The device-memory tensors of one kind, in order."""

@@ -14,9 +14,11 @@ from torch_mlir import ir
 from axonc.compiled_program import CompiledProgram, HostTensor, StageRecord
 from axonc.diagnostics import InternalError, UnsupportedOpError, UsageError
 from axonc.frontends.imported import ImportedProgram
+from axonc.frontends.sharding import Sharding
 from axonc.options import CompileOptions
 from axonc.pass_manager import ManagerOptions, ModuleState, Pass, PassManager
 from axonc.passes.auto_cast import AutoCastPass
+from axonc.passes.legalize_collectives import cores_of
 from axonc.passes.legalize_to_neuron import find_unsupported, main_function
 from axonc.passes.narrow_integers import NarrowIntegersPass, find_lossy
 from axonc.passes.simplify import SimplifyPass
@@ -77,9 +79,10 @@ def compile_imported(
         InternalError: a pass failed for no fault of the user.
     """
     debug = debug or DebugOptions()
-    _refuse_cores(imported)
+    options = options.with_changes(cores=_agreed_cores(imported, options))
     state = ModuleState(load_module(imported))
-    results = _results(state.module, imported.result_names)
+    _require_mesh(imported, cores_of(state.module.operation))
+    results = _results(state.module, imported)
     tensor_passes = tensor_pipeline(tensor_options(options))
     recorder = _Recorder(state, len(tensor_passes), progress)
     passes = (
@@ -92,21 +95,43 @@ def compile_imported(
         raise InternalError(f"the pipeline ends with {type(lowered).__name__}")
     return CompiledProgram(
         program=lowered.pack(),
-        inputs=tuple(HostTensor(a.name, a.shape, a.dtype) for a in imported.inputs),
+        inputs=tuple(HostTensor(a.name, a.shape, a.dtype, a.sharding) for a in imported.inputs),
         results=results,
         weights=imported.weights,
         options=options,
         source_hash=hashlib.sha256(imported.module_bytes).hexdigest(),
         stages=recorder.records(manager),
         casts=tuple(_cast_lines(passes)),
+        weight_shardings={
+            a.name: a.sharding for a in imported.arguments if a.weight and a.sharding
+        },
     )
 
 
-def _refuse_cores(imported: ImportedProgram) -> None:
-    if imported.cores > 1:
+def _agreed_cores(imported: ImportedProgram, options: CompileOptions) -> int:
+    """How many cores to compile for: what the user says, or what the program is sharded over.
+
+    Raises:
+        UsageError: the two differ.
+    """
+    if imported.cores > 1 and options.cores == 1:
+        return imported.cores
+    if imported.cores != options.cores:
+        raise UsageError(
+            f"cores is {options.cores}; the program is sharded over {imported.cores}",
+            hint=f"leave --cores out, or use {imported.cores}"
+            if imported.cores > 1
+            else "shard it over a mesh of that many devices",
+        )
+    return options.cores
+
+
+def _require_mesh(imported: ImportedProgram, cores: int) -> None:
+    """A program that is partitioned already does not say which part of an array is whose."""
+    if cores != imported.cores:
         raise UnsupportedOpError(
-            f"the program is sharded over {imported.cores} cores; this version compiles for one",
-            hint="trace it without a mesh",
+            f"the module is what each of {cores} partitions runs, without their shardings",
+            hint="pass the program before it is partitioned, with its mesh",
         )
 
 
@@ -181,13 +206,21 @@ def _clear_dumps(folder: Path) -> None:
         raise UsageError(f"cannot dump IR to {folder}: {error.strerror or error}") from None
 
 
-def _results(module: ir.Module, names: tuple[str, ...]) -> tuple[HostTensor, ...]:
-    """Names and types of the results as the source has them, before integers are narrowed."""
+def _results(module: ir.Module, imported: ImportedProgram) -> tuple[HostTensor, ...]:
+    """Names and types of the results as the source has them, before integers are narrowed; whole,
+    not what one core has."""
     main = main_function(module.operation)
     types = ir.FunctionType(ir.TypeAttr(main.attributes["function_type"]).value).results
-    return tuple(
-        HostTensor(name, *_shape_and_dtype(kind)) for name, kind in zip(names, types, strict=True)
-    )
+    shardings = imported.result_shardings or (None,) * len(types)
+    rows = zip(imported.result_names, types, shardings, strict=True)
+    return tuple(_host_tensor(name, kind, sharding) for name, kind, sharding in rows)
+
+
+def _host_tensor(name: str, kind: ir.Type, sharding: Sharding | None) -> HostTensor:
+    shape, dtype = _shape_and_dtype(kind)
+    if sharding is not None:
+        shape = sharding.global_shape(shape)
+    return HostTensor(name, shape, dtype, sharding)
 
 
 def _shape_and_dtype(kind: ir.Type) -> tuple[tuple[int, ...], str]:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from axonc.backends.executor.cores import MultiCoreMachine
 from axonc.backends.executor.machine import Machine, Mode
-from axonc.backends.program import TensorKind
+from axonc.backends.program import CoreProgram, HbmTensor, TensorKind
 from axonc.compiled_program import CompiledProgram, HostTensor
 from axonc.diagnostics import InternalError
-from axonc.host_values import from_machine, in_order, random_inputs, to_machine, weight_for_machine
+from axonc.host_values import from_cores, in_order, random_inputs, to_cores, weight_for_machine
 from axonc.weights import WeightRef
 
 if TYPE_CHECKING:
@@ -22,15 +23,15 @@ if TYPE_CHECKING:
 
 
 class Executable:
-    """One compiled program. The machine is built and the weights are packed on first use, then
-    kept.
+    """One compiled program. The machines of its cores are built and the weights are packed on first
+    use, then kept. Arrays are whole tensors, however many cores share them.
 
     inputs, results: names, shapes and dtypes a call takes and gives, in order.
     """
 
     def __init__(self, compiled: CompiledProgram) -> None:
         self.compiled = compiled
-        self._machines: dict[Mode, Machine] = {}
+        self._machines: dict[Mode, MultiCoreMachine] = {}
         self._loaded: set[Mode] = set()
         self._tensors = {kind: compiled.tensors(kind) for kind in TensorKind}
         pairs = ((TensorKind.INPUT, compiled.inputs), (TensorKind.OUTPUT, compiled.results))
@@ -66,39 +67,61 @@ class Executable:
                 checked mode a FindingError that names instruction, op and source line.
         """
         values = in_order(self.inputs, arrays)
-        stored = {
-            tensor.name: to_machine(host, tensor, value)
-            for host, tensor, value in zip(
-                self.inputs, self._tensors[TensorKind.INPUT], values, strict=True
-            )
-        }
-        found = self.machine("checked" if checked else "fast").run(stored)
+        cores = self.compiled.cores
+        rows = zip(self.inputs, self._tensors[TensorKind.INPUT], values, strict=True)
+        parts = {tensor.name: to_cores(host, tensor, value, cores) for host, tensor, value in rows}
+        found = self.cores("checked" if checked else "fast").run(
+            [{name: arrays[core] for name, arrays in parts.items()} for core in range(cores)]
+        )
         outputs = zip(self.results, self._tensors[TensorKind.OUTPUT], strict=True)
-        return [from_machine(host, found[tensor.name]) for host, tensor in outputs]
+        return [from_cores(h, [part[tensor.name] for part in found]) for h, tensor in outputs]
 
     def machine(self, mode: Mode = "fast") -> Machine:
-        """The executor with this program and its weights; made once per mode."""
-        machine = self._unloaded(mode)
-        if mode not in self._loaded:
-            machine.load_weights(self._weights)
-            self._loaded.add(mode)
-        return machine
+        """The executor of the first core, with this program and its weights."""
+        return self.cores(mode).machines[0]
 
-    def _unloaded(self, mode: Mode = "fast") -> Machine:
+    def cores(self, mode: Mode = "fast") -> MultiCoreMachine:
+        """The executor of all cores, with this program and its weights; made once per mode."""
+        cores = self._unloaded(mode)
+        if mode not in self._loaded:
+            for number, weights in enumerate(self._weights):
+                cores.load_weights(number, weights)
+            self._loaded.add(mode)
+        return cores
+
+    def _unloaded(self, mode: Mode = "fast") -> MultiCoreMachine:
         """The executor, perhaps still without weights: enough to know the time of a call."""
         if mode not in self._machines:
-            self._machines[mode] = Machine(self.compiled.program, mode=mode)
+            program = CoreProgram.of(self.compiled.program)
+            self._machines[mode] = MultiCoreMachine(program, mode=mode)
         return self._machines[mode]
 
     @cached_property
-    def _weights(self) -> dict[str, np.ndarray]:
-        """WEIGHT tensors in stored layout: memory-mapped originals, or packed once. In threads:
-        numpy's copies and casts let others run."""
-        tensors = self._tensors[TensorKind.WEIGHT]
-        sources = [self._weight(tensor.source) for tensor in tensors]
+    def _weights(self) -> list[dict[str, np.ndarray]]:
+        """WEIGHT tensors of every core in stored layout: memory-mapped originals, or packed once;
+        cores with the same part share it. In threads: numpy's copies and casts let others run."""
+        tensors, cores = self._tensors[TensorKind.WEIGHT], range(self.compiled.cores)
+        parts = {(t.name, self._first_with_part(t, core)): t for t in tensors for core in cores}
         with ThreadPoolExecutor() as pool:
-            stored = pool.map(weight_for_machine, tensors, sources)
-            return {tensor.name: array for tensor, array in zip(tensors, stored, strict=True)}
+            stored = pool.map(self._part, parts.values(), [core for _, core in parts])
+            made = dict(zip(parts, stored, strict=True))
+        return [
+            {t.name: made[t.name, self._first_with_part(t, core)] for t in tensors}
+            for core in cores
+        ]
+
+    def _first_with_part(self, tensor: HbmTensor, core: int) -> int:
+        """The lowest core that has the same part of a weight as `core`."""
+        sharding = self.compiled.weight_shardings.get(tensor.source)
+        if sharding is None:
+            return 0
+        shape = self._weight(tensor.source).shape
+        wanted = sharding.index_of(core, shape)
+        return next(c for c in range(core + 1) if sharding.index_of(c, shape) == wanted)
+
+    def _part(self, tensor: HbmTensor, core: int) -> np.ndarray:
+        sharding = self.compiled.weight_shardings.get(tensor.source)
+        return weight_for_machine(tensor, self._weight(tensor.source), sharding, core)
 
     def _weight(self, name: str) -> WeightRef:
         weight = self.compiled.weights.get(name)
@@ -122,8 +145,9 @@ class Executable:
         return self._unloaded().timeline().seconds
 
     def profile(self, *arrays: object) -> Profile:
-        """The timeline of one call. With arrays the program is run and `outputs` hold its results;
-        without them only time is modelled, which needs neither inputs nor weights.
+        """The timeline of one call, of the core that ends last. With arrays the program is run and
+        `outputs` hold its results; without them only time is modelled, which needs neither inputs
+        nor weights.
 
         Raises:
             ExecutionError: as `run`; or time depends on data and no arrays are given.
@@ -131,7 +155,7 @@ class Executable:
         from axonc.profile import make_profile
 
         outputs = self.run(*arrays) if arrays else []
-        return make_profile(self._unloaded(), outputs)
+        return make_profile(self._unloaded().slowest, outputs)
 
     # ---- files
 

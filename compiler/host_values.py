@@ -14,6 +14,7 @@ from axonc.backends.numerics.dtypes import TF32, DType
 from axonc.backends.program import HbmTensor
 from axonc.compiled_program import HostTensor
 from axonc.diagnostics import ExecutionError, nearest
+from axonc.frontends.sharding import Sharding
 from axonc.weights import NUMPY_OF_MLIR, WeightRef
 
 
@@ -79,19 +80,55 @@ def _conversion_hint(host: HostTensor, array: np.ndarray, expected: np.dtype) ->
     return "programs have fixed shapes: pad or cut the array, or compile for its shape"
 
 
+def to_cores(
+    host: HostTensor, stored: HbmTensor, array: np.ndarray, cores: int
+) -> list[np.ndarray]:
+    """What each core stores of an input. Raises: as `to_machine`."""
+    whole = to_machine(host, stored, array)
+    return [part_of(whole, host.sharding, core) for core in range(cores)]
+
+
+def part_of(whole: np.ndarray, sharding: Sharding | None, core: int) -> np.ndarray:
+    """What a core has of an array, C-contiguous."""
+    if sharding is None or sharding.is_replicated:
+        return whole
+    return np.ascontiguousarray(whole[sharding.index_of(core, whole.shape)])
+
+
+def from_cores(host: HostTensor, parts: list[np.ndarray]) -> np.ndarray:
+    """A result of several cores in the dtype of the program. Of copies the first core's is taken.
+
+    Raises:
+        ExecutionError: copies differ.
+    """
+    if host.sharding is None:
+        return from_machine(host, parts[0])
+    whole = host.sharding.assemble(parts)
+    for core, part in enumerate(parts):
+        if whole[host.sharding.index_of(core, whole.shape)].tobytes() != part.tobytes():
+            raise ExecutionError(
+                f"result '{host.name}': core {core} has another copy than the first one",
+                hint="the program computes a replicated result differently on every core",
+            )
+    return from_machine(host, whole)
+
+
 def from_machine(host: HostTensor, array: np.ndarray) -> np.ndarray:
     """A result in the dtype of the program."""
     wanted = NUMPY_OF_MLIR[host.dtype]
     return array != 0 if wanted == np.bool_ else array.astype(wanted, copy=False)
 
 
-def weight_for_machine(stored: HbmTensor, weight: WeightRef) -> np.ndarray:
+def weight_for_machine(
+    stored: HbmTensor, weight: WeightRef, sharding: Sharding | None = None, core: int = 0
+) -> np.ndarray:
     """The bytes of a WEIGHT tensor: packed and cast, or the memory-mapped original where it fits.
+    sharding: which part of the weight `core` has.
 
     Raises:
         ExecutionError: an integer beyond the machine's.
     """
-    source = weight.load()
+    source = part_of(weight.load(), sharding, core)
     if stored.packing is not None:
         # Packing casts as numpy does: it wraps integers and does not know tf32.
         if not stored.dtype.is_float or stored.dtype is TF32:

@@ -12,12 +12,13 @@ from typing import Any
 
 from axonc import __version__
 from axonc.backends.numerics.dtypes import DTYPES
-from axonc.backends.program import HbmTensor, Packing, TensorKind
+from axonc.backends.program import Groups, HbmTensor, Packing, TensorKind
 from axonc.compiled_program import CompiledProgram, HostTensor, StageRecord
 from axonc.diagnostics import AxoncError, ProgramFormatError
+from axonc.frontends.sharding import Mesh, Sharding
 
 FORMAT = "axonc-program"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 Json = dict[str, Any]
 
@@ -42,6 +43,9 @@ def manifest_text(
         "weights": dict(weights),
         "engines": [engine.value for engine in program.streams],
         "sbuf_peak_bytes": program.sbuf_peak_bytes,
+        "cores": program.cores,
+        "groups": [[list(group) for group in entry] for entry in program.groups],
+        "weight_shardings": {n: _sharding_json(s) for n, s in compiled.weight_shardings.items()},
         "notes": list(program.notes),
         "casts": list(compiled.casts),
     }
@@ -89,8 +93,22 @@ class ManifestReader:
 
     def host_tensors(self, key: str) -> tuple[HostTensor, ...]:
         return tuple(
-            HostTensor(str(t["name"]), _sizes(t["shape"]), str(t["dtype"])) for t in self.facts[key]
+            HostTensor(
+                str(t["name"]),
+                _sizes(t["shape"]),
+                str(t["dtype"]),
+                _sharding(t["sharding"]) if "sharding" in t else None,
+            )
+            for t in self.facts[key]
         )
+
+    def groups(self) -> tuple[Groups, ...]:
+        return tuple(
+            tuple(tuple(int(n) for n in group) for group in entry) for entry in self.facts["groups"]
+        )
+
+    def weight_shardings(self) -> dict[str, Sharding]:
+        return {str(n): _sharding(facts) for n, facts in self.facts["weight_shardings"].items()}
 
     def tensors(self, constants: bytes) -> tuple[HbmTensor, ...]:
         return tuple(_tensor(t, constants) for t in self.facts["tensors"])
@@ -103,7 +121,22 @@ class ManifestReader:
 
 
 def _host_json(tensor: HostTensor) -> Json:
-    return {"name": tensor.name, "shape": list(tensor.shape), "dtype": tensor.dtype}
+    facts: Json = {"name": tensor.name, "shape": list(tensor.shape), "dtype": tensor.dtype}
+    if tensor.sharding is not None:
+        facts["sharding"] = _sharding_json(tensor.sharding)
+    return facts
+
+
+def _sharding_json(sharding: Sharding) -> Json:
+    return {
+        "mesh": [[name, size] for name, size in sharding.mesh.axes],
+        "dim_axes": [list(axes) for axes in sharding.dim_axes],
+    }
+
+
+def _sharding(facts: Json) -> Sharding:
+    mesh = Mesh(tuple((str(name), int(size)) for name, size in facts["mesh"]))
+    return Sharding(mesh, tuple(tuple(map(str, axes)) for axes in facts["dim_axes"]))
 
 
 def _tensor_json(tensor: HbmTensor, constants: Mapping[str, int]) -> Json:

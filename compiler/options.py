@@ -45,10 +45,12 @@ class CompileOptions:
         _check_choice("auto-cast-type", self.auto_cast_type, AUTO_CAST_TYPES)
         _check_choice("model-type", self.model_type, MODEL_TYPES)
         _check_choice("optlevel", self.optlevel, OPTLEVELS)
-        if self.cores != 1:
+        most = TARGETS[self.target].max_cores
+        is_number = isinstance(self.cores, int) and not isinstance(self.cores, bool)
+        if not is_number or not 1 <= self.cores <= most:
             raise UsageError(
-                f"cores is {self.cores!r}; this version compiles for 1 NeuronCore",
-                hint="leave --cores out",
+                f"cores is {self.cores!r}; the largest {self.target} instance has {most}",
+                hint=f"a number from 1 to {most}",
             )
 
     def as_dict(self) -> dict[str, Any]:

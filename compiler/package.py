@@ -81,6 +81,7 @@ def read_program(path: str | Path) -> CompiledProgram:
             source_hash=str(facts["source_sha256"]),
             stages=reader.stages(),
             casts=reader.texts("casts"),
+            weight_shardings=reader.weight_shardings(),
         )
 
 
@@ -144,6 +145,8 @@ def _read_streams(archive: Archive, reader: ManifestReader) -> Program:
         instruction_locations=_read_indices(archive, engines),
         sbuf_peak_bytes=int(reader.facts["sbuf_peak_bytes"]),
         notes=reader.texts("notes"),
+        cores=int(reader.facts["cores"]),
+        groups=reader.groups(),
     )
 
 

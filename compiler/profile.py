@@ -24,7 +24,8 @@ class Profile:
     """Modelled, not measured. timeline: of one call, with every instruction and transfer.
     hbm_bytes_read: by DMA from device memory. bound_seconds: the time each of the resources pe,
     dma, vector, scalar (and gpsimd) would need if nothing else took any. outputs: of the call, if
-    arrays were given.
+    arrays were given. cores: how many run the program; the timeline is that of the one that ends
+    last.
     """
 
     target: str
@@ -33,6 +34,7 @@ class Profile:
     bound_seconds: dict[str, float]
     machine: Machine = field(repr=False)
     outputs: list[np.ndarray] = field(default_factory=list, repr=False)
+    cores: int = 1
 
     @property
     def modelled_seconds(self) -> float:
@@ -61,13 +63,25 @@ class Profile:
     def _headline(self) -> list[str]:
         count = sum(self.timeline.instruction_count.values())
         name, seconds = max(self.bound_seconds.items(), key=lambda item: item[1])
+        machine = f"{self.cores} cores of {self.target}" if self.cores > 1 else self.target
         return [
-            f"modelled time on {self.target}: {_time(self.modelled_seconds)} "
+            f"modelled time on {machine}: {_time(self.modelled_seconds)} "
             "(modelled, not measured on silicon)",
+            *self._collective_row(),
             f"{count:,} instructions, {self.timeline.transfer_count:,} DMA transfers, "
             f"{self.hbm_bytes_read / 1e6:,.2f} MB read from device memory",
             f"bound: {name} needs {_time(seconds)}, "
             f"{seconds / max(self.modelled_seconds, 1e-30):.0%} of the time",
+        ]
+
+    def _collective_row(self) -> list[str]:
+        count = len(self.timeline.collectives)
+        if not count:
+            return []
+        sent = sum(record.moved_bytes for record in self.timeline.collectives)
+        return [
+            f"{count:,} collectives, {_time(self.timeline.collective_ns * 1e-9)} from last trigger "
+            f"to end, {sent / 1e6:,.2f} MB sent by the busiest core"
         ]
 
     def _engine_rows(self) -> list[str]:
@@ -125,6 +139,7 @@ def make_profile(machine: Machine, outputs: list[np.ndarray]) -> Profile:
         bound_seconds=_bounds(machine.target.name, timeline),
         outputs=outputs,
         machine=machine,
+        cores=machine.program.cores,
     )
 
 

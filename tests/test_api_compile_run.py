@@ -171,7 +171,7 @@ def test_compile_takes_a_lowered_jax_function() -> None:
         ("auto_cast", "matmul", "did you mean 'matmult'?"),
         ("auto_cast_type", "bf15", "did you mean 'bf16'?"),
         ("optlevel", 4, "known: 1, 2, 3"),
-        ("cores", 2, "leave --cores out"),
+        ("cores", 25, "a number from 1 to 24"),
         ("model_type", "transformers", "did you mean 'transformer'?"),
     ],
 )

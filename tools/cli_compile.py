@@ -109,7 +109,7 @@ def _add_numerics(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="generic (default), transformer, unet-inference: the same today",
     )
-    group.add_argument("--cores", type=int, default=1, metavar="N", help="NeuronCores: 1")
+    group.add_argument("--cores", type=int, default=1, metavar="N", help="NeuronCores")
 
 
 def _add_observation(parser: argparse.ArgumentParser) -> None:

@@ -29,6 +29,10 @@ def facts(executable: Executable, profile: Profile) -> dict[str, Any]:
         "inputs": list(map(str, compiled.inputs)),
         "results": list(map(str, compiled.results)),
         "modelled_seconds": profile.modelled_seconds,
+        "cores": compiled.cores,
+        "instance": instance_name(compiled.program),
+        "collectives": len(timeline.collectives),
+        "collective_seconds": timeline.collective_ns * 1e-9,
         "instructions": {e.value: n for e, n in timeline.instruction_count.items()},
         "dma_transfers": timeline.transfer_count,
         "sbuf_peak_bytes": compiled.program.sbuf_peak_bytes,
@@ -42,6 +46,12 @@ def facts(executable: Executable, profile: Profile) -> dict[str, Any]:
         "stages": [{"name": s.name, "ir_sha256": s.ir_hash} for s in compiled.stages],
         "notes": list(compiled.program.notes),
     }
+
+
+def instance_name(program: Program) -> str:
+    """The smallest instance that has the cores of the program."""
+    instance = TARGETS[program.target].instance_for(program.cores)
+    return instance.name if instance is not None else program.target
 
 
 def facts_json(executable: Executable, profile: Profile) -> str:
@@ -62,6 +72,7 @@ def overview(executable: Executable, profile: Profile) -> str:
     chosen = ", ".join(f"{k}={v}" for k, v in compiled.options.as_dict().items())
     lines = [
         f"program for {program.target}: {chosen}",
+        *_core_rows(program),
         *(f"  input   {tensor}" for tensor in compiled.inputs),
         *(f"  result  {tensor}" for tensor in compiled.results),
         f"  weights {len(compiled.weights)} tensors, {weight_bytes / 1e6:,.2f} MB on the device",
@@ -72,6 +83,19 @@ def overview(executable: Executable, profile: Profile) -> str:
         profile.summary(),
     ]
     return "\n".join(lines)
+
+
+def _core_rows(program: Program) -> list[str]:
+    """Where the cores are, and who talks to whom."""
+    if program.cores == 1:
+        return []
+    instance = TARGETS[program.target].instance_for(program.cores)
+    assert instance is not None
+    chips = instance.chip_of(program.cores - 1) + 1
+    rows = [f"  cores   {program.cores} on {chips} chips of {instance.name}; sizes are per core"]
+    for number, groups in enumerate(program.groups):
+        rows.append(f"  group {number} {', '.join(str(list(group)) for group in groups)}")
+    return rows
 
 
 def disassembly(program: Program, only: str | None = None) -> Iterator[str]:

@@ -64,7 +64,7 @@ class MultiCoreMachine:
                 seed=seed + core,
                 rounding=rounding,
                 max_steps=max_steps,
-                core=core,
+                core=core if program.cores > 1 else None,
                 like=first.get(number),
             )
             first.setdefault(number, made)

@@ -16,6 +16,7 @@ import numpy as np
 from axonc.backends.executor.describe import describe_instruction
 from axonc.backends.executor.machine import Machine
 from axonc.backends.executor.timeline import Timeline
+from axonc.backends.targets.inf2 import INF2
 from axonc.backends.targets.target import Engine
 
 Event = dict[str, Any]
@@ -23,6 +24,10 @@ Event = dict[str, Any]
 PROCESS = 1
 WAIT_LANES = 100
 QUEUE_LANES = 200
+COLLECTIVE_LANES = 300
+DMA_QUEUES = INF2.dma.queues
+"""The same on every NeuronCore-v2."""
+
 NS_PER_US = 1000.0
 ENGINE_LANES = {engine: number for number, engine in enumerate(Engine)}
 
@@ -69,7 +74,10 @@ def reason_name(reason: str) -> str:
     index = int(number)
     if index < len(engines):
         return f"wait for {engines[index].value}"
-    return f"wait for dma queue {index - len(engines)}"
+    queue = index - len(engines)
+    if queue < DMA_QUEUES:
+        return f"wait for dma queue {queue}"
+    return f"wait for collectives of group {queue - DMA_QUEUES}"
 
 
 def trace_events(machine: Machine) -> list[Event]:
@@ -80,6 +88,7 @@ def trace_events(machine: Machine) -> list[Event]:
         *_instruction_events(machine, timeline),
         *_stall_events(timeline),
         *_transfer_events(machine, timeline),
+        *_collective_events(machine, timeline),
     ]
 
 
@@ -110,6 +119,23 @@ def _lane_names(timeline: Timeline) -> Iterator[Event]:
     assert timeline.transfers is not None
     for queue in sorted(set(timeline.transfers.queue.tolist())):
         yield from _name_event(QUEUE_LANES + queue, f"dma queue {queue}")
+    for group in sorted({record.group for record in timeline.collectives}):
+        yield from _name_event(COLLECTIVE_LANES + group, f"collectives of group {group}")
+
+
+def _collective_events(machine: Machine, timeline: Timeline) -> Iterator[Event]:
+    """From the core's trigger to the end: waiting for the others is part of it."""
+    for record in timeline.collectives:
+        args = {
+            **_origin(machine, record.engine, record.index),
+            "cores": list(record.cores),
+            "algorithm": record.algorithm,
+            "all_arrived_us": record.start_ns / NS_PER_US,
+            "bytes_sent": record.moved_bytes,
+        }
+        name = machine.instruction(record.engine, record.index).spec.mnemonic
+        lane = COLLECTIVE_LANES + record.group
+        yield _slice(lane, name, record.trigger_ns, record.end_ns, args)
 
 
 def _slice(lane: int, name: str, start_ns: float, end_ns: float, args: Event) -> Event:
