@@ -17,6 +17,7 @@ from torchax.ops import mappings, ops_registry
 
 from axonc.frontends.outer_indexing import take_by_slices
 from axonc.frontends.torch_image_ops import IMAGE_KEPT_WHOLE, IMAGE_LOWERINGS
+from axonc.frontends.torch_updates import UPDATE_KEPT_WHOLE, UPDATE_LOWERINGS
 from axonc.frontends.torch_weights import weight_of_tensor
 
 aten = torch.ops.aten
@@ -257,6 +258,7 @@ LOWERINGS: dict[Any, Lowering] = {
     aten.sub.Tensor: subtract,
     aten.embedding.default: embedding,
     aten.index.Tensor: index,
+    **UPDATE_LOWERINGS,
     aten.gelu.default: gelu,
     aten.softmax.int: softmax,
     aten._softmax.default: core_softmax,
@@ -284,4 +286,5 @@ KEPT_WHOLE = (
     aten.rms_norm.default,
     aten.scaled_dot_product_attention.default,
     *IMAGE_KEPT_WHOLE,
+    *UPDATE_KEPT_WHOLE,
 )
