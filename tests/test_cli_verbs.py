@@ -228,6 +228,24 @@ def test_neuronx_cc_flags_are_accepted(folder: Path, words: list[str]) -> None:
     compiled(folder, *words)
 
 
+def test_a_hlo_protobuf_compiles_as_neuronx_cc_would_be_called(folder: Path) -> None:
+    from jaxlib import _hlo
+
+    text = """HloModule m
+ENTRY main {
+  x = f32[4,8] parameter(0)
+  w = f32[8,16] parameter(1)
+  y = f32[4,16] dot(x, w), lhs_contracting_dims={1}, rhs_contracting_dims={0}
+  ROOT z = f32[4,16] erf(y)
+}"""
+    module = _hlo.hlo_module_from_text(text)
+    (folder / "model.hlo.pb").write_bytes(module.as_serialized_hlo_module_proto())
+    words = "--framework XLA --target trn1 --model-type=transformer -O1 --auto-cast none"
+    assert main(["compile", "model.hlo.pb", *words.split(), "--output", "file.axon"]) == 0
+    compared = ["compare", "file.axon", "--reference", "model.hlo.pb", "--random-inputs", "0"]
+    assert main(compared) == 0
+
+
 def test_flags_without_meaning_say_so_in_one_line(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

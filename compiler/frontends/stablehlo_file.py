@@ -21,6 +21,7 @@ from axonc.frontends.hlo_module import (
     replace_mhlo,
 )
 from axonc.frontends.imported import ImportedProgram
+from axonc.frontends.neuron_custom_calls import expand_neuron_calls
 from axonc.frontends.stablehlo_module import (
     deserialize,
     finish_import,
@@ -56,7 +57,10 @@ def import_bytes(content: bytes, *, name: str = "<program>") -> ImportedProgram:
         CompileError: it cannot be read.
     """
     context = new_context()
-    return finish_import(_module_of(content, context, name))
+    module = _module_of(content, context, name)
+    with context:
+        expand_neuron_calls(module)
+    return finish_import(module)
 
 
 def import_text(text: str) -> ImportedProgram:

@@ -130,6 +130,42 @@ def test_text_that_does_not_parse_names_line_and_column(tmp_path: Path):
     assert "cannot read the HLO text: cannot parse as an instruction name" in str(error.value)
 
 
+def silu(x):
+    return x / (1 + np.exp(-x))
+
+
+NEURON_CALLS = {
+    "AwsNeuronErf": jax.scipy.special.erf,
+    "AwsNeuronGelu": lambda x: jax.nn.gelu(x, approximate=False),
+    "AwsNeuronGeluApprxTanh": lambda x: jax.nn.gelu(x, approximate=True),
+    "AwsNeuronSilu": silu,
+}
+
+
+def call_text(target: str, kind: str) -> str:
+    return f"""HloModule m
+ENTRY main {{
+  x = {kind}[12] parameter(0)
+  ROOT y = {kind}[12] custom-call(x), custom_call_target="{target}"
+}}"""
+
+
+@pytest.mark.parametrize("target", NEURON_CALLS)
+def test_custom_calls_of_neuron_programs_compute(target, run):
+    x = X.reshape(12)
+    (found,) = run(import_program(call_text(target, "f32")), {"x": x})
+    np.testing.assert_allclose(found, NEURON_CALLS[target](x), rtol=2e-6, atol=1e-6)
+    bf16 = import_program(protobuf(call_text(target, "bf16")))
+    assert str(bf16.arguments[0]) == "x: tensor<12xbf16>"
+
+
+def test_other_custom_calls_are_refused_by_name():
+    import axonc
+
+    (found,) = axonc.check(call_text("AwsNeuronTopK", "f32"))
+    assert "AwsNeuronTopK" in str(found)
+
+
 BROKEN = {
     "empty": b"",
     "zeros": bytes(64),
