@@ -112,3 +112,12 @@ def test_an_unknown_model_is_refused_with_the_nearest_name(
     assert command.main(["bert-bass", "--out", str(tmp_path)]) == 1
     assert "bert-base" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("words", ["--layers 0", "--batch 0", "--seq -1", "--seq 4000"])
+def test_a_size_that_cannot_be_is_refused(
+    words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command.main(["gpt2-prefill", "--small", *words.split(), "--out", str(tmp_path)]) == 1
+    assert capsys.readouterr().err.startswith("error: ")
+    assert not list(tmp_path.iterdir())

@@ -19,6 +19,7 @@ from axonc.tools.models.zoo_model import (
     ZooModel,
     random_ids,
     random_values,
+    tokens_of,
     transformers,
     with_random_weights,
 )
@@ -46,7 +47,14 @@ DECODERS: dict[str, Decoder] = {
         "GPT2Config",
         12,
         {},
-        {"n_embd": 64, "n_head": 4, "vocab_size": 200, "n_positions": 64},
+        {
+            "n_embd": 64,
+            "n_head": 4,
+            "vocab_size": 200,
+            "n_positions": 64,
+            "bos_token_id": 0,
+            "eos_token_id": 0,
+        },
     ),
     # TinyLlama-1.1B: root-mean-square norms, rotary positions, 8 queries to a key.
     "llama": Decoder(
@@ -114,9 +122,8 @@ def build_prefill(name: str, request: Request) -> ZooModel:
     """`gpt2-prefill` or `llama-prefill`: a prompt of request.seq tokens."""
     decoder = DECODERS[name.removesuffix("-prefill")]
     model = _model(decoder, request)
-    ids = random_ids(
-        model.config.vocab_size, request.batch, _tokens(decoder, request), seed=request.seed
-    )
+    tokens = _tokens(decoder, request, model.config)
+    ids = random_ids(model.config.vocab_size, request.batch, tokens, seed=request.seed)
     return ZooModel(name, Prefill(model).eval(), {"input_ids": ids})
 
 
@@ -125,7 +132,8 @@ def build_decode(name: str, request: Request) -> ZooModel:
     filled to a third."""
     decoder = DECODERS[name.removesuffix("-decode")]
     model = _model(decoder, request)
-    config, length = model.config, _tokens(decoder, request)
+    config = model.config
+    length = _tokens(decoder, request, config)
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     shape = (request.batch, heads, length, config.hidden_size // config.num_attention_heads)
     count, seed = config.num_hidden_layers, request.seed
@@ -150,8 +158,8 @@ def _model(decoder: Decoder, request: Request) -> Any:
     return with_random_weights(lambda: architecture(config), request.seed)
 
 
-def _tokens(decoder: Decoder, request: Request) -> int:
-    return request.seq or (_SMALL_TOKENS if request.small else decoder.tokens)
+def _tokens(decoder: Decoder, request: Request, config: Any) -> int:
+    return tokens_of(request, _SMALL_TOKENS if request.small else decoder.tokens, config)
 
 
 def _outputs(found: Any) -> dict[str, Any]:

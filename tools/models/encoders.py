@@ -14,6 +14,7 @@ from axonc.tools.models.zoo_model import (
     Request,
     ZooModel,
     random_ids,
+    tokens_of,
     transformers,
     with_random_weights,
 )
@@ -72,7 +73,7 @@ def build(name: str, request: Request) -> ZooModel:
     """The encoder `name` for ids and mask [batch, tokens] int64; every token is real.
 
     Raises:
-        UsageError: transformers is not installed.
+        UsageError: transformers is not installed; more tokens than positions.
     """
     encoder = ENCODERS[name]
     library = transformers()
@@ -81,7 +82,7 @@ def build(name: str, request: Request) -> ZooModel:
     )
     architecture = getattr(library, encoder.architecture)
     module = with_random_weights(lambda: architecture(config, **encoder.build), request.seed)
-    tokens = request.seq or (_SMALL_TOKENS if request.small else encoder.tokens)
+    tokens = tokens_of(request, _SMALL_TOKENS if request.small else encoder.tokens, config)
     ids = random_ids(config.vocab_size, request.batch, tokens, seed=request.seed)
     return ZooModel(name, module, {"input_ids": ids, "attention_mask": ids.new_ones(ids.shape)})
 

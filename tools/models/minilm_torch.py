@@ -8,7 +8,7 @@ from axonc.diagnostics import UsageError
 from axonc.frontends.imported import ImportedProgram
 from axonc.frontends.torch_frontend import import_exported_program
 from axonc.tools.models.minilm_jax import model_folder
-from axonc.tools.models.zoo_model import Request, ZooModel, random_ids
+from axonc.tools.models.zoo_model import Request, ZooModel, random_ids, tokens_of
 
 _TOKENS, _SMALL_TOKENS = 128, 16
 
@@ -52,12 +52,13 @@ def build(name: str, request: Request) -> ZooModel:
     """The trained model for random ids [batch, tokens]; every token is real. Small: fewer tokens.
 
     Raises:
-        UsageError: another depth is asked for than the trained one.
+        UsageError: another depth than the trained one, or more tokens than positions.
     """
     module = model()
     if request.layers not in (None, module.config.num_hidden_layers):
         depth = module.config.num_hidden_layers
         raise UsageError(f"{name} is trained with {depth} layers, not {request.layers}")
-    tokens = request.seq or (_SMALL_TOKENS if request.small else _TOKENS)
+    default = _SMALL_TOKENS if request.small else _TOKENS
+    tokens = tokens_of(request, default, module.config)
     ids = random_ids(module.config.vocab_size, request.batch, tokens, seed=request.seed)
     return ZooModel(name, module, {"input_ids": ids, "attention_mask": ids.new_ones(ids.shape)})

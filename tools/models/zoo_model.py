@@ -24,6 +24,9 @@ class Request:
     """Which variant of a model. layers, seq: None for the model's own (tokens; images have none).
 
     small: a narrow version for tests, of few layers unless told. batch: examples of a call.
+
+    Raises:
+        UsageError: a count below 1.
     """
 
     layers: int | None = None
@@ -31,6 +34,11 @@ class Request:
     seq: int | None = None
     small: bool = False
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, value in (("layers", self.layers), ("batch", self.batch), ("seq", self.seq)):
+            if value is not None and value < 1:
+                raise UsageError(f"{name} is {value}; it is at least 1")
 
 
 @dataclass(frozen=True)
@@ -81,6 +89,18 @@ class ZooModel:
         with torch.no_grad():
             found = module(**inputs)
         return [t.numpy() for t in pytree.tree_leaves(found) if isinstance(t, torch.Tensor)]
+
+
+def tokens_of(request: Request, default: int, config: Any) -> int:
+    """The tokens asked for, or the default.
+
+    Raises:
+        UsageError: more than the model of this transformers config has positions for.
+    """
+    tokens, most = request.seq or default, config.max_position_embeddings
+    if tokens > most:
+        raise UsageError(f"{tokens} tokens; the model has {most} positions")
+    return tokens
 
 
 def transformers() -> Any:
