@@ -42,8 +42,9 @@ class Settings:
     layers: int | None = None
 
     @property
-    def is_whole(self) -> bool:
-        return not self.small and self.layers is None
+    def is_comparable(self) -> bool:
+        """Whether these are the programs whose latencies are published: whole, matmult in bf16."""
+        return not self.small and self.layers is None and self.auto_cast == "matmult"
 
 
 @dataclass(frozen=True)
@@ -178,7 +179,7 @@ def _shortened(complaint: str) -> str:
 
 
 def _cells(row: Facts, settings: Settings) -> list[str]:
-    published = row["published_ms"] if settings.is_whole else None
+    published = row["published_ms"] if settings.is_comparable else None
     bound = row.get("bound_ms")
     bounds = bound if isinstance(bound, dict) else {}
     compared = _number(published, "{:.3f}") + ("*" if published and row["derived"] else "")
@@ -216,8 +217,8 @@ def _remarks(load: float, settings: Settings) -> list[str]:
         "derived from throughput. PE and DMA: what each alone needs. Error: of the largest value,",
         "to XLA:CPU in float32.",
     ]
-    if not settings.is_whole:
-        lines.append("The models are cut down: no published time is comparable.")
+    if not settings.is_comparable:
+        lines.append("Published times are of whole models with --auto-cast matmult: none is shown.")
     if load > _IDLE_LOAD:
         lines.append(
             f"The machine was not idle (load {load:.1f} on {os.cpu_count()} processors): compile "
