@@ -67,13 +67,13 @@ def finish_import(
         names = _unique(argument_names or argument_names_of(main))
         results = _unique(result_names or result_names_of(main))
         if is_sharded(module):
-            return _finish_sharded(partition(module), names, results)
+            return finish_partitioned(partition(module), names, results)
         _refuse_partitions(module)
         module, arguments = _prepare(module, names)
         return _named_program(module, arguments, results)
 
 
-def _finish_sharded(parts: Partitioned, names: list[str], results: list[str]) -> ImportedProgram:
+def finish_partitioned(parts: Partitioned, names: list[str], results: list[str]) -> ImportedProgram:
     """The module is one rank's; arguments and results are described as the whole tensors."""
     module, arguments = _prepare(parts.module, names, parts.mesh)
     shardings = (*parts.arguments, *(a.sharding for a in arguments[len(parts.arguments) :]))
