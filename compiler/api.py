@@ -30,6 +30,7 @@ def compile(
     model_type: str = "generic",
     allow_lossy_integers: bool = False,
     exact_transposes: bool = False,
+    parallel: str = "none",
     weights: Weights | None = None,
     dump_ir: str | Path | None = None,
     progress: Progress | None = None,
@@ -43,6 +44,8 @@ def compile(
         in auto_cast_type ("bf16", "fp16", "tf32").
     cores: NeuronCores, two to a chip. A program with shardings (JAX) takes as many as its mesh has
         devices.
+    parallel: for a program without shardings on several cores: "tensor" cuts weights (Megatron's
+        choice), "data" the batch.
     weights: a .safetensors, .npz or .npy file, or arrays by name: binds arguments of these names,
         which then are no inputs any more.
     allow_lossy_integers: let 64-bit integer arithmetic wrap at 32 bits instead of refusing it.
@@ -67,6 +70,7 @@ def compile(
         model_type=model_type,
         allow_lossy_integers=allow_lossy_integers,
         exact_transposes=exact_transposes,
+        parallel=parallel,
     )
     imported = import_program(source, weights=weights_by_name(weights))
     debug = DebugOptions(dump_dir=None if dump_ir is None else Path(dump_ir))

@@ -43,7 +43,7 @@ class CompiledProgram:
     i-th is the i-th INPUT or OUTPUT tensor of `program`. weights: by the argument name that WEIGHT
     tensors name as their source; weight_shardings: which part of it each core has, by that name
     (absent: all of it). source_hash: sha256 of the imported StableHLO, in hex. casts:
-    lines of the auto-cast report.
+    lines of the auto-cast report. shardings: of the report of what was cut over cores.
     """
 
     program: Program
@@ -54,6 +54,7 @@ class CompiledProgram:
     source_hash: str = ""
     stages: tuple[StageRecord, ...] = ()
     casts: tuple[str, ...] = ()
+    shardings: tuple[str, ...] = ()
     weight_shardings: Mapping[str, Sharding] = field(default_factory=dict)
 
     @property

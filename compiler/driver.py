@@ -16,6 +16,7 @@ from axonc.diagnostics import InternalError, UnsupportedOpError, UsageError
 from axonc.frontends.imported import ImportedProgram
 from axonc.frontends.sharding import Sharding
 from axonc.options import CompileOptions
+from axonc.parallel import spread_over_cores
 from axonc.pass_manager import ManagerOptions, ModuleState, Pass, PassManager
 from axonc.passes.auto_cast import AutoCastPass
 from axonc.passes.legalize_collectives import cores_of
@@ -79,6 +80,7 @@ def compile_imported(
         InternalError: a pass failed for no fault of the user.
     """
     debug = debug or DebugOptions()
+    imported = spread_over_cores(imported, options)
     options = options.with_changes(cores=_agreed_cores(imported, options))
     state = ModuleState(load_module(imported))
     _require_mesh(imported, cores_of(state.module.operation))
@@ -102,6 +104,7 @@ def compile_imported(
         source_hash=hashlib.sha256(imported.module_bytes).hexdigest(),
         stages=recorder.records(manager),
         casts=tuple(_cast_lines(passes)),
+        shardings=imported.sharding_notes,
         weight_shardings={
             a.name: a.sharding for a in imported.arguments if a.weight and a.sharding
         },
@@ -121,7 +124,8 @@ def _agreed_cores(imported: ImportedProgram, options: CompileOptions) -> int:
             f"cores is {options.cores}; the program is sharded over {imported.cores}",
             hint=f"leave --cores out, or use {imported.cores}"
             if imported.cores > 1
-            else "shard it over a mesh of that many devices",
+            else "say how: --tensor-parallel or --data-parallel (parallel= in Python), or shard it "
+            "over a mesh of that many devices",
         )
     return options.cores
 

@@ -48,6 +48,7 @@ def manifest_text(
         "weight_shardings": {n: _sharding_json(s) for n, s in compiled.weight_shardings.items()},
         "notes": list(program.notes),
         "casts": list(compiled.casts),
+        "shardings": list(compiled.shardings),
     }
     return json.dumps(facts, sort_keys=True, indent=1) + "\n"
 

@@ -15,12 +15,14 @@ AUTO_CAST = ("none", "matmult", "all")
 AUTO_CAST_TYPES = ("bf16", "fp16", "tf32", "fp8_e4m3")
 MODEL_TYPES = ("generic", "transformer", "unet-inference")
 OPTLEVELS = (1, 2, 3)
+PARALLEL = ("none", "tensor", "data")
 
 
 @dataclass(frozen=True)
 class CompileOptions:
     """target: name in `backends/targets`. auto_cast: which FP32 operations compute in
     auto_cast_type: none, those of the tensor engine, or all. cores: NeuronCores to compile for.
+    parallel: what an unsharded program is cut by: weights ("tensor") or the batch ("data").
     optlevel, model_type: accepted; one strategy serves all of their values today.
     allow_lossy_integers: 64-bit integer arithmetic may wrap at 32 bits; else it is refused.
     exact_transposes: by DMA, so that infinities and NaN survive; else on the tensor engine, where
@@ -38,6 +40,7 @@ class CompileOptions:
     model_type: str = "generic"
     allow_lossy_integers: bool = False
     exact_transposes: bool = False
+    parallel: str = "none"
 
     def __post_init__(self) -> None:
         _check_choice("target", self.target, tuple(TARGETS))
@@ -45,6 +48,7 @@ class CompileOptions:
         _check_choice("auto-cast-type", self.auto_cast_type, AUTO_CAST_TYPES)
         _check_choice("model-type", self.model_type, MODEL_TYPES)
         _check_choice("optlevel", self.optlevel, OPTLEVELS)
+        _check_choice("parallel", self.parallel, PARALLEL)
         most = TARGETS[self.target].max_cores
         is_number = isinstance(self.cores, int) and not isinstance(self.cores, bool)
         if not is_number or not 1 <= self.cores <= most:

@@ -81,6 +81,7 @@ def read_program(path: str | Path) -> CompiledProgram:
             source_hash=str(facts["source_sha256"]),
             stages=reader.stages(),
             casts=reader.texts("casts"),
+            shardings=reader.texts("shardings"),
             weight_shardings=reader.weight_shardings(),
         )
 
@@ -189,7 +190,10 @@ def _weight_references(
         facts: Json = {"shape": list(weight.shape), "dtype": weight.dtype}
         if name in embedded:
             references[name] = facts | {"offset": embedded[name]}
-        elif isinstance(weight.storage, FileRegion | ZipMember):
+            continue
+        if weight.stored_shape is not None:
+            facts["stored_shape"] = list(weight.stored_shape)
+        if isinstance(weight.storage, FileRegion | ZipMember):
             file = _reference_to(weight.storage.path, path)
             references[name] = facts | {"file": file, "key": weight.storage.key}
     return references
@@ -217,7 +221,9 @@ def _read_weights(archive: Archive, references: dict[str, Any]) -> dict[str, Wei
             file = str(facts["file"])
             if file not in opened:
                 opened[file] = open_weight_file(archive.path.resolve().parent / file)
-            found[name] = _file_weight(opened[file], file, str(facts["key"]), shape, dtype)
+            stored = tuple(int(n) for n in facts.get("stored_shape", shape))
+            weight = _file_weight(opened[file], file, str(facts["key"]), stored, dtype)
+            found[name] = weight if stored == shape else weight.reshaped(shape)
     return found
 
 

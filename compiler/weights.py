@@ -126,7 +126,7 @@ class ZipMember:
 
     def load(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
         with np.load(self.path, allow_pickle=False) as archive:
-            return archive[self.key]
+            return archive[self.key].reshape(shape)
 
     def describe(self) -> str:
         return f"'{self.key}' of {self.path}"
@@ -147,11 +147,13 @@ class HeldArray:
 
 @dataclass(frozen=True)
 class WeightRef:
-    """A tensor by reference. shape: elements per axis; dtype: MLIR spelling ("bf16", "i64")."""
+    """A tensor by reference. shape: elements per axis; dtype: MLIR spelling ("bf16", "i64").
+    stored_shape: as the storage has it, where that differs."""
 
     shape: tuple[int, ...]
     dtype: str
     storage: Storage
+    stored_shape: tuple[int, ...] | None = None
 
     @classmethod
     def of_array(cls, array: np.ndarray, *, name: str = "array") -> WeightRef:
@@ -169,6 +171,13 @@ class WeightRef:
     def load(self) -> np.ndarray:
         """The tensor. Memory-mapped or shared where the storage allows; treat it as read-only."""
         return self.storage.load(self.shape, NUMPY_OF_MLIR[self.dtype])
+
+    def reshaped(self, shape: tuple[int, ...]) -> WeightRef:
+        """The same bytes as a tensor of another shape, which has as many elements."""
+        storage = self.storage
+        if isinstance(storage, HeldArray):
+            storage = HeldArray(storage.array.reshape(shape))
+        return WeightRef(shape, self.dtype, storage, self.stored_shape or self.shape)
 
     def describe(self) -> str:
         """`'key' of file, tensor<2x3xf32>` for messages."""

@@ -145,8 +145,10 @@ def cast(x: Expression, dtype: DType) -> Expression:
     """Through float32, to nearest even; out-of-range values become the limits of an integer."""
     if x.dtype == dtype:
         return x
-    return constant(x.value, dtype) if x.is_constant and dtype.is_float else node(
-        "cast", x, dtype=dtype
+    return (
+        constant(x.value, dtype)
+        if x.is_constant and dtype.is_float
+        else node("cast", x, dtype=dtype)
     )
 
 

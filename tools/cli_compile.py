@@ -110,6 +110,22 @@ def _add_numerics(parser: argparse.ArgumentParser) -> None:
         help="generic (default), transformer, unet-inference: the same today",
     )
     group.add_argument("--cores", type=int, default=1, metavar="N", help="NeuronCores")
+    how = group.add_mutually_exclusive_group()
+    how.add_argument(
+        "--tensor-parallel",
+        dest="parallel",
+        action="store_const",
+        const="tensor",
+        default="none",
+        help="cut the weights over --cores: columns, then rows, two all-reduces a layer",
+    )
+    how.add_argument(
+        "--data-parallel",
+        dest="parallel",
+        action="store_const",
+        const="data",
+        help="cut the batch over --cores; every core has all weights",
+    )
 
 
 def _add_observation(parser: argparse.ArgumentParser) -> None:
@@ -161,6 +177,7 @@ def _compile(options: argparse.Namespace, output: Path) -> None:
         model_type=options.model_type,
         allow_lossy_integers=lossy,
         exact_transposes=options.exact_transposes,
+        parallel=options.parallel,
     )
     debug = DebugOptions(
         dump_dir=Path(options.dump_ir) if options.dump_ir else None,

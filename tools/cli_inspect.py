@@ -26,6 +26,9 @@ def make_parser() -> argparse.ArgumentParser:
     group.add_argument("--disassemble", action="store_true", help="print the instructions")
     group.add_argument("--memory-map", action="store_true", help="print who lies where")
     group.add_argument("--casts", action="store_true", help="print what auto-cast cast, and why")
+    group.add_argument(
+        "--sharding", action="store_true", help="print which weights are cut over cores, and why"
+    )
     parser.add_argument(
         "--engine",
         choices=("tensor", "vector", "scalar", "gpsimd", "sync"),
@@ -46,6 +49,8 @@ def run(options: argparse.Namespace) -> int:
         print(program_report.memory_map(executable.compiled.program))
     elif options.casts:
         print("\n".join(executable.compiled.casts) or "nothing was cast")
+    elif options.sharding:
+        print("\n".join(executable.compiled.shardings) or "nothing was cut")
     elif options.json:
         print(program_report.facts_json(executable, executable.profile()))
     else:

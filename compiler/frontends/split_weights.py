@@ -18,25 +18,11 @@ import numpy as np
 from jaxlib.mlir import ir
 from jaxlib.mlir.dialects import stablehlo
 
+from axonc.diagnostics import InternalError
 from axonc.frontends import stablehlo_module
 from axonc.frontends.imported import ImportedProgram
-from axonc.weights import Storage, WeightRef
 
 _ELEMENTWISE = ("stablehlo.add", "stablehlo.multiply", "stablehlo.subtract", "stablehlo.convert")
-
-
-@dataclass(frozen=True)
-class _Reshaped:
-    """A stored tensor seen in another shape."""
-
-    storage: Storage
-    shape: tuple[int, ...]
-
-    def load(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-        return self.storage.load(self.shape, dtype).reshape(shape)
-
-    def describe(self) -> str:
-        return self.storage.describe()
 
 
 @dataclass(frozen=True)
@@ -69,9 +55,9 @@ def split_fused_weights(module: ir.Module, program: ImportedProgram) -> Imported
     arguments = list(program.arguments)
     for index, shape in splitter.shapes.items():
         weight = arguments[index].weight
-        assert weight is not None, "only weights are split"
-        view = WeightRef(shape, weight.dtype, _Reshaped(weight.storage, weight.shape))
-        arguments[index] = replace(arguments[index], shape=shape, weight=view)
+        if weight is None:
+            raise InternalError(f"argument '{arguments[index].name}' was split, but is no weight")
+        arguments[index] = replace(arguments[index], shape=shape, weight=weight.reshaped(shape))
     return replace(program, arguments=tuple(arguments))
 
 

@@ -15,20 +15,22 @@ the all_reduce after the second product.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from jaxlib.mlir import ir
-from jaxlib.mlir.passmanager import PassManager
 
-from axonc.diagnostics import SourceLocation, UsageError
-from axonc.frontends import opaque_ops, stablehlo_module
+from axonc.diagnostics import SourceLocation
+from axonc.frontends import stablehlo_module
+from axonc.frontends.annotate import (
+    analysable,
+    annotate_arguments,
+    partitioned,
+    populate_rules,
+    sharding_with_dim,
+)
 from axonc.frontends.cut_dims import Blocked, Closure, Graph, follow
 from axonc.frontends.imported import Argument, ImportedProgram
-from axonc.frontends.inline_calls import inline_calls
 from axonc.frontends.sharding import Mesh, Sharding
-from axonc.frontends.shardy import partition
-from axonc.frontends.shardy_attributes import KEY, add_mesh, from_sharding
-from axonc.frontends.shardy_guard import RULE_KEY
 from axonc.frontends.split_weights import split_fused_weights
 
 AXIS = "tp"
@@ -39,8 +41,7 @@ _VIEWS = ("stablehlo.reshape", "stablehlo.transpose", "stablehlo.convert")
 
 @dataclass(frozen=True)
 class Choice:
-    """One weight's part in the plan. cut: its sharding; None when it stays whole because of
-    `reason`. summed_at: where the partial sums it leads to are added."""
+    """One argument's part in the plan. cut: its sharding; None when it stays whole for `reason`."""
 
     weight: str
     cut: Sharding | None
@@ -49,7 +50,7 @@ class Choice:
     def __str__(self) -> str:
         if self.cut is None:
             return f"{self.weight}: whole on every core: {self.reason}"
-        return f"{self.weight}: cut {self.cut}{self.reason}"
+        return f"{self.weight}: cut {self.cut}"
 
 
 @dataclass(frozen=True)
@@ -70,52 +71,15 @@ def shard_by_tensor(program: ImportedProgram, cores: int) -> ImportedProgram:
         UsageError: the program is sharded already.
         UnsupportedOpError: Shardy cannot partition it.
     """
-    if program.mesh is not None:
-        raise UsageError(
-            f"the program is sharded already, over {program.mesh}",
-            hint="leave the parallel option out; its own shardings say how",
-        )
     mesh = Mesh(((AXIS, cores),))
-    module = _analysable(program)
+    module = analysable(program)
     program = split_fused_weights(module, program)
     with module.context, ir.Location.unknown():
         populate_rules(module)
         main = stablehlo_module.main_function(module)
         plan = make_plan(main, program, mesh)
-        _annotate(module, main, mesh, plan)
-    return finish(module, program, tuple(map(str, plan.choices)))
-
-
-def finish(module: ir.Module, program: ImportedProgram, notes: tuple[str, ...]) -> ImportedProgram:
-    """Partition an annotated module; weights are those of `program`."""
-    names = [a.name for a in program.arguments]
-    with module.context, ir.Location.unknown():
-        parts = partition(module)
-        sharded = stablehlo_module.finish_partitioned(parts, names, list(program.result_names))
-    bound = {a.name: a.weight for a in program.arguments if a.weight is not None}
-    arguments = tuple(
-        a if a.weight is not None else replace(a, weight=bound.get(a.name))
-        for a in sharded.arguments
-    )
-    return replace(sharded, arguments=arguments, sharding_notes=notes + sharded.sharding_notes)
-
-
-def _analysable(program: ImportedProgram) -> ir.Module:
-    """One function in which Shardy knows every operation."""
-    context = stablehlo_module.new_context()
-    module = stablehlo_module.deserialize(program.module_bytes, context)
-    with context, ir.Location.unknown():
-        inline_calls(module, is_kept=opaque_ops.is_opaque)
-        found = [op for op in stablehlo_module.walk(module) if opaque_ops.is_opaque(op)]
-        opaque_ops.hide(found)
-        inline_calls(module, is_kept=opaque_ops.is_opaque)
-    return module
-
-
-def populate_rules(module: ir.Module) -> None:
-    """Write `sdy.sharding_rule` on every operation that has one."""
-    passes = "builtin.module(func.func(sdy-populate-op-sharding-rules))"
-    PassManager.parse(passes, context=module.context).run(module.operation)
+        annotate_arguments(module, main, mesh, plan.cuts, AXIS)
+    return partitioned(module, program, tuple(map(str, plan.choices)))
 
 
 def make_plan(main: ir.OpView, program: ImportedProgram, mesh: Mesh) -> Plan:
@@ -151,11 +115,6 @@ def _choice(
     if index not in chosen:
         return Choice(argument.name, None, whole[index])
     return Choice(argument.name, sharding_with_dim(mesh, len(argument.shape), chosen[index], AXIS))
-
-
-def sharding_with_dim(mesh: Mesh, dims: int, cut: int | None, axis: str) -> Sharding:
-    """Only dim `cut` (None: no dim) is cut, along `axis`."""
-    return Sharding(mesh, tuple((axis,) if i == cut else () for i in range(dims)))
 
 
 def _first_closure(
@@ -227,24 +186,3 @@ def _argument_of(value: ir.Value) -> int | None:
             return None
         value = op.operands[0]
     return int(ir.BlockArgument(value).arg_number)
-
-
-def _annotate(module: ir.Module, main: ir.OpView, mesh: Mesh, plan: Plan) -> None:
-    annotate_arguments(module, main, mesh, plan.cuts, AXIS)
-
-
-def annotate_arguments(
-    module: ir.Module, main: ir.OpView, mesh: Mesh, cuts: dict[int, int], axis: str
-) -> None:
-    """Declare the mesh and give every argument its sharding, whole where `cuts` has no dim."""
-    add_mesh(module, mesh)
-    shardings = [
-        sharding_with_dim(mesh, ir.RankedTensorType(kind).rank, cuts.get(i), axis)
-        for i, kind in enumerate(main.type.inputs)
-    ]
-    main.operation.attributes["arg_attrs"] = ir.ArrayAttr.get(
-        [ir.DictAttr.get({KEY: from_sharding(s)}) for s in shardings]
-    )
-    for view in main.entry_block.operations:
-        if RULE_KEY in view.operation.attributes and not opaque_ops.is_hidden(view.operation):
-            del view.operation.attributes[RULE_KEY]
