@@ -43,6 +43,7 @@ class Bindings:
     """What closures share.
 
     report: told with a sentence that a result is garbage on hardware. allow_direct: use fast_paths.
+    scratch: float32 buffers by name and size, which any closure may use while it runs.
     """
 
     target: Target
@@ -52,6 +53,7 @@ class Bindings:
     report: Callable[[str], None] | None = None
     allow_direct: bool = True
     array: SystolicArray = field(default_factory=SystolicArray)
+    scratch: dict[tuple[str, int], np.ndarray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

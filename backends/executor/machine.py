@@ -28,7 +28,8 @@ from axonc.backends.executor.checks import Checker
 from axonc.backends.executor.collectives import CollectiveNetwork
 from axonc.backends.executor.findings import FindingError, Violation
 from axonc.backends.executor.host_arrays import as_stored, check_names, check_stored
-from axonc.backends.executor.matmul_runs import bind_run, plan_runs
+from axonc.backends.executor.matmul_blocks import Block, plan_blocks
+from axonc.backends.executor.matmul_products import bind_block
 from axonc.backends.executor.memory import POISON, MemorySystem, flat_bytes
 from axonc.backends.executor.prepared import Prepared, Preparer, uses_registers
 from axonc.backends.executor.races import check_order
@@ -252,18 +253,20 @@ class Machine:
             raise self._finding(violation, self._plan[position][0]) from None
 
     def _make_plan(self, steps: Steps) -> list[tuple[Prepared, Closure | None]]:
-        """Every instruction with an effect, in order, and its closure (None: a collective); a run
-        of matmuls has one."""
-        runs = plan_runs(steps.prepared)
-        merged = {id(p) for run in runs.values() for x in run for p in (x.load, x.multiply)}
+        """What is run, in order, with its closure (None: a collective). A block of matmuls is
+        named by its first instruction."""
         plan: list[tuple[Prepared, Closure | None]] = []
-        for i, p in enumerate(steps.prepared):
+        for item in plan_blocks(steps.prepared, self._memory):
+            if isinstance(item, Block):
+                p = item.first.load
+                plan.append((p, self._guarded(p, partial(bind_block, item, self._bindings))))
+                continue
+            p = steps.prepared[item]
             if is_collective(p.instruction):
                 plan.append((p, None))
-            elif i in runs:
-                plan.append((p, self._guarded(p, partial(bind_run, runs[i], self._bindings))))
-            elif p.mnemonic not in WITHOUT_EFFECT and id(p) not in merged:
-                plan.append((p, self._guarded(p, partial(self._closure, p, steps.stored.get(i)))))
+            else:
+                made = partial(self._closure, p, steps.stored.get(item))
+                plan.append((p, self._guarded(p, made)))
         return plan
 
     def execute_now(self, prepared: Prepared, registers: Registers) -> None:

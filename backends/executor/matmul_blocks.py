@@ -1,0 +1,298 @@
+"""Fast mode: many LoadStationary / MultiplyMoving pairs as one matrix product.
+
+A *row* is a sequence of pairs with one moving tile and stationary tiles that are neighbouring
+columns; a *block* is a sequence of rows that accumulate into the same results, that is, a sum over
+all of their partitions. A block is one product [sum of K, M] x [sum of K, N].
+
+The steps are a sequential program, and two reorderings of it are used:
+
+1. A pair that does not wait for a semaphore runs right behind its predecessor in the tensor
+   engine's stream: everything that must happen before it has happened before that.
+2. A pair is put off until the last pair of its block has run, or until a step that conflicts with
+   it: one that writes an operand of it in SBUF, or reads or writes a result. Two accesses in
+   conflict are never exchanged. Operands that are copies of constant device memory are read there
+   (`weight_copies`): no step writes them.
+
+Every result element is the same sum over the same partitions as in single products, added in the
+order that BLAS likes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from axonc.backends.executor.bind import WITHOUT_EFFECT
+from axonc.backends.executor.memory import MemorySystem
+from axonc.backends.executor.prepared import Prepared, Region, region_of, regions_overlap
+from axonc.backends.executor.weight_copies import WeightCopies
+from axonc.backends.isa.access_pattern import (
+    NO_REGISTER,
+    Access,
+    HbmAccess,
+    Memory,
+    TileAccess,
+)
+from axonc.backends.isa.collective import is_collective
+from axonc.backends.isa.effects import accesses_read, accesses_written
+from axonc.backends.numerics.dtypes import F32
+from axonc.backends.targets.target import Engine
+
+MAX_BLOCK_ELEMENTS = 1 << 22
+"""Elements of an operand of one product (16 MiB as float32): more gains nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A LoadStationary with the MultiplyMoving that follows it; operands where they are read."""
+
+    load: Prepared
+    stationary: Access
+    moving: Access
+    result: TileAccess
+    accumulate: bool
+    reads: tuple[Region, ...]
+
+    @property
+    def width(self) -> int:
+        """Columns of the stationary tile: partitions of the result."""
+        return self.result.num_partitions
+
+
+@dataclass(slots=True, eq=False)
+class Block:
+    """Rows of pairs, at first one pair. reads, writes: on-chip boxes that must not change, and
+    that nobody else may touch, before the block is run."""
+
+    rows: list[list[Pair]]
+    reads: set[Region] = field(default_factory=set)
+    writes: set[Region] = field(default_factory=set)
+
+    @classmethod
+    def of(cls, pair: Pair) -> Block:
+        block = cls([[]])
+        block._append(pair)
+        return block
+
+    @property
+    def first(self) -> Pair:
+        return self.rows[0][0]
+
+    def add(self, pair: Pair) -> bool:
+        """Take in the next pair of the tensor engine; False if it does not belong here."""
+        if _extends_row(self.rows, pair):
+            self._append(pair)
+            return True
+        if not _begins_row(self.rows, pair):
+            return False
+        self.rows.append([])
+        self._append(pair)
+        return True
+
+    def _append(self, pair: Pair) -> None:
+        self.rows[-1].append(pair)
+        self.reads.update(pair.reads)
+        self.writes.add(region_of(pair.result))
+
+    def conflicts(self, reads: list[Region], writes: list[Region]) -> bool:
+        """Whether a step that reads and writes these boxes must not run before the block."""
+        return any(
+            regions_overlap(mine, other)
+            for mine_all, others in ((self.reads, writes), (self.writes, reads + writes))
+            for other in others
+            for mine in mine_all
+        )
+
+    def split(self) -> list[Block]:
+        """The block with all rows equally long, and what is left of an incomplete last row."""
+        rows = self.rows
+        if len(rows) > 1 and len(rows[-1]) < len(rows[0]):
+            return [Block(rows[:-1]), Block(rows[-1:])]
+        return [self]
+
+
+def _extends_row(rows: list[list[Pair]], pair: Pair) -> bool:
+    """Whether `pair` is the next column tile of the last row."""
+    row = rows[-1]
+    last = row[-1]
+    at = len(row)
+    if len(rows) > 1 and (at >= len(rows[0]) or pair.result != rows[0][at].result):
+        return False
+    if at > 1 and _distance(last, pair) != _distance(row[0], row[1]):
+        return False
+    columns = last.width
+    return (
+        pair.moving == last.moving
+        and pair.accumulate == last.accumulate
+        and pair.stationary == _moved(last.stationary, columns)
+        and pair.result == replace(last.result, byte_offset=pair.result.byte_offset)
+        and _distance(last, pair) >= last.result.elements_per_partition * F32.size_bytes
+        and (at + 1) * columns * len(rows) * last.stationary.shape[0] <= MAX_BLOCK_ELEMENTS
+    )
+
+
+def _begins_row(rows: list[list[Pair]], pair: Pair) -> bool:
+    """Whether `pair` is the first of a new row of a block whose rows are complete."""
+    first, last = rows[0], rows[-1]
+    columns = max(len(first) * pair.width, pair.result.elements_per_partition)
+    return (
+        len(first) == len(last)
+        and pair.accumulate
+        and pair.result == first[0].result
+        and _alike(pair.stationary, first[0].stationary)
+        and _alike(pair.moving, first[0].moving)
+        and (len(rows) + 1) * columns * pair.stationary.shape[0] <= MAX_BLOCK_ELEMENTS
+    )
+
+
+def _alike(a: Access, b: Access) -> bool:
+    """Whether two operands differ only in their address (and perhaps their first partition)."""
+    return type(a) is type(b) and a.dtype is b.dtype and a.dims == b.dims and a.shape == b.shape
+
+
+def _distance(a: Pair, b: Pair) -> int:
+    return b.result.byte_offset - a.result.byte_offset
+
+
+def _moved(access: Access, columns: int) -> Access:
+    """`access`, `columns` elements further on."""
+    offset = columns * access.dtype.size_bytes
+    if isinstance(access, HbmAccess):
+        return replace(access, address=access.address + offset)
+    return replace(access, byte_offset=access.byte_offset + offset)
+
+
+PlanItem = int | Block
+"""The number of a step that runs as it is, or a block."""
+
+
+def plan_blocks(steps: Sequence[Prepared], memory: MemorySystem) -> list[PlanItem]:
+    """The steps with an effect in the order of fast mode, matmuls in blocks, copies that nobody
+    reads left out."""
+    planner = _Planner(steps, WeightCopies(memory))
+    planner.visit_all()
+    unneeded = planner.copies.unneeded_steps()
+    return [item for item in planner.items if isinstance(item, Block) or item not in unneeded]
+
+
+def eager_tensor_order(steps: Sequence[Prepared]) -> Iterator[int]:
+    """Numbers of the steps, with those of the tensor engine that wait for nothing right behind
+    their predecessor in its stream."""
+    tensor = [i for i, p in enumerate(steps) if p.engine is Engine.TENSOR]
+    done = 0
+    for i, prepared in enumerate(steps):
+        if prepared.engine is not Engine.TENSOR:
+            yield i
+        elif done < len(tensor) and tensor[done] == i:
+            yield i
+            done += 1
+            while done < len(tensor) and not steps[tensor[done]].waits:
+                yield tensor[done]
+                done += 1
+
+
+def find_pairs(steps: Sequence[Prepared]) -> dict[int, int]:
+    """MultiplyMoving by LoadStationary (numbers of steps) where the product needs no other state of
+    the tensor engine: it waits for nothing, and whatever comes next on the engine loads again."""
+    tensor = [
+        i
+        for i, p in enumerate(steps)
+        if p.engine is Engine.TENSOR and p.mnemonic not in WITHOUT_EFFECT
+    ]
+    names = [steps[i].mnemonic for i in tensor] + ["load_stationary"]
+    return {
+        tensor[n]: tensor[n + 1]
+        for n in range(len(tensor) - 1)
+        if names[n : n + 3] == ["load_stationary", "multiply_moving", "load_stationary"]
+        and not steps[tensor[n + 1]].waits
+    }
+
+
+class _Planner:
+    """One pass over the steps, with one block that is put off."""
+
+    def __init__(self, steps: Sequence[Prepared], copies: WeightCopies) -> None:
+        self.steps = steps
+        self.copies = copies
+        self.items: list[PlanItem] = []
+        self._open: Block | None = None
+        self._multiply_of = find_pairs(steps)
+
+    def visit_all(self) -> None:
+        order = list(eager_tensor_order(self.steps))
+        paired: set[int] = set()
+        for position, step in enumerate(order):
+            if step in paired or self.steps[step].mnemonic in WITHOUT_EFFECT:
+                continue
+            multiply = self._multiply_of.get(step)
+            is_next = order[position + 1 : position + 2] == [multiply]
+            pair = self._pair(step, multiply) if multiply is not None and is_next else None
+            if pair is None:
+                self._visit_other(step)
+                continue
+            assert multiply is not None
+            paired.add(multiply)
+            self._visit_pair(pair)
+        self._close()
+
+    def _visit_pair(self, pair: Pair) -> None:
+        if self._open is None or not self._open.add(pair):
+            self._close()
+            self._open = Block.of(pair)
+
+    def _visit_other(self, step: int) -> None:
+        prepared = self.steps[step]
+        reads = _regions(accesses_read(prepared.instruction))
+        writes = _regions(accesses_written(prepared.instruction))
+        is_barrier = prepared.engine is Engine.TENSOR or is_collective(prepared.instruction)
+        if is_barrier or (self._open is not None and self._open.conflicts(reads, writes)):
+            self._close()
+        for region in reads:
+            self.copies.read(region)
+        for region in writes:
+            self.copies.write(step, prepared.instruction, region)
+        self.items.append(step)
+
+    def _close(self) -> None:
+        if self._open is not None:
+            self.items.extend(self._open.split())
+            self._open = None
+
+    def _pair(self, load: int, multiply: int) -> Pair | None:
+        """The two steps as a pair, operands traced; None if the general path has to do them."""
+        first, second = self.steps[load].instruction, self.steps[multiply].instruction
+        stationary = first.operand("stationary")
+        moving, result = second.operand("moving"), second.operand("dst")
+        if second.field("is_transpose") or not _is_plain(stationary, moving, result):
+            return None
+        assert isinstance(stationary, TileAccess)
+        assert isinstance(moving, TileAccess) and isinstance(result, TileAccess)
+        sources = [self.copies.source(tile) or tile for tile in (stationary, moving)]
+        reads = tuple(region_of(s) for s in sources if isinstance(s, TileAccess))
+        accumulate = bool(second.field("accumulate"))
+        return Pair(self.steps[load], sources[0], sources[1], result, accumulate, reads)
+
+
+def _regions(accesses: list[Access]) -> list[Region]:
+    return [region_of(access) for access in accesses if isinstance(access, TileAccess)]
+
+
+def _is_plain(stationary: Access | None, moving: Access | None, result: Access | None) -> bool:
+    """Operands in SBUF and results in PSUM with static addresses, one unit-stride free dim for the
+    stationary tile and the result, matching shapes (others take the general path, which reports
+    what is wrong)."""
+    for access, memory in ((stationary, Memory.SBUF), (moving, Memory.SBUF), (result, Memory.PSUM)):
+        if not isinstance(access, TileAccess) or access.memory is not memory:
+            return False
+        if access.register != NO_REGISTER:
+            return False
+    assert isinstance(stationary, TileAccess)
+    assert isinstance(moving, TileAccess) and isinstance(result, TileAccess)
+    return (
+        len(stationary.dims) == len(result.dims) == 1
+        and stationary.dims[0][0] == result.dims[0][0] == 1
+        and result.dtype is F32
+        and result.num_partitions == stationary.elements_per_partition
+        and result.elements_per_partition == moving.elements_per_partition
+        and stationary.num_partitions == moving.num_partitions
+    )

@@ -1,0 +1,265 @@
+"""Fast mode's blocks of matmuls: what is in one, what ends one, the same results as one by one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from executor_program_maker import ProgramMaker, psum, sbuf
+
+from axonc.backends.executor.machine import Machine
+from axonc.backends.executor.matmul_blocks import Block, plan_blocks
+from axonc.backends.isa.access_pattern import HbmAccess
+from axonc.backends.numerics.dtypes import BF16, F32, DType
+from axonc.backends.program import Program, TensorKind
+from axonc.backends.targets.target import Engine
+
+K, M, N = 128, 32, 16
+"""Partitions of a tile, columns of a stationary tile, columns of a moving tile."""
+
+SLOT_TILES = 8
+SLOT_BYTES = SLOT_TILES * M * 4
+MOVING, RESULTS, SLOTS = 0, 4096, 8192
+"""Byte offsets in SBUF: four moving tiles; evicted results; slots for weights."""
+
+
+class Chain(ProgramMaker):
+    """Instructions one after the other, whatever the engine."""
+
+    def __init__(self, dtype: DType = F32) -> None:
+        super().__init__()
+        self.dtype = dtype
+        self.last: tuple[tuple[int, int], Engine] | None = None
+        self.weights = self.tensor("w", TensorKind.WEIGHT, 4, K, SLOT_TILES * M, dtype=dtype)
+        self.x = self.tensor("x", TensorKind.INPUT, K, 4 * N, dtype=dtype)
+        self.y = self.tensor("y", TensorKind.OUTPUT, K, 4 * N)
+        self.step("dma_copy", Engine.SYNC, {"dst": self.moving(0, 4), "src": self.whole(self.x)})
+        filler = {"dst": sbuf(RESULTS, 4 * N)}
+        self.step("memset", Engine.VECTOR, filler, {"value_bits": 0})
+
+    def step(self, mnemonic, engine, operands, fields=None) -> None:
+        """The next instruction; it waits for the one before unless that is its own engine's."""
+        is_dma = mnemonic == "dma_copy"
+        waits = ()
+        if self.last is not None and (is_dma or self.last[1] is not engine):
+            waits = (self.last[0],)
+        fields = {"queue": 0, **(fields or {})} if is_dma else fields
+        posted = self.add(mnemonic, engine, operands, fields, waits=waits, signal=True)
+        self.last = posted, (Engine.GPSIMD if is_dma else engine)
+
+    def moving(self, number: int, count: int = 1):
+        return sbuf(MOVING + number * N * self.dtype.size_bytes, count * N, dtype=self.dtype)
+
+    def weight_tile(self, slot: int, number: int, count: int = 1):
+        size = self.dtype.size_bytes
+        return sbuf(SLOTS + slot * SLOT_BYTES + number * M * size, count * M, dtype=self.dtype)
+
+    def load_slot(self, slot: int, chunk: int) -> None:
+        """weights[chunk] to a slot."""
+        columns = SLOT_TILES * M
+        address = self.weights.address + chunk * K * columns * self.dtype.size_bytes
+        source = HbmAccess(self.dtype, address, ((columns, K), (1, columns)))
+        target = self.weight_tile(slot, 0, SLOT_TILES)
+        self.step("dma_copy", Engine.SYNC, {"dst": target, "src": source})
+
+    def matmul(self, result: int, slot: int, number: int, moving: int, accumulate: bool) -> None:
+        stationary, place = self.weight_tile(slot, number), psum(result * 2048, N, partitions=M)
+        self.step("load_stationary", Engine.TENSOR, {"stationary": stationary})
+        operands = {"dst": place, "moving": self.moving(moving)}
+        self.step("multiply_moving", Engine.TENSOR, operands, {"accumulate": accumulate})
+
+    def evict(self, result: int) -> None:
+        place = sbuf(RESULTS + result * N * 4, N, partitions=M)
+        source = psum(result * 2048, N, partitions=M)
+        self.step("tensor_copy", Engine.VECTOR, {"dst": place, "src": source})
+
+    def finish(self) -> Program:
+        operands = {"dst": self.whole(self.y), "src": sbuf(RESULTS, 4 * N)}
+        self.step("dma_copy", Engine.SYNC, operands)
+        return self.program()
+
+    def values(self, seed: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """(weights, inputs)."""
+        rng = np.random.default_rng(seed)
+        made = {
+            t.name: rng.standard_normal(t.shape).astype(self.dtype.numpy)
+            for t in (self.weights, self.x)
+        }
+        return {"w": made["w"]}, {"x": made["x"]}
+
+
+def machine_of(chain: Chain, mode: str, seed: int = 0) -> Machine:
+    machine = Machine(chain.program(), mode=mode)
+    machine.load_weights(chain.values(seed)[0])
+    return machine
+
+
+def planned(chain: Chain) -> tuple[list[list[int]], list[str]]:
+    """(pairs per row of every block, mnemonics of the other steps)."""
+    machine = machine_of(chain, "fast")
+    steps = machine._schedule().prepared
+    items = plan_blocks(steps, machine._memory)
+    blocks = [[len(row) for row in item.rows] for item in items if isinstance(item, Block)]
+    return blocks, [steps[item].mnemonic for item in items if not isinstance(item, Block)]
+
+
+def assert_modes_agree(chain: Chain, seed: int = 0) -> None:
+    """Two runs of fast mode, as the second starts from what the first left."""
+    inputs = chain.values(seed)[1]
+    expected = machine_of(chain, "checked", seed).run(inputs)["y"]
+    fast = machine_of(chain, "fast", seed)
+    for _ in range(2):
+        found = fast.run(inputs)["y"]
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-3)
+    assert np.abs(expected).max() > 1
+
+
+def accumulation(chain: Chain, tiles: int, rows: int) -> None:
+    for row in range(rows):
+        for tile in range(tiles):
+            chain.matmul(tile, 0, row * tiles + tile, row, row > 0)
+
+
+@pytest.mark.parametrize("dtype", [F32, BF16])
+def test_a_sum_over_tiles_is_one_block_that_reads_device_memory(dtype):
+    chain = Chain(dtype)
+    chain.load_slot(0, 1)
+    accumulation(chain, tiles=2, rows=4)
+    chain.evict(0)
+    chain.evict(1)
+    chain.finish()
+    blocks, others = planned(chain)
+    assert blocks == [[2, 2, 2, 2]]
+    assert others.count("dma_copy") == 1  # the result: neither weights nor input are copied
+    assert_modes_agree(chain)
+
+
+def test_weights_may_be_overwritten_within_a_block():
+    chain = Chain()
+    chain.load_slot(0, 0)
+    chain.matmul(0, 0, 0, 0, False)
+    chain.load_slot(0, 1)
+    chain.matmul(0, 0, 0, 1, True)
+    chain.evict(0)
+    chain.finish()
+    assert planned(chain)[0] == [[1, 1]]
+    assert_modes_agree(chain)
+
+
+def test_a_new_moving_tile_in_the_same_place_ends_the_block():
+    chain = Chain()
+    chain.load_slot(0, 0)
+    chain.matmul(0, 0, 0, 0, False)
+    chain.step("tensor_copy", Engine.VECTOR, {"dst": chain.moving(0), "src": chain.moving(3)})
+    chain.matmul(0, 0, 1, 0, True)
+    chain.evict(0)
+    chain.finish()
+    assert planned(chain)[0] == [[1], [1]]
+    assert_modes_agree(chain)
+
+
+def test_a_reader_of_a_partial_sum_ends_the_block():
+    chain = Chain()
+    chain.load_slot(0, 0)
+    chain.matmul(0, 0, 0, 0, False)
+    chain.evict(0)
+    chain.matmul(0, 0, 1, 1, True)
+    chain.step(
+        "tensor_copy",
+        Engine.VECTOR,
+        {"dst": sbuf(RESULTS + 64, N, partitions=M), "src": psum(0, N, partitions=M)},
+    )
+    chain.finish()
+    assert planned(chain)[0] == [[1], [1]]
+    assert_modes_agree(chain)
+
+
+def test_an_incomplete_row_is_a_block_of_its_own():
+    chain = Chain()
+    chain.load_slot(0, 0)
+    accumulation(chain, tiles=2, rows=2)
+    chain.matmul(0, 0, 4, 2, True)
+    chain.evict(0)
+    chain.evict(1)
+    chain.finish()
+    assert planned(chain)[0] == [[2, 2], [1]]
+    assert_modes_agree(chain)
+
+
+def read_weights(chain: Chain) -> None:
+    target = sbuf(RESULTS + 128, N)
+    chain.step("tensor_copy", Engine.VECTOR, {"dst": target, "src": sbuf(SLOTS, N)})
+
+
+def overwrite_some_weights(chain: Chain) -> None:
+    chain.step("memset", Engine.VECTOR, {"dst": sbuf(SLOTS + 64, 4)}, {"value_bits": 0})
+
+
+@pytest.mark.parametrize("touch", [read_weights, overwrite_some_weights])
+def test_copies_that_others_touch_are_made(touch):
+    chain = Chain()
+    chain.load_slot(0, 0)
+    chain.matmul(0, 0, 0, 0, False)
+    touch(chain)
+    chain.matmul(1, 0, 0, 1, False)
+    chain.evict(0)
+    chain.evict(1)
+    chain.finish()
+    assert planned(chain)[1].count("dma_copy") == 2  # also the result
+    assert_modes_agree(chain)
+
+
+ACTIONS = ("matmul", "matmul", "matmul", "matmul", "load", "evict", "touch weights", "touch moving")
+
+
+def random_chain(seed: int) -> Chain:
+    """Slots, moving tiles and results change at random; neighbouring tiles are frequent."""
+    rng = np.random.default_rng(seed)
+    chain = Chain(BF16 if seed % 3 == 2 else F32)
+    size = chain.dtype.size_bytes
+    for slot in (0, 1):
+        chain.load_slot(slot, slot)
+    for result in range(4):
+        chain.matmul(result, 0, result, 0, False)
+    at = 0
+    for _ in range(60):
+        action = ACTIONS[rng.integers(len(ACTIONS))]
+        if action == "matmul":
+            slot, row = int(rng.integers(2)), int(rng.integers(4))
+            for result in range(int(rng.integers(1, 4))):
+                chain.matmul(result, slot, (at + result) % SLOT_TILES, row, rng.random() < 0.8)
+            at += 1
+        elif action == "load":
+            chain.load_slot(int(rng.integers(2)), int(rng.integers(4)))
+        elif action == "evict":
+            chain.evict(int(rng.integers(4)))
+        elif action == "touch weights":
+            place = chain.weight_tile(int(rng.integers(2)), int(rng.integers(SLOT_TILES)))
+            source = sbuf(MOVING, M, dtype=chain.dtype)
+            chain.step("tensor_copy", Engine.VECTOR, {"dst": place, "src": source})
+        else:
+            start = MOVING + int(rng.integers(3 * N)) * size
+            source = sbuf(SLOTS, N, dtype=chain.dtype)
+            place = sbuf(start, N, dtype=chain.dtype)
+            chain.step("tensor_copy", Engine.VECTOR, {"dst": place, "src": source})
+    for result in range(4):
+        chain.evict(result)
+    chain.finish()
+    return chain
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_random_programs_give_the_results_of_checked_mode(seed):
+    assert_modes_agree(random_chain(seed), seed)
+
+
+def test_random_programs_have_blocks_of_every_kind():
+    """The differential test would prove nothing if the random programs had only single pairs."""
+    shapes = [block for seed in range(12) for block in planned(random_chain(seed))[0]]
+    assert any(len(block) > 1 for block in shapes)
+    assert any(block[0] > 1 for block in shapes)
+    copies = [planned(random_chain(seed))[1].count("dma_copy") for seed in range(12)]
+    made = [
+        sum(i.spec.mnemonic == "dma_copy" for i in random_chain(seed).streams[Engine.SYNC])
+        for seed in range(12)
+    ]
+    assert any(a < b for a, b in zip(copies, made, strict=True))
