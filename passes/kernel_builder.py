@@ -77,13 +77,17 @@ def _fields(spec: InstructionSpec, arguments: dict[str, object]) -> tuple[object
     return tuple(arguments.get(field.name, field.default) for field in spec.fields)
 
 
-def _trigger(engine: Engine | None, arguments: dict[str, object]) -> Engine:
-    """Queues count in the order of one engine's triggers; `schedule` assigns them."""
-    if engine not in (None, Engine.SYNC):
-        raise VerifyError(f"triggered by {engine}, not by the sync engine", op="dma_copy")
+def _trigger(made: Step, engine: Engine | None, arguments: dict[str, object]) -> Engine:
+    """SyncE triggers streamed weights, GpSimdE (which has least to do) all other transfers: a
+    transfer that waits for its buffer must not hold up the weights behind it. Queues count in the
+    order of one engine's triggers; `schedule` assigns them."""
+    streamed = any(v is not None and v.buffer.pool is Pool.STREAM for v in made.operands)
+    chosen = Engine.SYNC if streamed else Engine.GPSIMD
+    if engine not in (None, chosen):
+        raise VerifyError(f"triggered by {engine}, not by the {chosen.value} engine", op="dma_copy")
     if "queue" in arguments:
         raise VerifyError("the queue is chosen by the schedule pass", op="dma_copy")
-    return Engine.SYNC
+    return chosen
 
 
 class KernelBuilder:
@@ -208,12 +212,12 @@ class KernelBuilder:
         """One instruction; `engine` defaults to the first of the entry's engines."""
         made = step(mnemonic, **arguments)
         if mnemonic == "dma_copy":
-            engine = _trigger(engine, arguments)
+            engine = _trigger(made, engine, arguments)
         self.append(Form(engine or made.spec.engines[0], (made,)))
 
     def dma(self, dst: View, src: View, **fields: object) -> None:
         """A DMA transfer; it casts when the element types differ."""
-        self.emit("dma_copy", Engine.SYNC, dst=dst, src=src, **fields)
+        self.emit("dma_copy", None, dst=dst, src=src, **fields)
 
     def memset(self, dst: View, value: float) -> None:
         """Fills dst with `value` (rounded to its dtype)."""

@@ -18,13 +18,15 @@ import heapq
 from dataclasses import dataclass, field, replace
 
 from axonc.backends.targets.target import Engine
+from axonc.diagnostics import CompileError
 from axonc.passes.dependencies import DependenceGraph, dependence_graph
 from axonc.passes.operation_time import OperationTimer
 from axonc.passes.tile_program import Form, Pool, Step, TileOp, TileProgram
 
-STREAM_QUEUES = 8
-"""Queues of weight transfers; the others serve activations, so that a small transfer never waits
-for a queue full of prefetches (assumed: a queue completes in order)."""
+STREAM_QUEUES = 1
+"""Queues of weight transfers; the others serve everything else. One keeps all DMA engines busy, and
+as these serve queues in turn, a small transfer waits for one prefetch, not for one of every
+queue."""
 
 
 @dataclass
@@ -162,8 +164,8 @@ class Scheduler:
 
 
 def assign_queues(program: TileProgram, order: list[int]) -> None:
-    """Gives every transfer a queue, in turn: streamed weights theirs, everything else the
-    others."""
+    """Gives every transfer of one engine a queue, in turn: streamed weights theirs, everything else
+    the others."""
     total = program.target.dma.queues
     counts = {True: 0, False: 0}
     for number in order:
@@ -177,6 +179,26 @@ def assign_queues(program: TileProgram, order: list[int]) -> None:
         op.forms = (Form(op.form.engine, (with_field(op.form.steps[0], "queue", queue),)),)
 
 
+def _require_one_trigger(program: TileProgram) -> None:
+    """A queue counts its transfers in the order of one engine's triggers.
+
+    Raises: CompileError if two engines trigger streamed weights, or other transfers.
+    """
+    triggers: dict[bool, Engine] = {}
+    for op in program.ops:
+        if op.form.steps[0].spec.mnemonic != "dma_copy":
+            continue
+        streamed = any(view.buffer.pool is Pool.STREAM for _, view in op.accesses())
+        first = triggers.setdefault(streamed, op.form.engine)
+        if first is not op.form.engine:
+            kind = "streamed weights" if streamed else "transfers other than weights"
+            raise CompileError(
+                f"{kind} are triggered by {first.value} and by {op.form.engine.value}",
+                location=program.locations[op.location],
+                hint="let one engine trigger them all",
+            )
+
+
 def with_field(step: Step, name: str, value: object) -> Step:
     """The step with one immediate field changed."""
     index = step.spec.field_index[name]
@@ -186,6 +208,7 @@ def with_field(step: Step, name: str, value: object) -> Step:
 
 def schedule(program: TileProgram) -> Schedule:
     """The per-engine orders of `program`; see the module docstring."""
+    _require_one_trigger(program)
     result = Scheduler(program).run()
     for engine in Engine:
         assign_queues(program, result.order[engine])

@@ -146,10 +146,10 @@ def test_queues_are_not_chosen_by_hand():
         kernel.dma(kernel.sbuf((128, 8), I32), x, queue=3)
 
 
-def test_transfers_are_triggered_by_the_sync_engine():
+def test_transfers_are_triggered_by_one_engine():
     kernel = Kernel()
     x, tile = kernel.input("x", (128, 8), I32), kernel.sbuf((128, 8), I32)
-    with pytest.raises(VerifyError, match="sync engine"):
+    with pytest.raises(VerifyError, match="not by the gpsimd engine"):
         kernel.emit("dma_copy", Engine.SCALAR, dst=tile, src=x)
 
 

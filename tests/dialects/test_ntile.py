@@ -218,7 +218,7 @@ def test_names_that_are_no_mlir_names_stay_different() -> None:
 
 def test_order_of_issue_survives() -> None:
     program = built_program()
-    order = {Engine.SYNC: [1, 0], Engine.TENSOR: [3]}
+    order = {Engine.GPSIMD: [1, 0], Engine.TENSOR: [3]}
     text = ntile.print_program(program, order)
     assert ntile.read_scheduled(ntile.parse(text))[1] == order
 

@@ -54,16 +54,14 @@
 
 // -----
 
-// Transfers go round the queues: streamed weights have 0 to 7, all others 8 to 15.
+// Transfers go round the queues: streamed weights have queue 0, all others 1 to 15.
 // CHECK-LABEL: module
 // CHECK:       "ntile.dma_copy"(%x, %a)
-// CHECK-SAME:  queue = 8}
+// CHECK-SAME:  queue = 1}
 // CHECK:       "ntile.dma_copy"(%y, %a)
-// CHECK-SAME:  queue = 9}
+// CHECK-SAME:  queue = 2}
 // CHECK:       "ntile.dma_copy"(%w, %a)
 // CHECK-NOT:   queue
-// CHECK:       "ntile.dma_copy"(%v, %a)
-// CHECK-SAME:  queue = 1}
 !sbuf = !ntile.memory<"sbuf", 128 : i64, 2048 : i64>
 !psum = !ntile.memory<"psum", 128 : i64, 2048 : i64>
 !hbm = !ntile.memory<"hbm", 0 : i64, 262144 : i64>

@@ -6,12 +6,13 @@ from axonc.backends.isa.access_pattern import Memory
 from axonc.backends.numerics.dtypes import BF16, F32, I32
 from axonc.backends.targets import INF2
 from axonc.backends.targets.target import Engine
+from axonc.diagnostics import CompileError
 from axonc.kernel import Kernel
 from axonc.passes.allocate_memory import allocate_memory
 from axonc.passes.assign_engines import assign_engines
 from axonc.passes.kernel_builder import KernelBuilder
 from axonc.passes.schedule import STREAM_QUEUES, Schedule, schedule
-from axonc.passes.tile_program import Pool
+from axonc.passes.tile_program import Form, Pool
 
 
 def scheduled(kernel: KernelBuilder) -> Schedule:
@@ -83,7 +84,7 @@ def test_order_is_a_permutation_that_respects_dependences():
 def test_the_next_tile_is_loaded_before_this_one_is_done():
     kernel = KernelBuilder(INF2)
     pipeline(10, kernel)
-    order = scheduled(kernel).order[Engine.SYNC]
+    order = scheduled(kernel).order[Engine.GPSIMD]
     stores = [order.index(3 * i + 2) for i in range(10)]
     loads = [order.index(3 * i) for i in range(10)]
     assert all(loads[i + 1] < stores[i] for i in range(9))
@@ -164,7 +165,8 @@ def test_scheduling_is_deterministic(seed):
 
 
 def queues_of(kernel: KernelBuilder) -> list[int]:
-    order = scheduled(kernel).order[Engine.SYNC]
+    found = scheduled(kernel).order
+    order = sorted(found[Engine.SYNC] + found[Engine.GPSIMD])
     steps = [kernel.program.ops[number].form.steps[0] for number in order]
     return [step.fields[step.spec.field_index["queue"]] for step in steps]
 
@@ -172,7 +174,9 @@ def queues_of(kernel: KernelBuilder) -> list[int]:
 def test_transfers_take_queues_in_turn():
     kernel = KernelBuilder(INF2)
     pipeline(8, kernel)
-    assert queues_of(kernel) == [STREAM_QUEUES + i % 8 for i in range(16)]
+    found = queues_of(kernel)
+    others = INF2.dma.queues - STREAM_QUEUES
+    assert sorted(found) == sorted(STREAM_QUEUES + i % others for i in range(16))
 
 
 def test_streamed_weights_have_their_own_queues():
@@ -183,3 +187,21 @@ def test_streamed_weights_have_their_own_queues():
     found = queues_of(kernel)
     assert sorted(found[0::2]) == sorted(i % STREAM_QUEUES for i in range(20))
     assert min(found[1::2]) >= STREAM_QUEUES
+
+
+def test_weights_and_other_transfers_are_triggered_by_different_engines():
+    kernel = KernelBuilder(INF2)
+    x = kernel.input("x", (128, 8), F32)
+    for pool in (Pool.STREAM, Pool.WORK, Pool.RESIDENT):
+        kernel.dma(kernel.sbuf((128, 8), F32, pool=pool), x)
+    engines = [op.form.engine for op in kernel.program.ops]
+    assert engines == [Engine.SYNC, Engine.GPSIMD, Engine.GPSIMD]
+
+
+def test_one_queue_never_counts_the_triggers_of_two_engines():
+    kernel = KernelBuilder(INF2)
+    pipeline(2, kernel)
+    first = kernel.program.ops[0]
+    first.forms = (Form(Engine.SYNC, first.form.steps),)
+    with pytest.raises(CompileError, match="triggered by sync and by gpsimd"):
+        scheduled(kernel)
