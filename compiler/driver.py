@@ -19,6 +19,7 @@ from axonc.options import CompileOptions
 from axonc.parallel import spread_over_cores
 from axonc.pass_manager import ManagerOptions, ModuleState, Pass, PassManager
 from axonc.passes.auto_cast import AutoCastPass
+from axonc.passes.check_collectives import CheckCollectivesPass
 from axonc.passes.legalize_collectives import cores_of
 from axonc.passes.legalize_to_neuron import find_unsupported, main_function
 from axonc.passes.narrow_integers import NarrowIntegersPass, find_lossy
@@ -63,6 +64,7 @@ def machine_pipeline(target: str, *, exact_transposes: bool = False) -> tuple[Pa
         AllocateMemoryPass(),
         SchedulePass(),
         LowerPass(),
+        CheckCollectivesPass(),
     )
 
 

@@ -64,17 +64,17 @@ def group_number(prepared: Prepared) -> int:
     return int(prepared.instruction.field("group"))  # type: ignore[call-overload]
 
 
-def members_of(table: tuple[Groups, ...], prepared: Prepared, core: int) -> Members:
+def members_of(table: tuple[Groups, ...], instruction: Instruction, core: int) -> Members:
     """The cores that take part in a collective that `core` triggers.
 
     Raises: Violation if there is no such table entry, or `core` is in none of its groups.
     """
-    number = group_number(prepared)
+    number = int(instruction.field("group"))  # type: ignore[call-overload]
     if number >= len(table):
         text = f"replica group entry {number} of a table of {len(table)}"
         raise Violation(FindingKind.RULE, text)
     groups = table[number]
-    if prepared.mnemonic == "collective_permute":
+    if instruction.spec.mnemonic == "collective_permute":
         found = tuple(sorted({member for pair in groups for member in pair}))
         return found if core in found else (core,)
     for group in groups:
@@ -113,7 +113,7 @@ class CollectiveNetwork:
         """Raises: StepFailure when the cores of a group do not do the same."""
         prepared = arrival.prepared
         try:
-            members = members_of(self.program.groups, prepared, arrival.core)
+            members = members_of(self.program.groups, prepared.instruction, arrival.core)
             key = (group_number(prepared), members)
             waiting = self.pending[key]
             waiting[arrival.core].append(arrival)
@@ -194,15 +194,19 @@ def _require_same(arrivals: tuple[Arrival, ...]) -> None:
 def _require_fit(arrival: Arrival, cores: int) -> None:
     """Raises: Violation if the blocks of the operands do not fit the size of the group."""
     instruction = arrival.prepared.instruction
+    if block_counts(instruction, cores) is None:
+        raise Violation(FindingKind.RULE, f"{_text(signature(instruction))} on {cores} cores")
+
+
+def block_counts(instruction: Instruction, cores: int) -> int | None:
+    """Elements of one block of a collective; None if the operands do not fit a group of `cores`."""
     dst, src = instruction.operand("dst"), instruction.operand("src")
     assert dst is not None and src is not None
     counts = [math.prod(access.shape) for access in (dst, src)]
     parts = [cores if is_cut else 1 for is_cut in BLOCKS[instruction.spec.mnemonic]]
     if counts[0] % parts[0] or counts[1] % parts[1] or counts[0] * parts[1] != counts[1] * parts[0]:
-        raise Violation(
-            FindingKind.RULE,
-            f"dst has {counts[0]} and src {counts[1]} elements, in a group of {cores} cores",
-        )
+        return None
+    return counts[0] // parts[0]
 
 
 BLOCKS: dict[str, tuple[bool, bool]] = {

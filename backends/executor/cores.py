@@ -114,7 +114,7 @@ class MultiCoreMachine:
             prepared = next(runs[core], None)
             if prepared is None:
                 continue
-            members = members_of(self.program.groups, prepared, core)
+            members = members_of(self.program.groups, prepared.instruction, core)
             key = (group_number(prepared), members)
             waiting[key][core] = prepared
             if len(waiting[key]) == len(members):
