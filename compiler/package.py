@@ -30,6 +30,7 @@ from axonc.manifest import Json, ManifestReader, manifest_text, read_manifest
 from axonc.options import CompileOptions
 from axonc.weights import (
     NUMPY_OF_MLIR,
+    Absent,
     FileRegion,
     HeldArray,
     WeightRef,
@@ -191,6 +192,9 @@ def _weight_references(
         if name in embedded:
             references[name] = facts | {"offset": embedded[name]}
             continue
+        if isinstance(weight.storage, Absent):
+            references[name] = facts | {"absent": True}
+            continue
         if weight.stored_shape is not None:
             facts["stored_shape"] = list(weight.stored_shape)
         if isinstance(weight.storage, FileRegion | ZipMember):
@@ -213,7 +217,9 @@ def _read_weights(archive: Archive, references: dict[str, Any]) -> dict[str, Wei
     found: dict[str, WeightRef] = {}
     for name, facts in references.items():
         shape, dtype = tuple(int(n) for n in facts["shape"]), str(facts["dtype"])
-        if "offset" in facts:
+        if "absent" in facts:
+            found[name] = WeightRef.absent(shape, dtype, name=name)
+        elif "offset" in facts:
             found[name] = _embedded_weight(
                 archive, name, shape, dtype, embedded_at, facts["offset"]
             )

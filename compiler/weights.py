@@ -146,6 +146,26 @@ class HeldArray:
 
 
 @dataclass(frozen=True)
+class Absent:
+    """A weight of which only name and type are known. Its program compiles, and its time and memory
+    can be told; it cannot run."""
+
+    name: str
+
+    def load(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+        """Raises:
+        UsageError: always; it says what is missing.
+        """
+        raise UsageError(
+            f"weight '{self.name}' has no data: the program was compiled without it",
+            hint="compile with the weights to run it (--weights FILE, or weights= in Python)",
+        )
+
+    def describe(self) -> str:
+        return f"'{self.name}', without data"
+
+
+@dataclass(frozen=True)
 class WeightRef:
     """A tensor by reference. shape: elements per axis; dtype: MLIR spelling ("bf16", "i64").
     stored_shape: as the storage has it, where that differs."""
@@ -163,6 +183,11 @@ class WeightRef:
             UsageError: its dtype has no tensor element type.
         """
         return cls(array.shape, mlir_dtype(array.dtype, what=f"weight '{name}'"), HeldArray(array))
+
+    @classmethod
+    def absent(cls, shape: tuple[int, ...], dtype: str, *, name: str) -> WeightRef:
+        """A weight without data, for compiling alone. dtype: MLIR spelling."""
+        return cls(shape, dtype, Absent(name))
 
     @property
     def size_bytes(self) -> int:

@@ -37,17 +37,16 @@ def import_torch() -> Any:
 
 
 def weight_of_tensor(tensor: torch.Tensor, name: str) -> WeightRef:
-    """Refer to the memory of a CPU tensor, without a copy; bf16 and f8 through their bits.
+    """Refer to the memory of a CPU tensor, without a copy; bf16 and f8 through their bits. One
+    without bytes (meta device) gives a weight without data.
 
     Raises:
-        UsageError: a tensor without bytes (meta device), or a dtype with no tensor element type.
+        UsageError: a dtype with no tensor element type.
     """
-    if tensor.device.type == "meta" or type(tensor).__name__ == "FakeTensor":
-        raise UsageError(
-            f"weight '{name}' has no data (device {tensor.device})",
-            hint="pass weights_file=, or load the model's weights before exporting",
-        )
     torch = import_torch()
+    if tensor.device.type == "meta" or type(tensor).__name__ == "FakeTensor":
+        like = weight_of_tensor(torch.empty(0, dtype=tensor.dtype), name)
+        return WeightRef.absent(tuple(tensor.shape), like.dtype, name=name)
     held = tensor.detach().cpu()
     view = _VIEW_AS.get(str(held.dtype).removeprefix("torch."))
     if view is None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+import axonc
 from axonc.diagnostics import UnsupportedOpError, UsageError
 from axonc.frontends import import_program
 from axonc.weights import open_weight_file
@@ -251,11 +252,20 @@ def test_weights_from_a_file(tmp_path: Path):
     assert all(str(path) in ref.describe() for ref in program.weights.values())
 
 
-def test_weights_on_the_meta_device_need_a_file():
+def test_weights_on_the_meta_device_compile_but_do_not_run(tmp_path):
     with torch.device("meta"):
-        model = torch.nn.Linear(8, 4)
-    with pytest.raises(UsageError, match="weight 'bias' has no data"):
-        torch_frontend.import_module(model, (X.to("meta"),))
+        model = torch.nn.Linear(8, 4, dtype=torch.bfloat16)
+    inputs = torch.zeros(2, 8, dtype=torch.bfloat16, device="meta")
+    program = torch_frontend.import_module(model, (inputs,))
+    assert program.weights["weight"].dtype == "bf16"
+    executable = axonc.compile(program)
+    executable.save(tmp_path / "model.axon")
+    again = axonc.load(tmp_path / "model.axon")
+    assert again.modelled_seconds == executable.modelled_seconds > 0
+    with pytest.raises(UsageError, match="weight '(bias|weight)' has no data"):
+        again.run(again.random_inputs())
+    with pytest.raises(UsageError, match="has no data"):
+        executable.save(tmp_path / "whole.axon", embed_weights=True)
 
 
 def test_import_leaves_the_model_in_its_mode():
