@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from axonc.backends.executor.bind import Bindings, Closure
+from axonc.backends.executor.bind import Bindings, Closure, multiply_matrices
 from axonc.backends.executor.matmul_blocks import Block
 from axonc.backends.isa.access_pattern import Access, HbmAccess, TileAccess
 from axonc.backends.numerics.cast import to_float32
@@ -67,7 +67,7 @@ def bind_block(block: Block, bindings: Bindings) -> Closure:
     stacked = product.reshape(width, -1, moving.columns)
 
     def multiply() -> None:
-        np.matmul(first().T, second(), out=product)
+        multiply_matrices(first().T, second(), product)
 
     if block.first.accumulate:
         return partial(_add, multiply, stacked, target)

@@ -1,7 +1,8 @@
 """SBUF, PSUM and device memory as byte arrays, and typed strided views of what operands name.
 
-SBUF and PSUM are [partitions, bytes per partition]. Device memory is one segment per tensor of the
-program, at the tensor's address; a weight's array is used where it lies, without a copy.
+SBUF and PSUM are [partitions, bytes per partition and padding]. Device memory is one segment per
+tensor of the program, at the tensor's address; a weight's array is used where it lies, without a
+copy.
 """
 
 from __future__ import annotations
@@ -45,6 +46,12 @@ def flat_bytes(array: np.ndarray) -> np.ndarray:
     return array.reshape(-1).view(np.uint8)
 
 
+ROW_PADDING_BYTES = 2112
+"""Unused bytes between the partitions of on-chip memory. Partition sizes are multiples of 16 KiB:
+side by side, the same bytes of all partitions would fall into the same few sets of a CPU's cache.
+2 KiB and a cache line put rows of up to 2 KiB into different ones."""
+
+
 class MemorySystem:
     """The memories of one NeuronCore.
 
@@ -58,7 +65,7 @@ class MemorySystem:
             Memory.PSUM: target.psum_partition_bytes,
         }
         self.on_chip = {
-            memory: _filled((target.partitions, size), fill)
+            memory: _filled((target.partitions, size + ROW_PADDING_BYTES), fill)
             for memory, size in self.partition_bytes.items()
         }
         ordered = sorted(tensors, key=lambda tensor: tensor.address)
@@ -129,7 +136,7 @@ def _filled(shape: tuple[int, int], fill: int) -> np.ndarray:
 
 
 def tile_view(memory: np.ndarray, access: TileAccess) -> np.ndarray:
-    """View of `access` in `memory` (uint8 [partitions, bytes per partition])."""
+    """View of `access` in `memory` (uint8 [partitions, bytes from one to the next])."""
     row = memory.shape[1]
     size = access.dtype.size_bytes
     return np.ndarray(

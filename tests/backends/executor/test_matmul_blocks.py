@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from executor_program_maker import ProgramMaker, psum, sbuf
 
+from axonc.backends.executor.bind import multiply_matrices
 from axonc.backends.executor.machine import Machine
 from axonc.backends.executor.matmul_blocks import Block, plan_blocks
 from axonc.backends.isa.access_pattern import HbmAccess
@@ -263,3 +264,38 @@ def test_random_programs_have_blocks_of_every_kind():
         for seed in range(12)
     ]
     assert any(a < b for a, b in zip(copies, made, strict=True))
+
+
+def special_matrix(rows: int, columns: int, seed: int) -> np.ndarray:
+    """Random numbers of every size, denormals, and zeros of both signs."""
+    rng = np.random.default_rng(seed)
+    values = rng.standard_normal((rows, columns)) * 10.0 ** rng.integers(-44, 18, (rows, columns))
+    values[rng.random((rows, columns)) < 0.2] = -0.0
+    values[rng.random((rows, columns)) < 0.2] = 0.0
+    return values.astype(np.float32)
+
+
+@pytest.mark.parametrize("inner", [1, 2])
+def test_products_have_the_bits_of_a_plain_product(inner):
+    first, second = special_matrix(24, inner, 1), special_matrix(inner, 40, 2)
+    found = np.empty((24, 40), np.float32)
+    multiply_matrices(first, second, found)
+    expected = np.matmul(first, second)
+    np.testing.assert_array_equal(found.view(np.uint32), expected.view(np.uint32))
+
+
+def test_transposes_have_the_bits_of_a_product_with_the_unit_matrix():
+    chain = Chain()
+    data, unit = sbuf(16384, K, partitions=K), sbuf(16896, K, partitions=K)
+    chain.step("load_stationary", Engine.TENSOR, {"stationary": data})
+    operands = {"dst": psum(0, K), "moving": unit}
+    chain.step("multiply_moving", Engine.TENSOR, operands, {"is_transpose": True})
+    machine = machine_of(chain, "fast")
+    values = special_matrix(K, K, 3)
+    machine._memory.view(data)[...] = values
+    machine._memory.view(unit)[...] = np.eye(K)
+    machine.run(chain.values(0)[1])
+    found = machine._memory.view(psum(0, K)).copy()
+    expected = np.matmul(values.T, np.eye(K, dtype=np.float32))
+    np.testing.assert_array_equal(found.view(np.uint32), expected.view(np.uint32))
+    np.testing.assert_array_equal(found, values.T)
