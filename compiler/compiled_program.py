@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from axonc.backends.program import HbmTensor, Program, TensorKind
+from axonc.backends.program import CoreProgram, HbmTensor, Program, TensorKind
 from axonc.frontends.sharding import Sharding
 from axonc.options import CompileOptions
 from axonc.weights import WeightRef, tensor_spelling
@@ -43,7 +43,10 @@ class CompiledProgram:
     i-th is the i-th INPUT or OUTPUT tensor of `program`. weights: by the argument name that WEIGHT
     tensors name as their source; weight_shardings: which part of it each core has, by that name
     (absent: all of it). source_hash: sha256 of the imported StableHLO, in hex. casts:
-    lines of the auto-cast report. shardings: of the report of what was cut over cores.
+    lines of the auto-cast report. shardings: of the report of what was cut over cores. others,
+    program_of: where cores run different programs (with one table of groups): the further ones, and
+    per core the index of its program, `program` being 0; an input goes to every core whose program
+    has a tensor of its name, a result comes from there.
     """
 
     program: Program
@@ -56,12 +59,26 @@ class CompiledProgram:
     casts: tuple[str, ...] = ()
     shardings: tuple[str, ...] = ()
     weight_shardings: Mapping[str, Sharding] = field(default_factory=dict)
+    others: tuple[Program, ...] = ()
+    program_of: tuple[int, ...] = ()
 
     @property
     def cores(self) -> int:
         """How many cores run the program."""
         return self.program.cores
 
+    @property
+    def programs(self) -> tuple[Program, ...]:
+        """The different programs; all cores run the same one if there is only one."""
+        return (self.program, *self.others)
+
+    @property
+    def core_program(self) -> CoreProgram:
+        """What every core runs."""
+        if not self.others:
+            return CoreProgram.of(self.program)
+        return CoreProgram(self.programs, self.program_of)
+
     def tensors(self, kind: TensorKind) -> tuple[HbmTensor, ...]:
-        """The device-memory tensors of one kind, in order."""
-        return tuple(t for t in self.program.tensors if t.kind is kind)
+        """The device-memory tensors of one kind, of all programs, in order."""
+        return tuple(t for p in self.programs for t in p.tensors if t.kind is kind)

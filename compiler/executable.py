@@ -12,8 +12,9 @@ import numpy as np
 
 from axonc.backends.executor.cores import MultiCoreMachine
 from axonc.backends.executor.machine import Machine, Mode
-from axonc.backends.program import CoreProgram, HbmTensor, TensorKind
+from axonc.backends.program import TensorKind
 from axonc.compiled_program import CompiledProgram, HostTensor
+from axonc.core_tensors import Holder, holders, part_key
 from axonc.diagnostics import InternalError
 from axonc.host_values import from_cores, in_order, random_inputs, to_cores, weight_for_machine
 from axonc.weights import WeightRef
@@ -33,13 +34,14 @@ class Executable:
         self.compiled = compiled
         self._machines: dict[Mode, MultiCoreMachine] = {}
         self._loaded: set[Mode] = set()
-        self._tensors = {kind: compiled.tensors(kind) for kind in TensorKind}
+        self._program = compiled.core_program
+        self._holders = {kind: holders(self._program, kind) for kind in TensorKind}
         pairs = ((TensorKind.INPUT, compiled.inputs), (TensorKind.OUTPUT, compiled.results))
         for kind, hosts in pairs:
-            if len(self._tensors[kind]) != len(hosts):
-                raise InternalError(
-                    f"{len(hosts)} host tensors for {len(self._tensors[kind])} of kind {kind.value}"
-                )
+            names = {host.name for host in hosts}
+            if names != self._holders[kind].keys():
+                unknown = sorted(names ^ self._holders[kind].keys())
+                raise InternalError(f"host and device have different {kind.value}s: {unknown[0]}")
 
     @property
     def inputs(self) -> tuple[HostTensor, ...]:
@@ -67,14 +69,18 @@ class Executable:
                 checked mode a FindingError that names instruction, op and source line.
         """
         values = in_order(self.inputs, arrays)
-        cores = self.compiled.cores
-        rows = zip(self.inputs, self._tensors[TensorKind.INPUT], values, strict=True)
-        parts = {tensor.name: to_cores(host, tensor, value, cores) for host, tensor, value in rows}
-        found = self.cores("checked" if checked else "fast").run(
-            [{name: arrays[core] for name, arrays in parts.items()} for core in range(cores)]
-        )
-        outputs = zip(self.results, self._tensors[TensorKind.OUTPUT], strict=True)
-        return [from_cores(h, [part[tensor.name] for part in found]) for h, tensor in outputs]
+        inputs: list[dict[str, np.ndarray]] = [{} for _ in range(self.compiled.cores)]
+        for host, value in zip(self.inputs, values, strict=True):
+            found = self._holders[TensorKind.INPUT][host.name]
+            parts = to_cores(host, found[0].tensor, value, len(found))
+            for holder, part in zip(found, parts, strict=True):
+                inputs[holder.core][host.name] = part
+        outputs = self.cores("checked" if checked else "fast").run(inputs)
+        return [self._result(host, outputs) for host in self.results]
+
+    def _result(self, host: HostTensor, outputs: list[dict[str, np.ndarray]]) -> np.ndarray:
+        found = self._holders[TensorKind.OUTPUT][host.name]
+        return from_cores(host, [outputs[holder.core][host.name] for holder in found])
 
     def machine(self, mode: Mode = "fast") -> Machine:
         """The executor of the first core, with this program and its weights."""
@@ -92,36 +98,34 @@ class Executable:
     def _unloaded(self, mode: Mode = "fast") -> MultiCoreMachine:
         """The executor, perhaps still without weights: enough to know the time of a call."""
         if mode not in self._machines:
-            program = CoreProgram.of(self.compiled.program)
-            self._machines[mode] = MultiCoreMachine(program, mode=mode)
+            self._machines[mode] = MultiCoreMachine(self._program, mode=mode)
         return self._machines[mode]
 
     @cached_property
     def _weights(self) -> list[dict[str, np.ndarray]]:
         """WEIGHT tensors of every core in stored layout: memory-mapped originals, or packed once;
         cores with the same part share it. In threads: numpy's copies and casts let others run."""
-        tensors, cores = self._tensors[TensorKind.WEIGHT], range(self.compiled.cores)
-        parts = {(t.name, self._first_with_part(t, core)): t for t in tensors for core in cores}
+        wanted = [h for found in self._holders[TensorKind.WEIGHT].values() for h in found]
+        keys = [self._part_key(holder) for holder in wanted]
+        first = {key: holder for key, holder in zip(reversed(keys), reversed(wanted), strict=True)}
         with ThreadPoolExecutor() as pool:
-            stored = pool.map(self._part, parts.values(), [core for _, core in parts])
-            made = dict(zip(parts, stored, strict=True))
-        return [
-            {t.name: made[t.name, self._first_with_part(t, core)] for t in tensors}
-            for core in cores
-        ]
+            made = dict(zip(first, pool.map(self._part, first.values()), strict=True))
+        weights: list[dict[str, np.ndarray]] = [{} for _ in range(self.compiled.cores)]
+        for key, holder in zip(keys, wanted, strict=True):
+            weights[holder.core][holder.tensor.name] = made[key]
+        return weights
 
-    def _first_with_part(self, tensor: HbmTensor, core: int) -> int:
-        """The lowest core that has the same part of a weight as `core`."""
-        sharding = self.compiled.weight_shardings.get(tensor.source)
-        if sharding is None:
-            return 0
-        shape = self._weight(tensor.source).shape
-        wanted = sharding.index_of(core, shape)
-        return next(c for c in range(core + 1) if sharding.index_of(c, shape) == wanted)
+    def _part_key(self, holder: Holder) -> tuple[object, ...]:
+        """Equal for tensors with the same bytes."""
+        tensor, name = holder.tensor, holder.tensor.source
+        sharding = self.compiled.weight_shardings.get(name)
+        part = part_key(sharding, holder.place, self._weight(name).shape)
+        return (name, tensor.packing, tensor.shape, tensor.dtype.name, part)
 
-    def _part(self, tensor: HbmTensor, core: int) -> np.ndarray:
-        sharding = self.compiled.weight_shardings.get(tensor.source)
-        return weight_for_machine(tensor, self._weight(tensor.source), sharding, core)
+    def _part(self, holder: Holder) -> np.ndarray:
+        name = holder.tensor.source
+        sharding = self.compiled.weight_shardings.get(name)
+        return weight_for_machine(holder.tensor, self._weight(name), sharding, holder.place)
 
     def _weight(self, name: str) -> WeightRef:
         weight = self.compiled.weights.get(name)

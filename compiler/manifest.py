@@ -7,12 +7,12 @@ nothing: whatever does not have the expected form is a ProgramFormatError.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from axonc import __version__
 from axonc.backends.numerics.dtypes import DTYPES
-from axonc.backends.program import Groups, HbmTensor, Packing, TensorKind
+from axonc.backends.program import Groups, HbmTensor, Packing, Program, TensorKind
 from axonc.compiled_program import CompiledProgram, HostTensor, StageRecord
 from axonc.diagnostics import AxoncError, ProgramFormatError
 from axonc.frontends.sharding import Mesh, Sharding
@@ -24,10 +24,10 @@ Json = dict[str, Any]
 
 
 def manifest_text(
-    compiled: CompiledProgram, constants: Mapping[str, int], weights: Mapping[str, Json]
+    compiled: CompiledProgram, constants: Sequence[Mapping[str, int]], weights: Mapping[str, Json]
 ) -> str:
-    """The manifest. constants: offset in `constants.bin` by tensor name; weights: where the bytes
-    of each are, by argument name."""
+    """The manifest. constants: for each program, offset in `constants.bin` by tensor name; weights:
+    where the bytes of each are, by argument name."""
     program = compiled.program
     facts: Json = {
         "format": FORMAT,
@@ -39,18 +39,29 @@ def manifest_text(
         "stages": [{"name": s.name, "ir_sha256": s.ir_hash} for s in compiled.stages],
         "inputs": [_host_json(t) for t in compiled.inputs],
         "results": [_host_json(t) for t in compiled.results],
-        "tensors": [_tensor_json(t, constants) for t in program.tensors],
+        **_program_json(program, constants[0]),
         "weights": dict(weights),
-        "engines": [engine.value for engine in program.streams],
-        "sbuf_peak_bytes": program.sbuf_peak_bytes,
         "cores": program.cores,
         "groups": [[list(group) for group in entry] for entry in program.groups],
         "weight_shardings": {n: _sharding_json(s) for n, s in compiled.weight_shardings.items()},
-        "notes": list(program.notes),
+        "others": [
+            _program_json(p, c) for p, c in zip(compiled.others, constants[1:], strict=True)
+        ],
+        "program_of": list(compiled.program_of),
         "casts": list(compiled.casts),
         "shardings": list(compiled.shardings),
     }
     return json.dumps(facts, sort_keys=True, indent=1) + "\n"
+
+
+def _program_json(program: Program, constants: Mapping[str, int]) -> Json:
+    """What differs between the programs of a file."""
+    return {
+        "tensors": [_tensor_json(t, constants) for t in program.tensors],
+        "engines": [engine.value for engine in program.streams],
+        "sbuf_peak_bytes": program.sbuf_peak_bytes,
+        "notes": list(program.notes),
+    }
 
 
 def read_manifest(text: bytes, *, where: str) -> Json:
@@ -111,8 +122,21 @@ class ManifestReader:
     def weight_shardings(self) -> dict[str, Sharding]:
         return {str(n): _sharding(facts) for n, facts in self.facts["weight_shardings"].items()}
 
-    def tensors(self, constants: bytes) -> tuple[HbmTensor, ...]:
-        return tuple(_tensor(t, constants) for t in self.facts["tensors"])
+    def programs(self) -> list[Json]:
+        """The facts of each program."""
+        return [self.facts, *self.facts["others"]]
+
+    def program_of(self) -> tuple[int, ...]:
+        """Per core the index of its program; empty if there is one."""
+        found = tuple(int(n) for n in self.facts["program_of"])
+        count = len(self.facts["others"]) + 1
+        fits = len(found) == int(self.facts["cores"]) and set(found) == set(range(count))
+        if count > 1 and not fits:
+            raise ValueError(f"program_of is {found} for {count} programs")
+        return found
+
+    def tensors(self, facts: Json, constants: bytes) -> tuple[HbmTensor, ...]:
+        return tuple(_tensor(t, constants) for t in facts["tensors"])
 
     def stages(self) -> tuple[StageRecord, ...]:
         return tuple(StageRecord(str(s["name"]), str(s["ir_sha256"])) for s in self.facts["stages"])

@@ -4,6 +4,7 @@
     streams/<engine>.bin     encoded instructions
     locations.json           [name, file, line, column] of every source location
     locations/<engine>.bin   per instruction: index into locations.json, int32 little-endian
+    programs/<n>/...         the same of the n-th program, where cores run different ones
     constants.bin            bytes of the program's own constants
     weights.bin              bytes of weights that no file holds (or --embed-weights)
 
@@ -15,9 +16,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -41,6 +42,7 @@ from axonc.weights import (
 MANIFEST, LOCATIONS, CONSTANTS, WEIGHTS = (
     "manifest.json", "locations.json", "constants.bin", "weights.bin"
 )  # fmt: skip
+Key = TypeVar("Key", str, tuple[int, str])
 _INDEX_DTYPE = np.dtype("<i4")
 _ALIGNMENT = 64  # of constants and weights inside their member
 
@@ -56,7 +58,7 @@ def write_program(
     path = Path(path)
     embedded = _embedded(compiled, embed_weights)
     references = _weight_references(compiled, embedded, path)
-    offsets = _constant_offsets(compiled.program)
+    offsets = _constant_offsets(compiled.programs)
     with written_whole(path) as file:
         write_archive(
             file, _members(compiled, manifest_text(compiled, offsets, references), embedded)
@@ -73,8 +75,9 @@ def read_program(path: str | Path) -> CompiledProgram:
     archive = Archive(Path(path))
     facts = read_manifest(archive.read(MANIFEST), where=str(path))
     with ManifestReader(facts, str(path)) as reader:
+        programs = _read_programs(archive, reader)
         return CompiledProgram(
-            program=_read_streams(archive, reader),
+            program=programs[0],
             inputs=reader.host_tensors("inputs"),
             results=reader.host_tensors("results"),
             weights=_read_weights(archive, facts["weights"]),
@@ -84,6 +87,8 @@ def read_program(path: str | Path) -> CompiledProgram:
             casts=reader.texts("casts"),
             shardings=reader.texts("shardings"),
             weight_shardings=reader.weight_shardings(),
+            others=programs[1:],
+            program_of=reader.program_of(),
         )
 
 
@@ -93,17 +98,27 @@ def read_program(path: str | Path) -> CompiledProgram:
 def _members(
     compiled: CompiledProgram, manifest: str, embedded: dict[str, int]
 ) -> Iterator[tuple[str, Iterator[bytes]]]:
-    program = compiled.program
     yield MANIFEST, iter([manifest.encode()])
-    for engine, data in program.streams.items():
-        yield f"streams/{engine.value}.bin", iter([data])
-    yield LOCATIONS, iter([_locations_text(program).encode()])
-    for engine, indices in program.instruction_locations.items():
-        data = np.ascontiguousarray(indices, _INDEX_DTYPE).tobytes()
-        yield f"locations/{engine.value}.bin", iter([data])
-    yield CONSTANTS, _aligned(t.data for t in program.tensors if t.data is not None)
+    for number, program in enumerate(compiled.programs):
+        yield from _program_members(program, _folder(number))
+    constants = (t.data for program in compiled.programs for t in program.tensors)
+    yield CONSTANTS, _aligned(data for data in constants if data is not None)
     if embedded:
         yield WEIGHTS, _aligned(_weight_bytes(compiled.weights[name]) for name in embedded)
+
+
+def _folder(number: int) -> str:
+    """Where the members of a program are: the first one's at the top."""
+    return f"programs/{number}/" if number else ""
+
+
+def _program_members(program: Program, folder: str) -> Iterator[tuple[str, Iterator[bytes]]]:
+    for engine, data in program.streams.items():
+        yield f"{folder}streams/{engine.value}.bin", iter([data])
+    yield folder + LOCATIONS, iter([_locations_text(program).encode()])
+    for engine, indices in program.instruction_locations.items():
+        data = np.ascontiguousarray(indices, _INDEX_DTYPE).tobytes()
+        yield f"{folder}locations/{engine.value}.bin", iter([data])
 
 
 def _aligned(pieces: Iterator[bytes]) -> Iterator[bytes]:
@@ -122,12 +137,17 @@ def _locations_text(program: Program) -> str:
     return json.dumps(rows, indent=0) + "\n"
 
 
-def _constant_offsets(program: Program) -> dict[str, int]:
-    sizes = {t.name: len(t.data) for t in program.tensors if t.data is not None}
-    return _offsets(sizes)
+def _constant_offsets(programs: Sequence[Program]) -> list[dict[str, int]]:
+    """Per program, the place of each constant in constants.bin, which holds those of all."""
+    keys = [(n, t.name, t.data) for n, p in enumerate(programs) for t in p.tensors]
+    sizes = {(n, name): len(data) for n, name, data in keys if data is not None}
+    found: list[dict[str, int]] = [{} for _ in programs]
+    for (number, name), offset in _offsets(sizes).items():
+        found[number][name] = offset
+    return found
 
 
-def _offsets(sizes: dict[str, int]) -> dict[str, int]:
+def _offsets(sizes: dict[Key, int]) -> dict[Key, int]:
     """Where each piece begins, as `_aligned` lays them out."""
     offsets, position = {}, 0
     for name, size in sizes.items():
@@ -136,31 +156,42 @@ def _offsets(sizes: dict[str, int]) -> dict[str, int]:
     return offsets
 
 
-def _read_streams(archive: Archive, reader: ManifestReader) -> Program:
-    engines = [Engine(name) for name in reader.facts["engines"]]
+def _read_programs(archive: Archive, reader: ManifestReader) -> tuple[Program, ...]:
     constants = archive.read(CONSTANTS)
+    return tuple(
+        _read_program(archive, reader, facts, constants, _folder(number))
+        for number, facts in enumerate(reader.programs())
+    )
+
+
+def _read_program(
+    archive: Archive, reader: ManifestReader, facts: Json, constants: bytes, folder: str
+) -> Program:
+    engines = [Engine(name) for name in facts["engines"]]
     return Program(
         target=str(reader.facts["target"]),
-        streams={e: archive.read(f"streams/{e.value}.bin") for e in engines},
-        tensors=reader.tensors(constants),
-        locations=_read_locations(archive),
-        instruction_locations=_read_indices(archive, engines),
-        sbuf_peak_bytes=int(reader.facts["sbuf_peak_bytes"]),
-        notes=reader.texts("notes"),
+        streams={e: archive.read(f"{folder}streams/{e.value}.bin") for e in engines},
+        tensors=reader.tensors(facts, constants),
+        locations=_read_locations(archive, folder),
+        instruction_locations=_read_indices(archive, engines, folder),
+        sbuf_peak_bytes=int(facts["sbuf_peak_bytes"]),
+        notes=tuple(map(str, facts["notes"])),
         cores=int(reader.facts["cores"]),
         groups=reader.groups(),
     )
 
 
-def _read_locations(archive: Archive) -> tuple[SourceLocation, ...]:
-    rows = json.loads(archive.read(LOCATIONS))
+def _read_locations(archive: Archive, folder: str) -> tuple[SourceLocation, ...]:
+    rows = json.loads(archive.read(folder + LOCATIONS))
     return tuple(SourceLocation(str(n), str(f), int(ln), int(c)) for n, f, ln, c in rows)
 
 
-def _read_indices(archive: Archive, engines: list[Engine]) -> dict[Engine, np.ndarray]:
+def _read_indices(
+    archive: Archive, engines: list[Engine], folder: str
+) -> dict[Engine, np.ndarray]:
     found: dict[Engine, np.ndarray] = {}
     for engine in engines:
-        name = f"locations/{engine.value}.bin"
+        name = f"{folder}locations/{engine.value}.bin"
         if name in archive:
             found[engine] = np.frombuffer(archive.read(name), _INDEX_DTYPE)
     return found
@@ -171,7 +202,7 @@ def _read_indices(archive: Archive, engines: list[Engine]) -> dict[Engine, np.nd
 
 def _embedded(compiled: CompiledProgram, everything: bool) -> dict[str, int]:
     """Offset in weights.bin of the weights that travel in the program file, by argument name."""
-    used = {t.source for t in compiled.program.tensors}
+    used = {t.source for p in compiled.programs for t in p.tensors}
     held = {
         name: weight.size_bytes
         for name, weight in compiled.weights.items()
@@ -183,7 +214,7 @@ def _embedded(compiled: CompiledProgram, everything: bool) -> dict[str, int]:
 def _weight_references(
     compiled: CompiledProgram, embedded: dict[str, int], path: Path
 ) -> dict[str, Json]:
-    used = {t.source for t in compiled.program.tensors}
+    used = {t.source for p in compiled.programs for t in p.tensors}
     references: dict[str, Json] = {}
     for name, weight in compiled.weights.items():
         if name not in used:

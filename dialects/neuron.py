@@ -1,10 +1,11 @@
 """The `neuron` dialect: tensors with value semantics, close to what the engines do.
 
-Every operation is pure, has one result, static shapes, and element types of `ELEMENT_TYPES`.
-Elementwise operations need equal shapes; broadcasts are explicit. `concatenate`, `dot` and `fused`
-carry `operandSegmentSizes`: an IRDL variadic takes operands of one type only, so their operands
-are declared as RUNS runs of equal types (neuron_builder.operand_runs; `context.parse_module` adds
-it to text). Shapes below are written [d0, d1, ...]. The rules
+Every operation has one result, static shapes, and element types of `ELEMENT_TYPES`, and is pure
+(but for those in which cores meet). Elementwise operations need equal shapes; broadcasts are
+explicit. `concatenate`, `dot` and `fused` carry `operandSegmentSizes`: an IRDL variadic takes
+operands of one type only, so their operands are declared as RUNS runs of equal types
+(neuron_builder.operand_runs; `context.parse_module` adds it to text). Shapes below are written
+[d0, d1, ...]. The rules
 `(Cn)` of an operation are in its docstring and in the verifier's message; (C1) is the same for all:
 
 (C1) operands and results are tensors of static shape with an element type of the dialect.
@@ -58,6 +59,11 @@ def _verifier(check: Callable[[ir.Operation], str]) -> type[ir.DynamicOpTrait]:
 
 def _pure(check: Callable[[ir.Operation], str]) -> list[type]:
     return [ext.Pure, _verifier(check)]
+
+
+def _met(check: Callable[[ir.Operation], str]) -> list[type]:
+    """Traits of operations in which cores meet: not pure, see `neuron_table.COLLECTIVES`."""
+    return [_verifier(check)]
 
 
 def _make_elementwise(name: str) -> type[ext.Operation]:
@@ -322,7 +328,7 @@ class RmsNormOp(ext.Operation, dialect=Neuron, name="rms_norm", traits=_pure(rul
     epsilon: ir.FloatAttr
 
 
-class AllReduceOp(ext.Operation, dialect=Neuron, name="all_reduce", traits=_pure(rules.all_reduce)):
+class AllReduceOp(ext.Operation, dialect=Neuron, name="all_reduce", traits=_met(rules.all_reduce)):
     """`kind` (sum, max, min) of the operands of the cores of a group, in float32, for each of them.
 
     (C2) groups hold each core of the program once and have one size. (C3) kind is one of these,
@@ -335,7 +341,7 @@ class AllReduceOp(ext.Operation, dialect=Neuron, name="all_reduce", traits=_pure
     groups: ir.ArrayAttr
 
 
-class AllGatherOp(ext.Operation, dialect=Neuron, name="all_gather", traits=_pure(rules.all_gather)):
+class AllGatherOp(ext.Operation, dialect=Neuron, name="all_gather", traits=_met(rules.all_gather)):
     """The operands of the cores of a group, stacked along a new first dim.
 
     (C2) groups hold each core of the program once and have one size. (C3) the result has shape
@@ -348,7 +354,7 @@ class AllGatherOp(ext.Operation, dialect=Neuron, name="all_gather", traits=_pure
 
 
 class ReduceScatterOp(
-    ext.Operation, dialect=Neuron, name="reduce_scatter", traits=_pure(rules.reduce_scatter)
+    ext.Operation, dialect=Neuron, name="reduce_scatter", traits=_met(rules.reduce_scatter)
 ):
     """`kind` (sum, max, min) of the operands [size, ...] of a group; core i of it gets part i.
 
@@ -363,7 +369,7 @@ class ReduceScatterOp(
     groups: ir.ArrayAttr
 
 
-class AllToAllOp(ext.Operation, dialect=Neuron, name="all_to_all", traits=_pure(rules.all_to_all)):
+class AllToAllOp(ext.Operation, dialect=Neuron, name="all_to_all", traits=_met(rules.all_to_all)):
     """Part j of the result of core i of a group is part i of the operand of its core j.
 
     (C2) groups hold each core of the program once and have one size. (C3) operand and result have
@@ -379,7 +385,7 @@ class CollectivePermuteOp(
     ext.Operation,
     dialect=Neuron,
     name="collective_permute",
-    traits=_pure(rules.collective_permute),
+    traits=_met(rules.collective_permute),
 ):
     """The operand of the core that the pairs (source, target) send here; zeros if none does.
 

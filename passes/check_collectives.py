@@ -5,7 +5,8 @@ order than the rest hangs the machine, with no cause given.
 
 Precondition: instruction streams. Postcondition (else CompileError): every collective names a list
 of groups in which its core stands once, and its blocks fit the group; in every group all cores
-issue equal collectives in one order; the orders of all groups together have no cycle, so that no
+issue equal collectives in one order, in device memory unless they run one program (tiles of
+different programs may lie differently); the orders of all groups together have no cycle, so that no
 two cores wait for each other. Nothing is changed.
 
 How: streams are followed as the sequencer would (registers, branches); a branch that depends on
@@ -23,12 +24,15 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from axonc.backends.encoding import decode_stream
 from axonc.backends.executor.collectives import block_counts, members_of, signature
 from axonc.backends.executor.findings import Violation
 from axonc.backends.executor.sequencer import Registers
+from axonc.backends.isa.access_pattern import Memory
 from axonc.backends.isa.collective import is_collective
 from axonc.backends.isa.instruction import Instruction
-from axonc.backends.program import Groups
+from axonc.backends.program import CoreProgram, Groups, Program
+from axonc.backends.targets import TARGETS
 from axonc.backends.targets.target import Engine, Target
 from axonc.diagnostics import CompileError, SourceLocation
 from axonc.pass_manager import Pass, State
@@ -60,6 +64,7 @@ class Issue:
     location: SourceLocation
     key: Key
     number: int
+    program: int
 
     @property
     def node(self) -> tuple[Key, int]:
@@ -85,11 +90,26 @@ def check_collectives(
     issues = [
         issue
         for core, number in enumerate(program_of)
-        for issue in _issues(core, followed[number], programs[number].locations, table)
+        for issue in _issues(core, number, followed[number], programs[number].locations, table)
     ]
     _require_equal(issues)
     _require_order(issues)
     return len(issues)
+
+
+def check_core_program(program: CoreProgram) -> int:
+    """Checks a linked program of different programs. Returns, raises: as `check_collectives`."""
+    streams = [CoreStreams(_decoded(p), p.locations) for p in program.programs]
+    target = TARGETS[program.programs[0].target]
+    return check_collectives(streams, program.program_of, program.groups, target)
+
+
+def _decoded(program: Program) -> Streams:
+    found = {}
+    for engine, data in program.streams.items():
+        places = program.instruction_locations.get(engine)
+        found[engine] = decode_stream(data, None if places is None else places.tolist())
+    return found
 
 
 # ---- what a stream issues ------------------------------------------------------------------------
@@ -174,6 +194,7 @@ def _require_known(
 
 def _issues(
     core: int,
+    program: int,
     followed: dict[Engine, list[Instruction]],
     locations: Sequence[SourceLocation],
     table: tuple[Groups, ...],
@@ -191,7 +212,7 @@ def _issues(
                     op=instruction.spec.mnemonic,
                     location=where,
                 )
-            yield Issue(core, engine, instruction, where, key, counts[key])
+            yield Issue(core, engine, instruction, where, key, counts[key], program)
             counts[key] += 1
 
 
@@ -229,6 +250,15 @@ def _require_equal(issues: list[Issue]) -> None:
         for other in found[1:]:
             if signature(other.instruction) != signature(first.instruction):
                 raise _error(first, f"where the others of its group do something else\n  {other}")
+            if other.program != first.program and _is_in_sbuf(other.instruction):
+                raise _error(
+                    first,
+                    f"core {other.core} runs another program, whose tiles may lie otherwise",
+                )
+
+
+def _is_in_sbuf(instruction: Instruction) -> bool:
+    return any(a is not None and a.memory is Memory.SBUF for a in instruction.operands)
 
 
 def _require_order(issues: list[Issue]) -> None:

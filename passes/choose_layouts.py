@@ -37,6 +37,7 @@ from torch_mlir import ir
 from axonc.backends.numerics.dtypes import F32
 from axonc.backends.targets.target import Engine, Target
 from axonc.dialects.attributes import integers
+from axonc.dialects.neuron_table import COLLECTIVES
 from axonc.passes.dot_geometry import LHS, RHS, DotGeometry, dot_geometry
 from axonc.passes.tensor_storage import PartitionDims, Shape, normalised
 from axonc.passes.view_ops import (
@@ -491,7 +492,7 @@ UNROWABLE: dict[str, Callable[[ir.Operation], frozenset[int]]] = {
 
 
 IN_DEVICE_MEMORY = frozenset(
-    ("neuron.all_gather", "neuron.reduce_scatter", "neuron.all_to_all", "neuron.partition_id")
+    (*(COLLECTIVES - {"neuron.all_reduce"}), "neuron.partition_id")
 )
 """Ops whose result is made in device memory, like an argument: its consumers load it as they
 wish."""
@@ -501,7 +502,6 @@ WISHES: dict[str, Callable[[LayoutPlanner, ir.Operation], None]] = {
     **{name: LayoutPlanner._wish_through_view for name in VIEW_OPS},
     "neuron.fused": LayoutPlanner._wish_elementwise,
     "neuron.all_reduce": LayoutPlanner._wish_elementwise,
-    "neuron.collective_permute": LayoutPlanner._wish_elementwise,
     "neuron.dot": LayoutPlanner._wish_dot,
     "neuron.reduce": LayoutPlanner._wish_reduction,
     "neuron.softmax": LayoutPlanner._wish_reduction,
@@ -513,7 +513,6 @@ CHOOSERS: dict[str, Callable[[LayoutPlanner, ir.Operation], Choice]] = {
     **{name: LayoutPlanner._choose_view for name in VIEW_OPS},
     "neuron.fused": LayoutPlanner._choose_elementwise,
     "neuron.all_reduce": LayoutPlanner._choose_exchange,
-    "neuron.collective_permute": LayoutPlanner._choose_exchange,
     "neuron.gather_rows": LayoutPlanner._choose_gather,
     "neuron.dot": LayoutPlanner._choose_dot,
     "neuron.reduce": LayoutPlanner._choose_reduction,

@@ -1,15 +1,18 @@
-"""Removal of neuron operations nothing reads: every operation of the dialect is pure."""
+"""Removal of neuron operations nothing reads: all of the dialect are pure, but for collectives."""
 
 from __future__ import annotations
 
 from torch_mlir import ir
+
+from axonc.dialects.neuron_table import COLLECTIVES
 
 
 def erase_dead(block: ir.Block) -> bool:
     """Erase unused neuron operations of a block, users first; whether there were any."""
     found = False
     for op in reversed([o.operation for o in block.operations]):
-        if op.name.startswith("neuron.") and op.results and not any(_used(r) for r in op.results):
+        is_pure = op.name.startswith("neuron.") and op.name not in COLLECTIVES
+        if is_pure and op.results and not any(_used(r) for r in op.results):
             op.erase()
             found = True
     return found

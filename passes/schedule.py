@@ -15,6 +15,7 @@ program order; if there is none, the one that is ready first. DMA transfers shar
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from dataclasses import dataclass, field, replace
 
 from axonc.backends.targets.target import Engine
@@ -77,6 +78,8 @@ class Scheduler:
         self.free = dict.fromkeys(Engine, 0.0)
         self.dma_free = 0.0
         self.collective_free: dict[int, float] = {}
+        self.collectives = deque(i for i, op in enumerate(program.ops) if _is_collective(op))
+        self.held: set[int] = set()
         self.order: dict[Engine, list[int]] = {engine: [] for engine in Engine}
         self.issued: list[int] = []
         self.finish = 0.0
@@ -98,6 +101,12 @@ class Scheduler:
         return Schedule(self.order, self.graph, self.finish)
 
     def _make_ready(self, node: int) -> None:
+        """Collectives are issued in program order, which is that of all cores, also of those that
+        run another program."""
+        is_op = node < self.graph.op_count
+        if is_op and _is_collective(self.program.ops[node]) and node != self.collectives[0]:
+            self.held.add(node)
+            return
         if node < self.graph.op_count:
             engine = self.program.ops[node].form.engine
             self.queues[engine].add(self.ready[node], node)
@@ -134,9 +143,10 @@ class Scheduler:
         if op.form.steps[0].spec.mnemonic == "dma_copy":
             finish = self._transfer(op, start)
             self.free[engine] = start + self.program.target.dma.trigger_ns
-        elif "group" in op.form.steps[0].spec.field_index:
+        elif _is_collective(op):
             finish = self._collective(op, start)
             self.free[engine] = start + self.timer.interval_ns(op.form)
+            self._release_next_collective(start)
         else:
             self.free[engine] = start + self.timer.interval_ns(op.form)
             finish = start + self.timer.latency_ns(op.form)
@@ -150,6 +160,14 @@ class Scheduler:
         self.dma_free = begin + self.timer.transfer_ns(op.form.steps[0])
         return self.dma_free + dma.completion_ns
 
+    def _release_next_collective(self, now: float) -> None:
+        self.collectives.popleft()
+        if self.collectives and self.collectives[0] in self.held:
+            number = self.collectives[0]
+            self.held.discard(number)
+            self.ready[number] = max(self.ready[number], now)
+            self._make_ready(number)
+
     def _collective(self, op: TileOp, start: float) -> float:
         """Completion of a collective triggered at `start`, after those of its group and the
         transfers that are under way; later transfers wait for the bytes it sends."""
@@ -161,6 +179,10 @@ class Scheduler:
         self.dma_free = max(self.dma_free, begin) + cost.dma_ns
         self.collective_free[number] = begin + cost.duration_ns
         return self.collective_free[number] + self.program.target.dma.completion_ns
+
+
+def _is_collective(op: TileOp) -> bool:
+    return "group" in op.form.steps[0].spec.field_index
 
 
 def assign_queues(program: TileProgram, order: list[int]) -> None:

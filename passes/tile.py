@@ -20,6 +20,7 @@ from axonc.backends.targets.target import Engine, Target
 from axonc.context import source_location
 from axonc.diagnostics import AxoncError, UnsupportedOpError
 from axonc.dialects.attributes import dense_to_numpy, integers
+from axonc.dialects.neuron_table import COLLECTIVES
 from axonc.passes.choose_layouts import default_rows
 from axonc.passes.elementwise_expression import (
     machine_dtype,
@@ -261,7 +262,8 @@ class Tiler:
                 hint=f"there are rules for {', '.join(sorted(RULES))}",
             )
         result = op.results[0]
-        if not list(result.uses) or 0 in shape_of(result):
+        is_read = op.name in COLLECTIVES or bool(list(result.uses))
+        if not is_read or 0 in shape_of(result):
             return
         casts = [use.owner.operation for use in result.uses]
         narrow = {c.results[0].type for c in casts if _is_conversion(c)}

@@ -1,11 +1,12 @@
 """Tiling of the operations of several cores.
 
-all_reduce and collective_permute work on SBUF tiles where they lie: element by element, so any
-layout will do as long as all cores have the same, which they do as they run the same program. In
-pieces of CHUNK_BYTES, so that the first piece travels while the next is computed.
+all_reduce works on SBUF tiles where they lie: element by element, so any layout will do as long as
+all cores have the same, which they do as they run the same program (check-collectives refuses
+anything else). In pieces of CHUNK_BYTES, so that the first travels while the next is computed.
 
-The others reorder blocks: by way of device memory, whose tensors are contiguous; consumers load
-their result in the layout they want. All are triggered by GpSimdE, which has least to do: a
+The others go by way of device memory, whose tensors are contiguous: most reorder blocks, and the
+two ends of a collective_permute may be different programs. Consumers load their result in the
+layout they want. All are triggered by GpSimdE, which has least to do: a
 trigger that waits for its operand holds up no weight transfer (those are SyncE's).
 """
 
@@ -57,7 +58,7 @@ def emit(builder: KernelBuilder, op: ir.Operation, dst: View, src: View) -> None
 
 
 def tile_elementwise_collective(values: Values, op: ir.Operation, dtype: DType) -> Storage:
-    """all_reduce, collective_permute: result and operand lie alike."""
+    """all_reduce: result and operand lie alike."""
     builder = values.builder
     operand = op.operands[0]
     own = machine_dtype(operand.type)
@@ -93,7 +94,7 @@ def _lie_alike(a: Storage, b: Storage) -> bool:
 
 
 def tile_block_collective(values: Values, op: ir.Operation, dtype: DType) -> Storage:
-    """all_gather, reduce_scatter, all_to_all: blocks are contiguous in device memory."""
+    """The others: operand, result and blocks are contiguous in device memory."""
     builder = values.builder
     own, shape = machine_dtype(op.results[0].type), shape_of(op.results[0])
     source = _in_device_memory(values, op.operands[0])
@@ -126,7 +127,7 @@ def tile_partition_id(values: Values, op: ir.Operation, dtype: DType) -> Storage
 
 COLLECTIVE_RULES = {
     "neuron.all_reduce": tile_elementwise_collective,
-    "neuron.collective_permute": tile_elementwise_collective,
+    "neuron.collective_permute": tile_block_collective,
     "neuron.all_gather": tile_block_collective,
     "neuron.reduce_scatter": tile_block_collective,
     "neuron.all_to_all": tile_block_collective,

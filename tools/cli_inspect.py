@@ -43,10 +43,12 @@ def run(options: argparse.Namespace) -> int:
 
     executable = load(options.program)
     if options.disassemble:
-        for line in program_report.disassembly(executable.compiled.program, options.engine):
-            print(line)
+        for program in executable.compiled.programs:
+            for line in program_report.disassembly(program, options.engine):
+                print(line)
     elif options.memory_map:
-        print(program_report.memory_map(executable.compiled.program))
+        for program in executable.compiled.programs:
+            print(program_report.memory_map(program))
     elif options.casts:
         print("\n".join(executable.compiled.casts) or "nothing was cast")
     elif options.sharding:

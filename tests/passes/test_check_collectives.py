@@ -137,3 +137,11 @@ def test_streams_without_collectives_may_do_as_they_like():
         "vector: branch compare=is_gt a=1 use_imm=true target=0",
     )
     assert check(free, program_of=(0, 0)) == 0
+
+
+def test_tiles_of_different_programs_are_never_combined():
+    """Equal shapes do not say which dims lie on the partitions."""
+    tiles = "gpsimd: all_reduce dst=sbuf[0:128]@0x0:f32[8:1] src=sbuf[0:128]@0x100:f32[8:1]"
+    assert check(program(tiles), program_of=(0, 0)) == 2
+    text = refused(program(tiles), program(tiles))
+    assert "core 1 runs another program, whose tiles may lie otherwise" in text
