@@ -20,6 +20,7 @@ from axonc.backends.executor.memory import MemorySystem
 from axonc.backends.executor.semantics import SEMANTICS, Context, EngineState
 from axonc.backends.executor.semantics.registry import Inputs, Outputs
 from axonc.backends.executor.sequencer import Registers
+from axonc.backends.executor.workers import Workers
 from axonc.backends.isa.access_pattern import Access, HbmAccess, TileAccess
 from axonc.backends.isa.effects import READS_DESTINATION
 from axonc.backends.isa.instruction import Instruction
@@ -44,6 +45,7 @@ class Bindings:
 
     report: told with a sentence that a result is garbage on hardware. allow_direct: use fast_paths.
     scratch: float32 buffers by name and size, which any closure may use while it runs.
+    workers: threads for large products.
     """
 
     target: Target
@@ -54,6 +56,7 @@ class Bindings:
     allow_direct: bool = True
     array: SystolicArray = field(default_factory=SystolicArray)
     scratch: dict[tuple[str, int], np.ndarray] = field(default_factory=dict)
+    workers: Workers = field(default_factory=Workers)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,48 @@
+"""Threads for large matrix products: numpy lets other threads run while it multiplies.
+
+OpenBLAS has threads too, but they wait by spinning, which is ruinous where CPUs are shared; with
+one BLAS thread (OPENBLAS_NUM_THREADS=1) these are the only ones, and with more they do no harm.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+
+import numpy as np
+
+MAX_WORKERS = 8
+"""Products of a block are too small to gain from more."""
+
+
+def available_cpus() -> int:
+    """CPUs this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+class Workers:
+    """Runs independent tasks at the same time. count: how many tasks make sense, at least 1."""
+
+    def __init__(self, count: int | None = None) -> None:
+        self.count = min(available_cpus(), MAX_WORKERS) if count is None else count
+
+    def run(self, tasks: Sequence[Callable[[], None]]) -> None:
+        """Returns when all tasks are done. Raises: what the first failing task raises."""
+        futures = [self._pool.submit(_quietly, task) for task in tasks[1:]]
+        tasks[0]()
+        for future in futures:
+            future.result()
+
+    @cached_property
+    def _pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(max(self.count - 1, 1), thread_name_prefix="axonc-product")
+
+
+def _quietly(task: Callable[[], None]) -> None:
+    """numpy's error state belongs to a thread; the executor runs without warnings."""
+    with np.errstate(all="ignore"):
+        task()
