@@ -60,10 +60,12 @@ def ring_steps(group: tuple[int, ...], block: float, exchanges: int) -> tuple[St
 
 
 def doubling_steps(group: tuple[int, ...], block: float, exchanges: int) -> tuple[Step, ...]:
-    """Partners at distances 1, 2, 4 ... exchange 1, 2, 4 ... blocks."""
+    """Partners at distances 1, 2, 4 ... exchange n/2, n/4, n/8 ... blocks: the most between
+    neighbours, which are on one chip."""
     steps, distance = [], 1
     while distance < len(group):
-        flows = tuple((a, group[i ^ distance], block * distance) for i, a in enumerate(group))
+        size = block * (len(group) // 2 // distance)
+        flows = tuple((a, group[i ^ distance], size) for i, a in enumerate(group))
         steps.append(Step(flows, exchanges))
         distance *= 2
     return tuple(steps)

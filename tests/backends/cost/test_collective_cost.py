@@ -75,6 +75,13 @@ def test_every_core_sends_what_the_bus_bandwidth_formula_says(cores, size):
     assert cost("all_gather", cores, size).moved_bytes == pytest.approx(moved / 2)
 
 
+def test_doubling_sends_most_between_neighbours():
+    """4 cores on 2 chips: half of the bytes on the chip, a quarter from each core to the other."""
+    _, (near, far) = plan(INF2, "all_gather", (0, 1, 2, 3), 2 * MIB)
+    assert {flow for flow in near.flows if flow[0] == 0} == {(0, 1, MIB)}
+    assert {flow for flow in far.flows if flow[0] == 0} == {(0, 2, MIB / 2)}
+
+
 def test_a_large_ring_is_bound_by_the_links():
     size = 240 * MIB
     found = cost("all_reduce", 24, size)
