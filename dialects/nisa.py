@@ -34,6 +34,9 @@ from axonc.backends.targets.target import Engine
 from axonc.diagnostics import CompileError, SourceLocation
 
 TARGET_ATTRIBUTE = "nisa.target"
+CORES_ATTRIBUTE, GROUPS_ATTRIBUTE = "nisa.cores", "nisa.groups"
+"""How many cores run the streams, and the table of replica groups; absent for one core."""
+
 DEFAULT_TARGET = "inf2"
 WAITS, SIGNAL, LOCATION = "waits", "signal", "location_index"
 PREFIX = "nisa."

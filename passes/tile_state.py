@@ -23,6 +23,7 @@ from axonc.backends.targets.target import Engine, Target
 from axonc.context import source_location
 from axonc.diagnostics import CompileError, UsageError, nearest
 from axonc.dialects import nisa, ntile
+from axonc.dialects.attributes import integer, integer_list_array
 from axonc.dialects.ntile_read import body
 from axonc.dialects.ntile_rules import verify_program
 from axonc.pass_manager import ModuleState, Pass, State
@@ -143,6 +144,12 @@ class LoweredState:
     def print(self) -> str:
         program = self.program
         module = nisa.to_module(self.streams, program.locations, target=program.target.name)
+        if program.cores > 1:
+            with module.context:
+                attributes = module.operation.attributes
+                attributes[nisa.CORES_ATTRIBUTE] = integer(program.cores)
+                entries = [integer_list_array(groups) for groups in program.groups]
+                attributes[nisa.GROUPS_ATTRIBUTE] = ir.ArrayAttr.get(entries)
         return str(module.operation.get_asm(enable_debug_info=True, assume_verified=True))
 
     def verify(self) -> None:

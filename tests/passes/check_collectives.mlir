@@ -3,6 +3,7 @@
 // Two cores run one program: the stream is as it was, its collective waits for the load and signals
 // the first semaphore after those of the DMA queues.
 // CHECK-LABEL: module
+// CHECK-SAME:  nisa.cores = 2 : i64, nisa.groups = {{\[\[\[}}0, 1]]]
 // CHECK:       "nisa.all_reduce"()
 // CHECK-SAME:  signal = array<i64: 21, 1>
 // CHECK-SAME:  waits = [array<i64: 6, 16>]
