@@ -45,7 +45,7 @@ def compile(
     cores: NeuronCores, two to a chip. A program with shardings (JAX) takes as many as its mesh has
         devices.
     parallel: for a program without shardings on several cores: "tensor" cuts weights (Megatron's
-        choice), "data" the batch.
+        choice), "data" the batch, "pipeline" the layers.
     weights: a .safetensors, .npz or .npy file, or arrays by name: binds arguments of these names,
         which then are no inputs any more.
     allow_lossy_integers: let 64-bit integer arithmetic wrap at 32 bits instead of refusing it.
@@ -58,7 +58,8 @@ def compile(
         UnsupportedOpError: a right program the compiler cannot do; names every such op.
         CapacityError: it does not fit; with the memory map.
     """
-    from axonc.driver import DebugOptions, compile_imported
+    from axonc.build import build
+    from axonc.driver import DebugOptions
     from axonc.frontends import import_program
 
     options = CompileOptions(
@@ -74,7 +75,7 @@ def compile(
     )
     imported = import_program(source, weights=weights_by_name(weights))
     debug = DebugOptions(dump_dir=None if dump_ir is None else Path(dump_ir))
-    return Executable(compile_imported(imported, options, progress=progress, debug=debug))
+    return Executable(build(imported, options, progress=progress, debug=debug))
 
 
 def load(path: str | Path) -> Executable:

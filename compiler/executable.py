@@ -161,6 +161,18 @@ class Executable:
         outputs = self.run(*arrays) if arrays else []
         return make_profile(self._unloaded().slowest, outputs)
 
+    def core_profiles(self) -> list[Profile]:
+        """The modelled timeline of one call on every core; needs neither inputs nor weights.
+
+        Raises:
+            ExecutionError: time depends on data and the program has not been run.
+        """
+        from axonc.profile import make_profile
+
+        cores = self._unloaded()
+        cores.timelines()
+        return [make_profile(machine, []) for machine in cores.machines]
+
     # ---- files
 
     def save(self, path: str | Path, *, embed_weights: bool = False) -> None:

@@ -15,14 +15,15 @@ AUTO_CAST = ("none", "matmult", "all")
 AUTO_CAST_TYPES = ("bf16", "fp16", "tf32", "fp8_e4m3")
 MODEL_TYPES = ("generic", "transformer", "unet-inference")
 OPTLEVELS = (1, 2, 3)
-PARALLEL = ("none", "tensor", "data")
+PARALLEL = ("none", "tensor", "data", "pipeline")
 
 
 @dataclass(frozen=True)
 class CompileOptions:
     """target: name in `backends/targets`. auto_cast: which FP32 operations compute in
     auto_cast_type: none, those of the tensor engine, or all. cores: NeuronCores to compile for.
-    parallel: what an unsharded program is cut by: weights ("tensor") or the batch ("data").
+    parallel: what of an unsharded program is cut: weights ("tensor"), the batch ("data") or the
+    layers ("pipeline").
     optlevel, model_type: accepted; one strategy serves all of their values today.
     allow_lossy_integers: 64-bit integer arithmetic may wrap at 32 bits; else it is refused.
     exact_transposes: by DMA, so that infinities and NaN survive; else on the tensor engine, where

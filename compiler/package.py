@@ -186,9 +186,7 @@ def _read_locations(archive: Archive, folder: str) -> tuple[SourceLocation, ...]
     return tuple(SourceLocation(str(n), str(f), int(ln), int(c)) for n, f, ln, c in rows)
 
 
-def _read_indices(
-    archive: Archive, engines: list[Engine], folder: str
-) -> dict[Engine, np.ndarray]:
+def _read_indices(archive: Archive, engines: list[Engine], folder: str) -> dict[Engine, np.ndarray]:
     found: dict[Engine, np.ndarray] = {}
     for engine in engines:
         name = f"{folder}locations/{engine.value}.bin"

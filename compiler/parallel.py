@@ -9,13 +9,13 @@ from axonc.options import CompileOptions
 
 def spread_over_cores(imported: ImportedProgram, options: CompileOptions) -> ImportedProgram:
     """The program that each of `options.cores` cores runs, as `options.parallel` says; unchanged
-    for "none" and for one core.
+    for "none", for one core, and for the stages of a pipeline (`axonc.build` makes those).
 
     Raises:
         UsageError: the program is sharded already, or its sizes do not divide.
         CompileError: it cannot be cut that way; names the operation.
     """
-    if options.parallel == "none" or options.cores == 1:
+    if options.parallel in ("none", "pipeline") or options.cores == 1:
         return imported
     if imported.mesh is not None:
         raise UsageError(

@@ -491,9 +491,7 @@ UNROWABLE: dict[str, Callable[[ir.Operation], frozenset[int]]] = {
 """Result dims that may not lie on partitions, for ops that treat indices along them differently."""
 
 
-IN_DEVICE_MEMORY = frozenset(
-    (*(COLLECTIVES - {"neuron.all_reduce"}), "neuron.partition_id")
-)
+IN_DEVICE_MEMORY = frozenset((*(COLLECTIVES - {"neuron.all_reduce"}), "neuron.partition_id"))
 """Ops whose result is made in device memory, like an argument: its consumers load it as they
 wish."""
 

@@ -16,6 +16,7 @@ from torch_mlir import ir
 from axonc.dialects import neuron_builder as build
 from axonc.dialects.attributes import dense_to_numpy, numpy_to_dense, splat_number
 from axonc.dialects.evaluate import evaluate_op
+from axonc.dialects.evaluate_cores import CORE_OPS
 from axonc.dialects.neuron import ELEMENTWISE_OPS
 
 SMALL_ELEMENTS = 4096
@@ -52,7 +53,7 @@ def fold(value: ir.Value) -> ir.Value:
     if isinstance(value.owner, ir.Block):
         return value
     op = value.owner.operation
-    if op.name in _NEVER or not op.name.startswith("neuron."):
+    if op.name in _NEVER or op.name in CORE_OPS or not op.name.startswith("neuron."):
         return value
     known = [constant_attribute(v) for v in op.operands]
     if any(attribute is not None for attribute in known):

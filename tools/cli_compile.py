@@ -126,6 +126,12 @@ def _add_numerics(parser: argparse.ArgumentParser) -> None:
         const="data",
         help="cut the batch over --cores; every core has all weights",
     )
+    how.add_argument(
+        "--pipeline-cores",
+        type=int,
+        metavar="N",
+        help="cut the layers into N stages, a core each",
+    )
 
 
 def _add_observation(parser: argparse.ArgumentParser) -> None:
@@ -147,7 +153,10 @@ def _add_observation(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from axonc.archive import check_writable
+    from axonc.diagnostics import UsageError
 
+    if options.pipeline_cores and options.cores not in (1, options.pipeline_cores):
+        raise UsageError(f"--cores {options.cores} and --pipeline-cores {options.pipeline_cores}")
     output = Path(options.output or f"{Path(options.model).stem}.axon")
     check_writable(output)
     with _logging(options.verbose, options.logfile):
@@ -158,7 +167,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _compile(options: argparse.Namespace, output: Path) -> None:
-    from axonc.driver import DebugOptions, compile_imported
+    from axonc.build import build
+    from axonc.driver import DebugOptions
     from axonc.executable import Executable
     from axonc.frontends import import_program
     from axonc.options import CompileOptions
@@ -173,11 +183,11 @@ def _compile(options: argparse.Namespace, output: Path) -> None:
         auto_cast=options.auto_cast,
         auto_cast_type=options.auto_cast_type,
         optlevel=options.optlevel,
-        cores=options.cores,
+        cores=options.pipeline_cores or options.cores,
         model_type=options.model_type,
         allow_lossy_integers=lossy,
         exact_transposes=options.exact_transposes,
-        parallel=options.parallel,
+        parallel="pipeline" if options.pipeline_cores else options.parallel,
     )
     debug = DebugOptions(
         dump_dir=Path(options.dump_ir) if options.dump_ir else None,
@@ -186,8 +196,7 @@ def _compile(options: argparse.Namespace, output: Path) -> None:
     )
     with shown_progress(is_verbose=options.verbose in ("info", "debug")) as progress:
         imported = import_program(Path(options.model), weights=_weights(options.weights))
-        compiled = compile_imported(imported, chosen, progress=progress, debug=debug)
-    executable = Executable(compiled)
+        executable = Executable(build(imported, chosen, progress=progress, debug=debug))
     executable.save(output, embed_weights=options.embed_weights)
     _tell(executable, output)
 

@@ -15,6 +15,7 @@ from axonc.backends.targets import TARGETS
 from axonc.backends.targets.target import Engine, Target
 from axonc.executable import Executable
 from axonc.profile import Profile
+from axonc.tools.core_report import core_facts, core_lines, device_memory_bytes
 
 _MAP_CELLS = 64
 _SHADES = " .:-=+*#%@"
@@ -41,6 +42,7 @@ def facts(executable: Executable, profile: Profile) -> dict[str, Any]:
         "device_memory_bytes": device_memory_bytes(compiled.program),
         "busy_seconds": {e.value: ns * 1e-9 for e, ns in timeline.busy_ns.items()},
         "bound_seconds": profile.bound_seconds,
+        **core_facts(executable),
         "options": compiled.options.as_dict(),
         "source_sha256": compiled.source_hash,
         "stages": [{"name": s.name, "ir_sha256": s.ir_hash} for s in compiled.stages],
@@ -59,11 +61,6 @@ def facts_json(executable: Executable, profile: Profile) -> str:
     return json.dumps(facts(executable, profile), indent=2)
 
 
-def device_memory_bytes(program: Program) -> int:
-    """End of the last tensor in device memory."""
-    return max((t.address + t.size_bytes for t in program.tensors), default=0)
-
-
 def overview(executable: Executable, profile: Profile) -> str:
     """Interfaces, options, memory and the profile's table."""
     compiled = executable.compiled
@@ -79,6 +76,7 @@ def overview(executable: Executable, profile: Profile) -> str:
         f"  SBUF peak {program.sbuf_peak_bytes:,} of {target.sbuf_partition_bytes:,} bytes "
         f"per partition; device memory {device_memory_bytes(program) / 1e6:,.2f} MB",
         *(f"  note: {note}" for note in program.notes),
+        *core_lines(executable),
         "",
         profile.summary(),
     ]

@@ -109,7 +109,7 @@ def _prepare(
 def _named_program(
     module: ir.Module, arguments: list[Argument], results: list[str]
 ) -> ImportedProgram:
-    _write_names(main_function(module), [a.name for a in arguments], results)
+    write_names(main_function(module), [a.name for a in arguments], results)
     return ImportedProgram(serialize(module), tuple(arguments), tuple(results))
 
 
@@ -301,7 +301,7 @@ def _drop_foreign_attributes(module: ir.Module, main: ir.OpView) -> None:
         op.operation.erase()
 
 
-def _write_names(main: ir.OpView, arguments: list[str], results: list[str]) -> None:
+def write_names(main: ir.OpView, arguments: list[str], results: list[str]) -> None:
     """The names travel with the module, so that an artifact on disk can be imported again."""
 
     def named(names: list[str]) -> ir.Attribute:

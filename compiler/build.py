@@ -1,0 +1,66 @@
+"""From an imported program to a compiled one: on one core, on several, or as a pipeline."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+
+from axonc.backends.link import link_programs
+from axonc.compiled_program import CompiledProgram, HostTensor
+from axonc.driver import DebugOptions, Progress, compile_imported
+from axonc.frontends.imported import ImportedProgram
+from axonc.options import CompileOptions
+from axonc.passes.check_collectives import check_core_program
+
+
+def build(
+    imported: ImportedProgram,
+    options: CompileOptions,
+    *,
+    progress: Progress | None = None,
+    debug: DebugOptions | None = None,
+) -> CompiledProgram:
+    """Compile for `options`.
+
+    Raises: as `compile_imported`; CompileError if a pipeline has no places to cut.
+    """
+    if options.parallel == "pipeline" and options.cores > 1:
+        return _build_pipeline(imported, options, progress, debug or DebugOptions())
+    return compile_imported(imported, options, progress=progress, debug=debug)
+
+
+def _build_pipeline(
+    imported: ImportedProgram,
+    options: CompileOptions,
+    progress: Progress | None,
+    debug: DebugOptions,
+) -> CompiledProgram:
+    """Every stage is compiled by itself; then all are linked, and their transfers are checked."""
+    from axonc.stages import split_into_stages
+
+    stages = split_into_stages(imported, options.cores, options.target)
+    compiled = [
+        compile_imported(
+            stage.program,
+            options,
+            progress=progress,
+            debug=replace(debug, dump_dir=debug.dump_dir and debug.dump_dir / f"stage-{i}"),
+        )
+        for i, stage in enumerate(stages)
+    ]
+    linked = link_programs([c.program for c in compiled], range(len(compiled)))
+    check_core_program(linked)
+    results = {r.name: replace(r, sharding=None) for c in compiled for r in c.results}
+    return replace(
+        compiled[0],
+        program=linked.programs[0],
+        others=linked.programs[1:],
+        program_of=linked.program_of,
+        inputs=tuple(HostTensor(a.name, a.shape, a.dtype) for a in imported.inputs),
+        results=tuple(results[name] for name in imported.result_names),
+        weights={name: ref for c in compiled for name, ref in c.weights.items()},
+        weight_shardings={},
+        source_hash=hashlib.sha256(imported.module_bytes).hexdigest(),
+        casts=tuple(line for c in compiled for line in c.casts),
+        shardings=tuple(map(str, stages)),
+    )

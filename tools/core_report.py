@@ -1,0 +1,60 @@
+"""What each core of a program takes, where cores run different programs (a pipeline of layers)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from axonc.backends.program import Program, TensorKind
+from axonc.executable import Executable
+from axonc.profile import Profile
+
+
+def device_memory_bytes(program: Program) -> int:
+    """End of the last tensor in device memory."""
+    return max((t.address + t.size_bytes for t in program.tensors), default=0)
+
+
+def core_facts(executable: Executable) -> dict[str, Any]:
+    """Modelled. interval_seconds: the least time between two calls that follow each other, which is
+    what the busiest resource of the busiest core needs for one: a bound, not a schedule. per_core:
+    end_seconds is from the start of a call. Empty where all cores run the same program."""
+    compiled = executable.compiled
+    if not compiled.others:
+        return {}
+    programs = map(compiled.core_program.program, range(compiled.cores))
+    profiles = executable.core_profiles()
+    rows = [_row(profile, program) for profile, program in zip(profiles, programs, strict=True)]
+    interval = max(row["bound_seconds"] for row in rows)
+    return {"interval_seconds": interval, "per_core": rows}
+
+
+def _row(profile: Profile, program: Program) -> dict[str, Any]:
+    by = max(profile.bound_seconds, key=lambda name: profile.bound_seconds[name])
+    return {
+        "end_seconds": profile.modelled_seconds,
+        "bound_seconds": profile.bound_seconds[by],
+        "bound_by": by,
+        "device_memory_bytes": device_memory_bytes(program),
+        "sbuf_peak_bytes": program.sbuf_peak_bytes,
+        "weights": len({t.source for t in program.tensors if t.kind is TensorKind.WEIGHT}),
+    }
+
+
+def core_lines(executable: Executable) -> list[str]:
+    """`core_facts` as a table."""
+    found = core_facts(executable)
+    if not found:
+        return []
+    lines = [
+        f"  a stage a core; calls may follow each other every "
+        f"{found['interval_seconds'] * 1e6:,.1f} us at best",
+        "",
+        "   core  ends at us  busiest us  by       memory MB  SBUF KiB  weights",
+    ]
+    for core, row in enumerate(found["per_core"]):
+        lines.append(
+            f"  {core:5d}  {row['end_seconds'] * 1e6:10.1f}  {row['bound_seconds'] * 1e6:10.1f}  "
+            f"{row['bound_by']:7s}  {row['device_memory_bytes'] / 1e6:9.2f}  "
+            f"{row['sbuf_peak_bytes'] / 1024:8.1f}  {row['weights']:7d}"
+        )
+    return lines
