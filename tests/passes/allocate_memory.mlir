@@ -105,9 +105,10 @@
 // -----
 
 // What does not fit is an error that names the place, what is in the way, and what may help.
-// CHECK:      -:{{[0-9]+}}:1: error: SBUF is full: 'y' needs 102,400 bytes per partition;
-// CHECK-SAME: 196,608 are there, in use:
-// CHECK-NEXT: 102,400 B x 128 partitions @ 0x00000  x
+// CHECK:      -:{{[0-9]+}}:1: error: SBUF is full: 204,800 bytes per partition are in use at once,
+// CHECK-SAME: 196,608 are there:
+// CHECK-NEXT: 102,400 B x 128 partitions  x
+// CHECK-NEXT: 102,400 B x 128 partitions  y
 // CHECK-NEXT: in pass allocate-memory
 // CHECK-NEXT: hint: use a smaller batch or sequence
 !sbuf = !ntile.memory<"sbuf", 128 : i64, 102400 : i64>

@@ -9,8 +9,10 @@ from axonc.backends.isa.access_pattern import Memory
 from axonc.backends.numerics.dtypes import BF16, F32
 from axonc.backends.targets import INF2
 from axonc.diagnostics import CapacityError
-from axonc.passes.allocate_memory import ALIGNMENT, Arena, allocate_memory, lifetimes
+from axonc.passes.allocate_memory import allocate_memory
+from axonc.passes.buffer_placement import Arena, Lifetime, lifetimes, peak_bytes, place_by_size
 from axonc.passes.kernel_builder import KernelBuilder
+from axonc.passes.sbuf_plan import ALIGNMENT
 from axonc.passes.tile_program import Buffer, Pool
 
 
@@ -126,7 +128,10 @@ def test_device_memory_error_lists_the_largest():
     kernel = KernelBuilder(INF2)
     kernel.input("small", (1, 1), F32)
     kernel.input("large", (1 << 20, 1 << 13), F32)
-    with pytest.raises(CapacityError, match=r"(?s)device memory: 34,359.*B  input    large.*small"):
+    with pytest.raises(
+        CapacityError,
+        match=r"(?s)device memory: 34,359.*B  inputs and outputs.*B  input    large.*small",
+    ):
         allocate_memory(kernel.program)
 
 
@@ -155,3 +160,41 @@ def test_arena_against_brute_force():
             assert address in fits and (next_fit or address == fits[0])
             live.append((address, address + size, last))
         assert 0 < refused < 750
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_placement_by_size_keeps_live_buffers_apart(seed):
+    rng = np.random.default_rng(seed)
+    lives = []
+    for first in range(200):
+        buffer = Buffer("b", Memory.SBUF, 128, int(rng.integers(1, 900)))
+        lives.append(Lifetime(buffer, first, first + int(rng.integers(0, 20))))
+    addresses = place_by_size(lives, 128, 1 << 20, 64)
+    assert addresses is not None
+    boxes = [
+        (x.first, x.last, a, a + x.buffer.partition_bytes)
+        for x, a in zip(lives, addresses, strict=True)
+    ]
+    for number, (first, last, low, high) in enumerate(boxes):
+        assert low >= 128 and low % 64 == 0
+        for other_first, other_last, other_low, other_high in boxes[number + 1 :]:
+            if other_first <= last and first <= other_last:
+                assert high <= other_low or other_high <= low
+    extent = max(high for *_, high in boxes) - 128
+    assert place_by_size(lives, 128, extent - 1, 64) is None
+    assert extent <= 1.3 * peak_bytes(lives)
+
+
+def test_large_buffers_are_placed_before_small_ones_cut_the_room():
+    """By first use, the long-lived half lands in the middle and leaves no room for the whole."""
+    kernel = KernelBuilder(replace(INF2, sbuf_partition_bytes=4096))
+    early = kernel.sbuf((128, 256), F32)
+    kernel.memset(early, 0.0)
+    late = kernel.sbuf((128, 128), F32)
+    kernel.memset(late, 0.0)
+    kernel.copy(late, early[:, 0:128])
+    large = kernel.sbuf((128, 896), F32)
+    kernel.memset(large, 0.0)
+    kernel.copy(large[:, 0:128], late)
+    allocate_memory(kernel.program)
+    assert {large.buffer.address, late.buffer.address} in ({0, 3584}, {0, 512})

@@ -1,0 +1,84 @@
+"""Cuts SBUF into its three parts and finds every buffer a place there: a question, nothing is set.
+
+Constants of the whole program lie at the bottom. Above are work buffers, placed by next fit (the
+address after the last one, so that bytes rest as long as possible before reuse); and streamed
+weights, in a ring. Work gets what its tightest packing needs and a quarter of the rest (all of it
+if nothing is streamed); the stream the remainder, for prefetch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from axonc.passes.buffer_placement import (
+    Lifetime,
+    aligned,
+    extent,
+    place_by_size,
+    place_in_order,
+)
+from axonc.passes.tile_program import Buffer, Pool
+
+ALIGNMENT = 64
+"""Bytes SBUF and device addresses are multiples of (assumed: 8.10, alignments are not
+published)."""
+
+
+@dataclass
+class SbufPlan:
+    """addresses: of every buffer. pools: bytes of each part. extent_bytes: past the highest."""
+
+    addresses: dict[Buffer, int] = field(default_factory=dict)
+    pools: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def extent_bytes(self) -> int:
+        return sum(self.pools.values())
+
+    def add(self, lives: list[Lifetime], addresses: list[int]) -> None:
+        self.addresses.update(
+            (life.buffer, address) for life, address in zip(lives, addresses, strict=True)
+        )
+
+
+def plan_sbuf(lives: list[Lifetime], op_count: int, size: int) -> SbufPlan | None:
+    """Places in `size` bytes per partition for the buffers of a program of `op_count` operations;
+    None if they do not fit."""
+    by_pool = {pool: [x for x in lives if x.buffer.pool is pool] for pool in Pool}
+    resident = [Lifetime(x.buffer, 0, op_count) for x in by_pool[Pool.RESIDENT]]
+    work, stream = by_pool[Pool.WORK], by_pool[Pool.STREAM]
+    plan = SbufPlan()
+    constants = place_in_order(resident, 0, size, ALIGNMENT, next_fit=False)
+    if constants is None:
+        return None
+    plan.add(resident, constants)
+    base = aligned(extent(resident, constants, 0), ALIGNMENT)
+    tight = _tight(work, base, size - base)
+    if tight is None:
+        return None
+    plan.add(work, tight)
+    width = aligned(extent(work, tight, base), ALIGNMENT)
+    spare = size - base - width
+    width += spare // 4 // ALIGNMENT * ALIGNMENT if stream else spare
+    loose = place_in_order(work, base, width, ALIGNMENT, next_fit=True)
+    if loose is not None:  # should it fragment, the tight placement stays
+        plan.add(work, loose)
+    start = base + width
+    ring = place_in_order(stream, start, size - start, ALIGNMENT, next_fit=True)
+    if ring is None:
+        return None
+    plan.add(stream, ring)
+    used = aligned(extent(stream, ring, start), ALIGNMENT)
+    plan.pools = {"resident": base, "work": width, "stream": used}
+    return plan
+
+
+def _tight(lives: list[Lifetime], base: int, size: int) -> list[int] | None:
+    """By first fit where that leaves half of the room; else by size, if that is possible."""
+    first_fit = place_in_order(lives, base, size, ALIGNMENT, next_fit=False)
+    if first_fit is not None and extent(lives, first_fit, base) <= size // 2:
+        return first_fit
+    by_size = place_by_size(lives, base, size, ALIGNMENT)
+    if by_size is None or first_fit is None:
+        return by_size or first_fit
+    return min(by_size, first_fit, key=lambda found: extent(lives, found, base))
