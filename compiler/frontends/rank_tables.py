@@ -16,8 +16,8 @@ from jaxlib.mlir.dialects import stablehlo
 
 from axonc.frontends.constants import add_argument, elements
 from axonc.frontends.imported import Argument
-from axonc.frontends.sharding import Mesh, Sharding
-from axonc.weights import WeightRef
+from axonc.frontends.rank_slices import choose_slices, free_name, per_rank
+from axonc.frontends.sharding import Mesh
 
 RANK_NAME = "mesh.rank"
 TABLE_NAME = "mesh.table"
@@ -37,18 +37,22 @@ def lift_rank_tables(main: ir.OpView, mesh: Mesh, *, taken: set[str]) -> list[Ar
     lookups = [found for op in ids for found in _lookups(op, mesh)]
     arguments: list[Argument] = []
     values: dict[bytes, ir.Value] = {}
+    tables: list[np.ndarray] = []
     for lookup in lookups:
         key = lookup.table.tobytes() + str(lookup.table.dtype).encode()
         if key not in values:
             values[key] = add_argument(main, lookup.op.results[0].type, lookup.op.location)
-            name = _free(f"{TABLE_NAME}.{len(arguments)}", taken)
-            arguments.append(_per_rank(name, lookup.table, mesh))
+            name = free_name(f"{TABLE_NAME}.{len(arguments)}", taken)
+            arguments.append(per_rank(name, lookup.table, mesh))
+            tables.append(lookup.table)
         lookup.op.results[0].replace_all_uses_with(values[key])
         lookup.op.erase()
     _erase_dead(ids)
+    known = {v: t for v, t in zip(values.values(), tables, strict=True)}
+    arguments += choose_slices(main, _all_ops(main), known, mesh, taken)
     rest = [op for op in _all_ops(main) if op.name == "stablehlo.partition_id"]
     if rest:
-        arguments.append(_pass_rank(main, rest, mesh, _free(RANK_NAME, taken)))
+        arguments.append(_pass_rank(main, rest, mesh, free_name(RANK_NAME, taken)))
     return arguments
 
 
@@ -71,13 +75,7 @@ def _pass_rank(main: ir.OpView, ids: list[ir.Operation], mesh: Mesh, name: str) 
         with ir.InsertionPoint(op), op.location:
             op.results[0].replace_all_uses_with(stablehlo.ReshapeOp(scalar, rank).result)
         op.erase()
-    return _per_rank(name, np.arange(mesh.size, dtype=np.uint32), mesh)
-
-
-def _per_rank(name: str, table: np.ndarray, mesh: Mesh) -> Argument:
-    weight = WeightRef.of_array(table, name=name)
-    sharding = Sharding(mesh, (tuple(axis for axis, _ in mesh.axes),))
-    return Argument(name, weight.shape, weight.dtype, weight, sharding)
+    return per_rank(name, np.arange(mesh.size, dtype=np.uint32), mesh)
 
 
 def _lookups(partition_id: ir.Operation, mesh: Mesh) -> Iterator[_Lookup]:
@@ -116,10 +114,3 @@ def _all_ops(main: ir.OpView) -> list[ir.Operation]:
 
     main.operation.walk(visit, ir.WalkOrder.PRE_ORDER)
     return found
-
-
-def _free(name: str, taken: set[str]) -> str:
-    while name in taken:
-        name += "_"
-    taken.add(name)
-    return name

@@ -19,6 +19,7 @@ from jax import lax
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
+import axonc
 from axonc.frontends import import_program, stablehlo_module
 from axonc.frontends.shardy_passes import partition_here
 
@@ -115,15 +116,24 @@ CASES: dict[str, tuple[Callable[..., Any], list[np.ndarray]]] = {
 }
 
 
-def error_of(name: str, spec: P) -> float:
-    """Largest difference from the function run by JAX, relative to its largest value."""
+def errors_of(name: str, spec: P) -> tuple[float, float | str]:
+    """Largest differences from the function run by JAX, relative to its largest value: run by XLA
+    rank by rank, and compiled and run on the executor's cores (or why it cannot be compiled)."""
     function, arrays = CASES[name]
     layouts = [NamedSharding(MESH, P(*tuple(spec)[: a.ndim])) for a in arrays]
     lowered = jax.jit(function, in_shardings=layouts).lower(*arrays)
     program = import_program(lowered)
     inputs = {a.name: v for a, v in zip(program.inputs, arrays, strict=True)}
-    (found,) = run_ranks(program, inputs)
     expected = np.asarray(jax.jit(function)(*arrays))
+    by_ranks = _error(run_ranks(program, inputs)[0], expected)
+    try:
+        executable = axonc.compile(program)
+    except axonc.UnsupportedOpError as unsupported:
+        return by_ranks, unsupported.message
+    return by_ranks, _error(executable.run(inputs, checked=True)[0], expected)
+
+
+def _error(found: np.ndarray, expected: np.ndarray) -> float:
     assert found.shape == expected.shape, (found.shape, expected.shape)
     return float(np.abs(found - expected).max() / max(1.0, np.abs(expected).max()))
 
@@ -133,7 +143,7 @@ def main() -> None:
     stablehlo_module.partition = partition_here
     for name in CASES:
         for spec in SPECS:
-            print(json.dumps([name, str(spec), error_of(name, spec)]), flush=True)
+            print(json.dumps([name, str(spec), *errors_of(name, spec)]), flush=True)
 
 
 if __name__ == "__main__":
