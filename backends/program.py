@@ -21,6 +21,10 @@ Groups = tuple[tuple[int, ...], ...]
 blocks; for a collective_permute, (source, target) pairs. Cores are numbered by rank."""
 
 
+SPILL_PREFIX = "spill:"
+"""Names of the SCRATCH tensors that hold spilled buffers begin with this."""
+
+
 class TensorKind(enum.Enum):
     """What a device-memory tensor is for."""
 

@@ -31,6 +31,7 @@ from axonc.passes.tile_state import (
     LoweredState,
     LowerPass,
     SchedulePass,
+    SpillBuffersPass,
     TilePass,
 )
 from axonc.passes.unsupported import Finding
@@ -60,6 +61,8 @@ def machine_pipeline(target: str, *, exact_transposes: bool = False) -> tuple[Pa
         # Before memory: how long a buffer lives depends on the order only, not on engines, but the
         # form an engine takes may need other buffers.
         AssignEnginesPass(),
+        # Before memory, which finds places and moves nothing.
+        SpillBuffersPass(),
         # Before scheduling: reuse of a buffer orders its users.
         AllocateMemoryPass(),
         SchedulePass(),

@@ -24,6 +24,7 @@ from axonc.passes.simplify import SimplifyPass
 from axonc.passes.sink_reshape import SinkReshapePass
 from axonc.passes.sink_transpose import SinkTransposePass
 from axonc.passes.split_attention import SplitAttentionPass
+from axonc.passes.split_feed_forward import SplitFeedForwardPass
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,8 @@ def tensor_pipeline(options: TensorOptions | None = None) -> tuple[Pass, ...]:
         FuseDotEpiloguePass(),
         # Last: scale and mask are in the scores' epilogue, so a group of heads is three operations.
         SplitAttentionPass(),
+        # Likewise: activation, bias and residual are in the epilogues.
+        SplitFeedForwardPass(),
     )
 
 

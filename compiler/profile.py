@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from axonc.backends.executor.machine import Machine
 from axonc.backends.executor.timeline import Timeline
 from axonc.backends.executor.trace import reason_name, trace_json
 from axonc.backends.isa.access_pattern import HbmAccess
+from axonc.backends.program import SPILL_PREFIX, Program
 from axonc.backends.targets import TARGETS
 from axonc.backends.targets.target import Engine
 
@@ -22,7 +24,9 @@ BAR_WIDTH = 32
 @dataclass(frozen=True)
 class Profile:
     """Modelled, not measured. timeline: of one call, with every instruction and transfer.
-    hbm_bytes_read: by DMA from device memory. bound_seconds: the time each of the resources pe,
+    hbm_bytes_read: by DMA from device memory. spill_save_bytes, spill_reload_bytes: of buffers that
+    did not fit SBUF, to device memory and back (what is loaded again from where it came is not
+    counted). bound_seconds: the time each of the resources pe,
     dma, vector, scalar (and gpsimd) would need if nothing else took any. outputs: of the call, if
     arrays were given. cores: how many run the program; the timeline is that of the one that ends
     last.
@@ -31,6 +35,8 @@ class Profile:
     target: str
     timeline: Timeline
     hbm_bytes_read: int
+    spill_save_bytes: int
+    spill_reload_bytes: int
     bound_seconds: dict[str, float]
     machine: Machine = field(repr=False)
     outputs: list[np.ndarray] = field(default_factory=list, repr=False)
@@ -132,10 +138,13 @@ def make_profile(machine: Machine, outputs: list[np.ndarray]) -> Profile:
     """The profile of the last run of `machine` (or of any run, where time does not depend on
     data)."""
     timeline = machine.timeline(record=True)
+    moved = _device_bytes(machine, timeline)
     return Profile(
         target=machine.target.name,
         timeline=timeline,
-        hbm_bytes_read=_hbm_bytes_read(machine, timeline),
+        hbm_bytes_read=moved.read,
+        spill_save_bytes=moved.spill_save,
+        spill_reload_bytes=moved.spill_reload,
         bound_seconds=_bounds(machine.target.name, timeline),
         outputs=outputs,
         machine=machine,
@@ -143,20 +152,46 @@ def make_profile(machine: Machine, outputs: list[np.ndarray]) -> Profile:
     )
 
 
-def _hbm_bytes_read(machine: Machine, timeline: Timeline) -> int:
-    """Bytes of transfers whose source is device memory."""
+@dataclass(frozen=True)
+class _DeviceBytes:
+    """Bytes of transfers from device memory; to and from the tensors of spilled buffers."""
+
+    read: int = 0
+    spill_save: int = 0
+    spill_reload: int = 0
+
+
+def _device_bytes(machine: Machine, timeline: Timeline) -> _DeviceBytes:
     transfers = timeline.transfers
     if transfers is None:
-        return 0
-    total = 0
+        return _DeviceBytes()
+    spilled = _Spilled(machine.program)
+    read = save = reload = 0
     rows = zip(
         transfers.engine, transfers.index.tolist(), transfers.moved_bytes.tolist(), strict=True
     )
     for engine, index, moved in rows:
         instruction = machine.instruction(engine, index)
-        if isinstance(instruction.operand("src"), HbmAccess):
-            total += moved
-    return total
+        source, target = instruction.operand("src"), instruction.operand("dst")
+        if isinstance(source, HbmAccess):
+            read += moved
+            reload += moved * spilled.holds(source)
+        if isinstance(target, HbmAccess):
+            save += moved * spilled.holds(target)
+    return _DeviceBytes(read, save, reload)
+
+
+class _Spilled:
+    """Where the tensors of spilled buffers lie."""
+
+    def __init__(self, program: Program) -> None:
+        found = [t for t in program.tensors if t.name.startswith(SPILL_PREFIX)]
+        self._ranges = sorted((t.address, t.address + t.size_bytes) for t in found)
+        self._starts = [first for first, _ in self._ranges]
+
+    def holds(self, access: HbmAccess) -> bool:
+        number = bisect_right(self._starts, access.address) - 1
+        return number >= 0 and access.address < self._ranges[number][1]
 
 
 _RESOURCES = {

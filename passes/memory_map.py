@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from axonc.backends.isa.access_pattern import Memory
 from axonc.backends.program import HbmTensor, TensorKind
 from axonc.diagnostics import CapacityError
 from axonc.passes.buffer_placement import Lifetime, peak_position
-from axonc.passes.tile_program import Buffer, TileProgram
+from axonc.passes.tile_program import Buffer, Pool, TileProgram
 
 MAP_ROWS = 12
 """Largest buffers an error lists."""
@@ -34,6 +35,23 @@ def on_chip_error(
         location=program.locations[program.ops[at].location],
         pass_name=pass_name,
         hint=SBUF_HINT,
+    )
+
+
+def operation_error(program: TileProgram, number: int, room: int, pass_name: str) -> CapacityError:
+    """One operation's work buffers do not fit together, however much else is spilled."""
+    op = program.ops[number]
+    buffers = list(dict.fromkeys(v.buffer for _, v in op.accesses()))
+    work = [b for b in buffers if b.memory is Memory.SBUF and b.pool is Pool.WORK]
+    need = sum(b.partition_bytes for b in work)
+    return CapacityError(
+        f"one operation needs {need:,} bytes of SBUF per partition, {room:,} are there beside "
+        "constants and weights:\n" + "\n".join(map_rows(work)),
+        op=op.form.steps[0].spec.mnemonic,
+        location=program.locations[op.location],
+        pass_name=pass_name,
+        hint=f"make the tensor, or the part of it one partition holds, {-(-need // room)} times "
+        "smaller: a smaller batch or sequence, or a reshape that gives it more rows",
     )
 
 

@@ -56,21 +56,26 @@ def plan_sbuf(lives: list[Lifetime], op_count: int, size: int) -> SbufPlan | Non
     tight = _tight(work, base, size - base)
     if tight is None:
         return None
-    plan.add(work, tight)
     width = aligned(extent(work, tight, base), ALIGNMENT)
     spare = size - base - width
-    width += spare // 4 // ALIGNMENT * ALIGNMENT if stream else spare
-    loose = place_in_order(work, base, width, ALIGNMENT, next_fit=True)
-    if loose is not None:  # should it fragment, the tight placement stays
-        plan.add(work, loose)
-    start = base + width
-    ring = place_in_order(stream, start, size - start, ALIGNMENT, next_fit=True)
-    if ring is None:
-        return None
-    plan.add(stream, ring)
-    used = aligned(extent(stream, ring, start), ALIGNMENT)
-    plan.pools = {"resident": base, "work": width, "stream": used}
-    return plan
+    for extra in (spare // 4 // ALIGNMENT * ALIGNMENT, 0) if stream else (spare,):
+        start = base + width + extra
+        ring = _ring(stream, start, size - start)
+        if ring is not None:
+            # Next fit may fragment; the tight placement does not.
+            loose = place_in_order(work, base, width + extra, ALIGNMENT, next_fit=True)
+            plan.add(work, loose or tight)
+            plan.add(stream, ring)
+            used = aligned(extent(stream, ring, start), ALIGNMENT)
+            plan.pools = {"resident": base, "work": width + extra, "stream": used}
+            return plan
+    return None
+
+
+def _ring(lives: list[Lifetime], base: int, size: int) -> list[int] | None:
+    """Next fit, so that chunks are fetched long before their turn; else by size."""
+    found = place_in_order(lives, base, size, ALIGNMENT, next_fit=True)
+    return found if found is not None else place_by_size(lives, base, size, ALIGNMENT)
 
 
 def _tight(lives: list[Lifetime], base: int, size: int) -> list[int] | None:

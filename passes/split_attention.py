@@ -21,16 +21,23 @@ Leaves alone: chains with other consumers of the scores, without batch dims, or 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch_mlir import ir
 
 from axonc.backends.targets import TARGETS
 from axonc.dialects import neuron_builder as build
-from axonc.dialects.attributes import integers, splat, splat_number
+from axonc.dialects.attributes import integers
 from axonc.pass_manager import Pass
 from axonc.passes.dot_geometry import LHS, RHS, DotGeometry, dot_geometry
+from axonc.passes.dot_slices import (
+    converted,
+    dot_like,
+    is_conversion,
+    only_user,
+    sliced,
+    sliced_extra,
+)
 
 SCORE_BYTES = 4
 """Scores are float32 until they are probabilities."""
@@ -93,21 +100,16 @@ def _softmaxes(function: ir.Operation) -> list[ir.Operation]:
     return [op.operation for op in block.operations if op.operation.name == "neuron.softmax"]
 
 
-def _only_user(value: ir.Value) -> ir.Operation | None:
-    uses = list(value.uses)
-    return uses[0].owner.operation if len(uses) == 1 else None
-
-
 def _chain(softmax: ir.Operation) -> _Chain | None:
     scores = softmax.operands[0].owner
     scores = getattr(scores, "operation", scores)
     if not isinstance(scores, ir.Operation) or scores.name != "neuron.dot":
         return None
-    if _only_user(scores.results[0]) is None:
+    if only_user(scores.results[0]) is None:
         return None
-    context, conversion = _only_user(softmax.results[0]), None
-    if context is not None and _is_conversion(context):
-        conversion, context = context, _only_user(context.results[0])
+    context, conversion = only_user(softmax.results[0]), None
+    if context is not None and is_conversion(context):
+        conversion, context = context, only_user(context.results[0])
     if context is None or context.name != "neuron.dot":
         return None
     return _checked(scores, softmax, conversion, context)
@@ -136,15 +138,6 @@ def _checked(
     return _Chain(scores, softmax, conversion, context, cut, side)
 
 
-def _is_conversion(op: ir.Operation) -> bool:
-    if op.name == "neuron.convert":
-        return True
-    if op.name != "neuron.fused":
-        return False
-    inner = list(op.regions[0].blocks[0].operations)
-    return len(inner) == 2 and inner[0].operation.name == "neuron.convert"
-
-
 # ---- rewriting ----------------------------------------------------------------------------------
 
 
@@ -169,90 +162,22 @@ def _part(chain: _Chain, start: int, stop: int) -> ir.Value:
     probabilities = build.softmax(scores, axis, chain.softmax.location)
     if chain.conversion is not None:
         element = chain.conversion.results[0].type.element_type
-        probabilities = _converted(probabilities, element, chain.conversion.location)
+        probabilities = converted(probabilities, element, chain.conversion.location)
     context = chain.context
     other = 1 - chain.side
     cut = integers(context.attributes[("lhs_batch", "rhs_batch")[other]])[chain.cut]
-    values = _sliced(context.operands[other], cut, start, stop)
+    values = sliced(context.operands[other], cut, start, stop)
     operands = (probabilities, values) if chain.side == LHS else (values, probabilities)
-    return _dot_like(context, *operands, (), chain.cut, stop - start)
-
-
-def _converted(value: ir.Value, element: ir.Type, loc: ir.Location) -> ir.Value:
-    kind = build.tensor(build.shape_of(value), element)
-    return build.fused([value], kind, lambda a: build.convert(a[0], element, loc), loc)
+    return dot_like(context, *operands, (), chain.cut, stop - start)
 
 
 def _scores(chain: _Chain, start: int, stop: int) -> ir.Value:
     op = chain.scores
     lhs_batch, rhs_batch, *_ = build.dot_dims(op)
-    lhs = _sliced(op.operands[0], lhs_batch[chain.cut], start, stop)
-    rhs = _sliced(op.operands[1], rhs_batch[chain.cut], start, stop)
+    lhs = sliced(op.operands[0], lhs_batch[chain.cut], start, stop)
+    rhs = sliced(op.operands[1], rhs_batch[chain.cut], start, stop)
     extras = [
-        _extra(value, op.regions[0].blocks[0], number + 1, chain.cut, start, stop)
+        sliced_extra(value, op.regions[0].blocks[0], number + 1, chain.cut, start, stop)
         for number, value in enumerate(list(op.operands)[2:])
     ]
-    return _dot_like(op, lhs, rhs, extras, chain.cut, stop - start)
-
-
-def _dot_like(
-    op: ir.Operation,
-    lhs: ir.Value,
-    rhs: ir.Value,
-    extras: Sequence[ir.Value],
-    cut: int,
-    size: int,
-) -> ir.Value:
-    """The dot `op`, epilogue and all, with other operands: result dim `cut` has `size`."""
-    shape = list(build.shape_of(op.results[0]))
-    shape[cut] = size
-    kind = build.tensor(shape, op.results[0].type.element_type)
-    dims = build.dot_dims(op)
-    blocks = op.regions[0].blocks
-    if not len(blocks):
-        return build.dot_with_epilogue(lhs, rhs, (), dims, kind, None, op.location)
-
-    def epilogue(arguments: Sequence[ir.Value]) -> ir.Value:
-        return _copied(blocks[0], arguments, shape)
-
-    return build.dot_with_epilogue(lhs, rhs, extras, dims, kind, epilogue, op.location)
-
-
-def _sliced(value: ir.Value, dim: int, start: int, stop: int) -> ir.Value:
-    shape = build.shape_of(value)
-    low = [start if d == dim else 0 for d in range(len(shape))]
-    high = [stop if d == dim else size for d, size in enumerate(shape)]
-    return build.slice_(value, low, high)
-
-
-def _extra(
-    value: ir.Value, block: ir.Block, number: int, cut: int, start: int, stop: int
-) -> ir.Value:
-    """An epilogue operand for the heads of this group: sliced if it varies over heads."""
-    argument = block.arguments[number]
-    shape = build.shape_of(value)
-    users = [use.owner.operation for use in argument.uses]
-    if not users or users[0].name != "neuron.broadcast":
-        return _sliced(value, cut, start, stop)
-    dims = integers(users[0].attributes["dims"])
-    varies = [i for i, d in enumerate(dims) if d == cut and shape[i] > 1]
-    return _sliced(value, varies[0], start, stop) if varies else value
-
-
-def _copied(block: ir.Block, arguments: Sequence[ir.Value], shape: Sequence[int]) -> ir.Value:
-    """The body of `block` over other arguments, for a result of `shape`."""
-    mapped = dict(zip(block.arguments, arguments, strict=True))
-    for inner in block.operations:
-        op = inner.operation
-        if op.name == "neuron.yield":
-            return mapped[op.operands[0]]
-        kind = build.tensor(shape, op.results[0].type.element_type)
-        attributes = {name: op.attributes[name] for name in op.attributes}
-        if op.name == "neuron.constant":
-            number = splat_number(op.attributes["value"])
-            assert number is not None, "constants in regions are splats"
-            attributes["value"] = splat(number, kind)
-        operands = [mapped[value] for value in op.operands]
-        made = ir.Operation.create(op.name, [kind], operands, attributes, loc=op.location)
-        mapped[op.results[0]] = made.results[0]
-    raise AssertionError("a region ends with neuron.yield")
+    return dot_like(op, lhs, rhs, extras, chain.cut, stop - start)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import numpy as np
 from torch_mlir import ir
 
-from axonc.backends.numerics.dtypes import DTYPES, F32, DType
+from axonc.backends.numerics.dtypes import DTYPES, DType
 from axonc.backends.program import TensorKind
 from axonc.backends.targets.target import Engine, Target
 from axonc.context import source_location
@@ -30,8 +30,10 @@ from axonc.passes.elementwise_expression import (
 from axonc.passes.kernel_builder import KernelBuilder
 from axonc.passes.legalize_collectives import cores_of
 from axonc.passes.region_operands import RegionOperands
+from axonc.passes.stored_dtype import is_float_conversion, narrowing_uses
 from axonc.passes.tensor_storage import Loop, Storage
 from axonc.passes.tile_collective import COLLECTIVE_RULES
+from axonc.passes.tile_concatenate import tile_concatenate
 from axonc.passes.tile_dot import DotTiler
 from axonc.passes.tile_elementwise import emit_expression
 from axonc.passes.tile_move import (
@@ -125,26 +127,6 @@ def _clamped(values: Values, indices: Storage, size: int) -> Storage:
             op1="min",
             imm1=float(size - 1),
         )
-    return result
-
-
-def tile_concatenate(values: Values, op: ir.Operation, dtype: DType) -> Storage:
-    """Copies into slices of the result; through device memory when the axis is on partitions."""
-    axis = ir.IntegerAttr(op.attributes["dimension"]).value
-    shape = shape_of(op.results[0])
-    rows = integers(op.attributes["layout.rows"])
-    result = new_storage(values.builder, shape, dtype, rows, "concatenated")
-    start = 0
-    for operand in op.operands:
-        size = shape_of(operand)[axis]
-        if not size:
-            continue
-        low = tuple(start if d == axis else 0 for d in range(len(shape)))
-        high = tuple(start + size if d == axis else n for d, n in enumerate(shape))
-        place = result.sliced(low, high, (1,) * len(shape))
-        assert place is not None, "choose-layouts keeps the concatenated dim off the partitions"
-        cast(values.builder, place, values.get(operand, rows))
-        start += size
     return result
 
 
@@ -248,7 +230,7 @@ class Tiler:
             self._constant(op)
         elif op.name in VIEW_OPS:
             self.values.derived[op.results[0]] = op
-        elif _is_conversion(op):
+        elif is_float_conversion(op):
             if op.results[0] not in self.values.storages:
                 self.values.converted[op.results[0]] = op.operands[0]
         else:
@@ -265,17 +247,11 @@ class Tiler:
         is_read = op.name in COLLECTIVES or bool(list(result.uses))
         if not is_read or 0 in shape_of(result):
             return
-        casts = [use.owner.operation for use in result.uses]
-        narrow = {c.results[0].type for c in casts if _is_conversion(c)}
-        single = machine_dtype(result.type) == F32 and len(narrow) == 1
-        has_own_dtype = op.name in COLLECTIVE_RULES
-        if single and not has_own_dtype and all(_is_conversion(c) for c in casts):
-            dtype = machine_dtype(next(iter(narrow)))
-            storage = RULES[op.name](self.values, op, dtype)
-            for c in casts:
-                self.values.add(c.results[0], storage)
-        else:
-            self.values.add(result, RULES[op.name](self.values, op, machine_dtype(result.type)))
+        casts = [] if op.name in COLLECTIVE_RULES else narrowing_uses(op)
+        dtype = machine_dtype((casts[0].results[0] if casts else result).type)
+        storage = RULES[op.name](self.values, op, dtype)
+        for value in [c.results[0] for c in casts] or [result]:
+            self.values.add(value, storage)
 
     # ---- the edges of the program -----------------------------------------------------------
 
@@ -358,19 +334,6 @@ class Tiler:
             for b in program.buffers
             if id(b) in used or (b.tensor is not None and b.tensor.kind in keep)
         ]
-
-
-def _is_conversion(op: ir.Operation) -> bool:
-    """Whether the op only converts between float types."""
-    if op.name == "neuron.fused":
-        block = op.regions[0].blocks[0]
-        inner = [o.operation for o in block.operations]
-        if len(inner) != 2 or inner[0].name != "neuron.convert" or len(block.arguments) != 1:
-            return False
-    elif op.name != "neuron.convert":
-        return False
-    kinds = [machine_dtype(v.type) for v in (op.operands[0], op.results[0])]
-    return all(dtype.is_float for dtype in kinds)
 
 
 def _string(attributes: ir.DictAttr, name: str, default: str) -> str:

@@ -28,8 +28,9 @@ from axonc.passes.elementwise_expression import (
 )
 from axonc.passes.region_operands import RegionOperands
 from axonc.passes.tensor_storage import ROW_TILES, Lane, Loop, Storage, normalised
+from axonc.passes.tile_concatenate import new_result
 from axonc.passes.tile_elementwise import emit_expression
-from axonc.passes.tile_move import compact, mergeable, new_storage
+from axonc.passes.tile_move import compact, mergeable
 from axonc.passes.tile_program import View
 from axonc.passes.tile_values import Values
 from axonc.passes.weight_stream import MAX_BLOCK_BYTES, SliceStream, Stream, stream_weight
@@ -157,9 +158,8 @@ class DotTiler:
         """The result, in SBUF with the chosen rows, stored as `dtype`."""
         self._check_dtypes()
         moving_dims = self.moving.result_free
-        result = new_storage(
-            self.builder, self.geometry.result_shape, dtype, self.rows, "dot", moving_dims
-        )
+        value = self.op.results[0]
+        result = new_result(self.values, value, dtype, self.rows, "dot", moving_dims)
         root = self._epilogue()
         operands = [None, *list(self.op.operands)[2:]]
         leaves = RegionOperands(

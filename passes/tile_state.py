@@ -33,6 +33,7 @@ from axonc.passes.choose_layouts import choose_layouts
 from axonc.passes.dependencies import dependence_graph
 from axonc.passes.lower import Streams, lower, pack
 from axonc.passes.schedule import Schedule, schedule
+from axonc.passes.spill_buffers import spill_buffers
 from axonc.passes.tile import tile
 from axonc.passes.tile_program import TileOp, TileProgram
 
@@ -261,6 +262,15 @@ class AssignEnginesPass(TileLevel, Pass, name="assign-engines"):
 
     def advance(self, state: TileState) -> tuple[State, bool]:
         return state, assign_engines(state.program)
+
+
+@dataclass(frozen=True)
+class SpillBuffersPass(TileLevel, Pass, name="spill-buffers"):
+    """Send buffers to device memory and back when they do not all fit in SBUF."""
+
+    def advance(self, state: TileState) -> tuple[State, bool]:
+        _require_engines(state)
+        return state, spill_buffers(state.program)
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,8 @@ class Values:
     """storages: everything made for a value, in its own dtype. copies: the same numbers rounded to,
     or widened to, another dtype; never the source of anything else. derived: relabellings (reshape,
     slice, ...) by the op that makes them; converted: conversions by their operand; splats:
-    constants of one number. These three cost nothing until somebody asks."""
+    constants of one number. These three cost nothing until somebody asks. wholes: concatenations
+    some of whose operands are made in place."""
 
     builder: KernelBuilder
     storages: dict[ir.Value, list[Storage]] = field(default_factory=dict)
@@ -55,6 +56,7 @@ class Values:
     derived: dict[ir.Value, ir.Operation] = field(default_factory=dict)
     converted: dict[ir.Value, ir.Value] = field(default_factory=dict)
     splats: dict[ir.Value, float] = field(default_factory=dict)
+    wholes: dict[ir.Value, Storage] = field(default_factory=dict)
 
     def add(self, value: ir.Value, storage: Storage) -> None:
         self.storages.setdefault(value, []).append(storage)

@@ -38,6 +38,8 @@ def facts(executable: Executable, profile: Profile) -> dict[str, Any]:
         "dma_transfers": timeline.transfer_count,
         "sbuf_peak_bytes": compiled.program.sbuf_peak_bytes,
         "hbm_bytes_read": profile.hbm_bytes_read,
+        "spill_save_bytes": profile.spill_save_bytes,
+        "spill_reload_bytes": profile.spill_reload_bytes,
         "hbm_bytes": timeline.hbm_bytes,
         "device_memory_bytes": device_memory_bytes(compiled.program),
         "busy_seconds": {e.value: ns * 1e-9 for e, ns in timeline.busy_ns.items()},
