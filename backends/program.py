@@ -94,7 +94,8 @@ class HbmTensor:
 
     name: of the argument, result or weight. host_dtype: the program's element type as MLIR spells
     it (`i1` and `i64` differ from what the machine stores). data: bytes of a CONSTANT. source: name
-    of the argument a WEIGHT is made from (several tensors may pack the same one)."""
+    of the argument a WEIGHT is made from (several tensors may pack the same one). alias: name of
+    the INPUT whose memory an OUTPUT has taken over: the program has updated it in place."""
 
     name: str
     kind: TensorKind
@@ -105,6 +106,7 @@ class HbmTensor:
     packing: Packing | None = None
     data: bytes | None = None
     source: str = ""
+    alias: str = ""
 
     @property
     def stored_shape(self) -> tuple[int, ...]:

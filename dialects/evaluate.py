@@ -180,6 +180,27 @@ def _slice(op: ir.Operation, operands: Operands, f64: bool) -> np.ndarray:
     return operands[0][tuple(slice(*r) for r in zip(*ranges, strict=True))]
 
 
+def _box(op: ir.Operation, starts: np.ndarray, sizes: Sequence[int]) -> tuple[slice, ...]:
+    """Where a box whose place is known at run time lies: starts clamped as StableHLO says."""
+    first = list(integers(op.attributes["start"]))
+    shape = tuple(op.operands[0].type.shape)
+    for dim, index in zip(integers(op.attributes["dims"]), starts, strict=True):
+        first[dim] = min(max(int(index), 0), shape[dim] - sizes[dim])
+    return tuple(slice(a, a + n) for a, n in zip(first, sizes, strict=True))
+
+
+def _dynamic_slice(op: ir.Operation, operands: Operands, f64: bool) -> np.ndarray:
+    operand, starts = operands
+    return operand[_box(op, starts, integers(op.attributes["sizes"]))]
+
+
+def _dynamic_update_slice(op: ir.Operation, operands: Operands, f64: bool) -> np.ndarray:
+    operand, update, starts = operands
+    result = operand.copy()
+    result[_box(op, starts, update.shape)] = update
+    return result
+
+
 def _concatenate(op: ir.Operation, operands: Operands, f64: bool) -> np.ndarray:
     return np.concatenate(operands, ir.IntegerAttr(op.attributes["dimension"]).value)
 
@@ -298,6 +319,8 @@ _RULES: dict[str, Rule] = {f"neuron.{name}": _elementwise(name) for name in ELEM
     "neuron.reshape": _reshape,
     "neuron.transpose": _transpose,
     "neuron.slice": _slice,
+    "neuron.dynamic_slice": _dynamic_slice,
+    "neuron.dynamic_update_slice": _dynamic_update_slice,
     "neuron.concatenate": _concatenate,
     "neuron.pad": _pad,
     "neuron.reverse": _reverse,

@@ -197,6 +197,47 @@ class SliceOp(ext.Operation, dialect=Neuron, name="slice", traits=_pure(rules.sl
     strides: ir.ArrayAttr
 
 
+class DynamicSliceOp(
+    ext.Operation, dialect=Neuron, name="dynamic_slice", traits=_pure(rules.dynamic_slice)
+):
+    """A box of `sizes` elements that begins where `starts` says when the program runs.
+
+    starts[j] is the first index along dims[j]; it is clamped so that the box lies within the
+    operand. `start` is the first index along all other dims (and 0 along dims).
+    (C2) starts is a vector of i32 or ui32 with one entry for each of dims, which are distinct dims
+    of the operand. (C3) start and sizes have one entry for each dim; start is 0 along dims;
+    0 <= start, 1 <= sizes, start + sizes <= size. (C4) the result has shape sizes and the operand's
+    element type.
+    """
+
+    operand: Operand[Tensor]
+    starts: Operand[Tensor]
+    result: Result[Tensor]
+    dims: ir.ArrayAttr
+    start: ir.ArrayAttr
+    sizes: ir.ArrayAttr
+
+
+class DynamicUpdateSliceOp(
+    ext.Operation,
+    dialect=Neuron,
+    name="dynamic_update_slice",
+    traits=_pure(rules.dynamic_update_slice),
+):
+    """The operand with a box replaced by `update`; where it lies is said as in `DynamicSliceOp`.
+
+    (C2), (C3) as there, with the shape of update for sizes. (C4) operand and result have one type,
+    update has its element type.
+    """
+
+    operand: Operand[Tensor]
+    update: Operand[Tensor]
+    starts: Operand[Tensor]
+    result: Result[Tensor]
+    dims: ir.ArrayAttr
+    start: ir.ArrayAttr
+
+
 class ConcatenateOp(
     VariadicOp, dialect=Neuron, name="concatenate", traits=_pure(rules.concatenate)
 ):

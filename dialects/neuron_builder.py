@@ -114,6 +114,37 @@ def slice_(
     return create("slice", (value,), tensor(sizes, value.type.element_type), attributes, loc)
 
 
+def dynamic_slice(
+    value: ir.Value,
+    starts: ir.Value,
+    dims: Sequence[int],
+    start: Sequence[int],
+    sizes: Sequence[int],
+    loc: ir.Location | None = None,
+) -> ir.Value:
+    """`sizes` elements of `value` from starts[j] along dims[j], from `start` along other dims."""
+    attributes = {
+        "dims": integer_array(dims),
+        "start": integer_array(start),
+        "sizes": integer_array(sizes),
+    }
+    kind = tensor(sizes, value.type.element_type)
+    return create("dynamic_slice", (value, starts), kind, attributes, loc)
+
+
+def dynamic_update_slice(
+    value: ir.Value,
+    update: ir.Value,
+    starts: ir.Value,
+    dims: Sequence[int],
+    start: Sequence[int],
+    loc: ir.Location | None = None,
+) -> ir.Value:
+    """`value` with `update` at the place that `dynamic_slice` would read."""
+    attributes = {"dims": integer_array(dims), "start": integer_array(start)}
+    return create("dynamic_update_slice", (value, update, starts), value.type, attributes, loc)
+
+
 def concatenate(
     values: Sequence[ir.Value], dimension: int, loc: ir.Location | None = None
 ) -> ir.Value:
@@ -152,6 +183,31 @@ def operand_runs(kinds: Sequence[ir.Type]) -> ir.Attribute:
             f"operand types change {len(sizes)} times, at most {RUNS} runs are possible"
         )
     return ir.DenseI32ArrayAttr.get(sizes + [0] * (RUNS - len(sizes)))
+
+
+def pad(
+    value: ir.Value,
+    filling: ir.Value,
+    low: Sequence[int],
+    high: Sequence[int],
+    interior: Sequence[int],
+    loc: ir.Location | None = None,
+) -> ir.Value:
+    """`value` with copies of the scalar `filling` around and between its elements; itself when
+    there are none."""
+    if not any((*low, *high, *interior)):
+        return value
+    sizes = [
+        a + size + max(size - 1, 0) * between + b
+        for a, b, between, size in zip(low, high, interior, shape_of(value), strict=True)
+    ]
+    attributes = {
+        "low": integer_array(low),
+        "high": integer_array(high),
+        "interior": integer_array(interior),
+    }
+    kind = tensor(sizes, value.type.element_type)
+    return create("pad", (value, filling), kind, attributes, loc)
 
 
 def reduce(

@@ -172,6 +172,42 @@ def slice_(op: ir.Operation) -> str:
     return _result_shape("C3", op, sizes) or _same_elements("C3", (op.operands[0], op.results[0]))
 
 
+def dynamic_slice(op: ir.Operation) -> str:
+    sizes = integers(op.attributes["sizes"])
+    return (
+        _box(op, op.operands[1], sizes)
+        or _result_shape("C4", op, sizes)
+        or _same_elements("C4", (op.operands[0], op.results[0]))
+    )
+
+
+def dynamic_update_slice(op: ir.Operation) -> str:
+    operand, update, starts = op.operands
+    return (
+        _box(op, starts, _shape(update))
+        or _same_types("C4", (operand, op.results[0]))
+        or _same_elements("C4", (operand, update))
+    )
+
+
+def _box(op: ir.Operation, starts: ir.Value, sizes: Sequence[int]) -> str:
+    """(C2), (C3) of a box within operand 0 whose place is known when the program runs."""
+    dims, start = (integers(op.attributes[n]) for n in ("dims", "start"))
+    shape = _shape(op.operands[0])
+    if _shape(starts) != (len(dims),) or element_name(starts.type) not in ("i32", "ui32"):
+        return f"(C2) starts is {starts.type}, expected {len(dims)} numbers of type i32 or ui32"
+    if problem := _distinct_dims("C2", "dims", dims, len(shape)):
+        return problem
+    if not len(start) == len(sizes) == len(shape):
+        return f"(C3) needs {len(shape)} entries in start and sizes"
+    for i, total in enumerate(shape):
+        if start[i] < 0 or sizes[i] < 1 or start[i] + sizes[i] > total:
+            return f"(C3) dim {i} of size {total}: {sizes[i]} elements from {start[i]}"
+        if i in dims and start[i]:
+            return f"(C3) start is {start[i]} along dim {i}, where `starts` says it"
+    return ""
+
+
 def concatenate(op: ir.Operation) -> str:
     axis = ir.IntegerAttr(op.attributes["dimension"]).value
     shapes = [_shape(v) for v in op.operands]

@@ -33,6 +33,11 @@ def gather_dimensions(op: ir.Operation) -> _stablehlo.GatherDimensionNumbers:
     return _stablehlo.GatherDimensionNumbers(op.attributes["dimension_numbers"])
 
 
+def scatter_dimensions(op: ir.Operation) -> _stablehlo.ScatterDimensionNumbers:
+    """Dimension numbers of a `scatter`."""
+    return _stablehlo.ScatterDimensionNumbers(op.attributes["scatter_dimension_numbers"])
+
+
 def comparison_direction(op: ir.Operation) -> str:
     """ "EQ", "NE", "LT", "LE", "GT" or "GE"."""
     return _stablehlo.ComparisonDirectionAttr(op.attributes["comparison_direction"]).value

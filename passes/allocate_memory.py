@@ -23,6 +23,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from axonc.backends.isa.access_pattern import Memory
+from axonc.backends.program import TensorKind
 from axonc.passes.buffer_placement import (
     Lifetime,
     aligned,
@@ -99,11 +100,25 @@ def _place_psum(program: TileProgram, lives: list[Lifetime], plan: MemoryPlan) -
 def _place_hbm(program: TileProgram, plan: MemoryPlan) -> None:
     address = 0
     for buffer in program.buffers:
-        if buffer.tensor is None:
+        if buffer.tensor is None or buffer.tensor.alias:
             continue
         buffer.address = address
         buffer.tensor = replace(buffer.tensor, address=address)
         address += aligned(max(1, buffer.tensor.size_bytes), ALIGNMENT)
     plan.hbm_bytes = address
+    _place_aliases(program)
     if address > program.target.hbm_bytes:
         raise device_memory_error(program, address)
+
+
+def _place_aliases(program: TileProgram) -> None:
+    """Outputs that are inputs updated in place lie where those do."""
+    inputs = {
+        b.tensor.name: b.tensor.address
+        for b in program.buffers
+        if b.tensor is not None and b.tensor.kind is TensorKind.INPUT
+    }
+    for buffer in program.buffers:
+        if buffer.tensor is not None and buffer.tensor.alias:
+            buffer.address = inputs[buffer.tensor.alias]
+            buffer.tensor = replace(buffer.tensor, address=buffer.address)

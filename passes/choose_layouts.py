@@ -73,6 +73,10 @@ MAX_PADDED_ELEMENTS = 16384
 """Elements per partition of a tensor padded on chip; larger ones are padded in device memory."""
 
 
+IN_DEVICE_MEMORY = frozenset({"neuron.dynamic_update_slice"})
+"""Ops whose result is made in device memory: as with arguments, its consumers decide."""
+
+
 @dataclass(frozen=True)
 class Wish:
     """What one consumer wants of a value: one of `rows`, or any rows without the dims in
@@ -214,6 +218,8 @@ class LayoutPlanner:
             self.choices[result] = choice
             if op.name in IN_DEVICE_MEMORY:
                 continue
+            if op.name in IN_DEVICE_MEMORY:
+                continue
             self.available.setdefault(result, [])
             if choice.rows not in self.available[result]:
                 self.available[result].append(choice.rows)
@@ -248,6 +254,27 @@ class LayoutPlanner:
         rows = normalised(tuple(range(rank)), shape_of(op.results[0]))
         self._take(op.operands[1], rows)
         return Choice(rows)
+
+    def _choose_dynamic_slice(self, op: ir.Operation) -> Choice:
+        """Loaded from device memory, in whatever rows; but its last dim is what lies together."""
+        result = op.results[0]
+        candidates = self._result_candidates(result, frozenset())
+        return self._best(
+            result, candidates, lambda rows: load_ns(shape_of(result), rows, self.target)
+        )
+
+    def _choose_update(self, op: ir.Operation) -> Choice:
+        """The result is in device memory: its consumers load it as they like."""
+        return Choice(default_rows(shape_of(op.results[0])))
+
+    def _wish_update(self, op: ir.Operation) -> None:
+        """Few transfers of long pieces: rows that fit one row tile, without the last dim."""
+        shape = shape_of(op.operands[1])
+        large = [d for d, size in enumerate(shape) if size > 1]
+        fitting = [(d,) for d in large[:-1] if shape[d] <= self.target.partitions]
+        whole = [()] if math.prod(shape) <= MAX_REPLICATED_ELEMENTS else []
+        if fitting or whole:
+            self._wish(op.operands[1], [Wish(rows=(*fitting, *whole))])
 
     def _result_candidates(self, result: ir.Value, avoid: frozenset[int]) -> list[PartitionDims]:
         shape = shape_of(result)
@@ -406,6 +433,16 @@ def streaming_ns(shape: Shape, rows: PartitionDims, target: Target) -> float:
     return per_partition / target.engines[Engine.VECTOR].clock_ghz
 
 
+def load_ns(shape: Shape, rows: PartitionDims, target: Target) -> float:
+    """DMA time of a load, every piece of neighbouring elements a descriptor; replicated tensors of
+    some size are loaded once and repeated by the tensor engine."""
+    large = [d for d, size in enumerate(shape) if size > 1]
+    is_long = not rows or large[-1] not in rows
+    count = math.prod(shape) // (shape[large[-1]] if is_long and large else 1)
+    smallest_ns = target.dma.descriptor_time_ns[0][1]
+    return count * smallest_ns / target.dma.engines + streaming_ns(shape, rows, target)
+
+
 def reduced_dims(op: ir.Operation) -> tuple[int, ...]:
     rank = len(shape_of(op.operands[0]))
     if op.name == "neuron.reduce":
@@ -505,6 +542,7 @@ WISHES: dict[str, Callable[[LayoutPlanner, ir.Operation], None]] = {
     "neuron.softmax": LayoutPlanner._wish_reduction,
     "neuron.layer_norm": LayoutPlanner._wish_reduction,
     "neuron.rms_norm": LayoutPlanner._wish_reduction,
+    "neuron.dynamic_update_slice": LayoutPlanner._wish_update,
 }
 
 CHOOSERS: dict[str, Callable[[LayoutPlanner, ir.Operation], Choice]] = {
@@ -512,6 +550,8 @@ CHOOSERS: dict[str, Callable[[LayoutPlanner, ir.Operation], Choice]] = {
     "neuron.fused": LayoutPlanner._choose_elementwise,
     "neuron.all_reduce": LayoutPlanner._choose_exchange,
     "neuron.gather_rows": LayoutPlanner._choose_gather,
+    "neuron.dynamic_slice": LayoutPlanner._choose_dynamic_slice,
+    "neuron.dynamic_update_slice": LayoutPlanner._choose_update,
     "neuron.dot": LayoutPlanner._choose_dot,
     "neuron.reduce": LayoutPlanner._choose_reduction,
     "neuron.softmax": LayoutPlanner._choose_reduction,

@@ -135,6 +135,7 @@ class KernelBuilder:
         packing: Packing | None = None,
         data: bytes | None = None,
         source: str = "",
+        alias: str = "",
     ) -> View:
         """A new device-memory tensor. Its view is row-major, of the stored shape if packed."""
         host = host_dtype or MLIR_NAME.get(dtype.name, dtype.name)
@@ -142,7 +143,9 @@ class KernelBuilder:
         if unique in self._tensors:
             raise VerifyError(f"two device tensors are called '{name}'")
         self._tensors.add(unique)
-        tensor = HbmTensor(unique, kind, -1, shape, dtype, host, packing, data, source or name)
+        tensor = HbmTensor(
+            unique, kind, -1, shape, dtype, host, packing, data, source or name, alias
+        )
         buffer = Buffer(unique, Memory.HBM, 0, tensor.size_bytes, tensor=tensor)
         self.program.buffers.append(buffer)
         return View(buffer, dtype, 0, 0, 0, row_major(tensor.stored_shape))

@@ -1,7 +1,8 @@
 """StableHLO gathers as row gathers: part of `legalize-to-neuron`.
 
-Supported: every slice is one element along the indexed dims, whole along the others. One indexed
-dim is brought to the front of the table; several are flattened into one, their indices combined.
+Supported: one slice; or every slice one element along the indexed dims, whole along the others.
+One indexed dim is brought to the front of the table; several are flattened into one, their indices
+combined.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from torch_mlir import ir
 from axonc.dialects import neuron_builder as build
 from axonc.dialects.stablehlo import dense_integers, gather_dimensions
 from axonc.passes.fold_constants import fold
+from axonc.passes.legalize_dynamic import single_window_gather
 from axonc.passes.unsupported import Unsupported
 
 _HINT = "index whole rows: each slice one element along the indexed dims, all of the others"
@@ -32,7 +34,14 @@ class RowGather:
 
 
 def gather(op: ir.Operation) -> ir.Value:
-    rows = _row_gather(op)
+    """By rows where they are rows; one window of any size is a dynamic slice."""
+    try:
+        rows = _row_gather(op)
+    except Unsupported:
+        found = single_window_gather(op)
+        if found is None:
+            raise
+        return found
     table, indices = op.operands
     row_numbers = _row_numbers(table, indices, rows)
     flat = _flat_table(table, rows)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 from torch_mlir import ir
@@ -11,7 +11,7 @@ from torch_mlir import ir
 from axonc.dialects import neuron_builder as build
 from axonc.dialects.attributes import element_name, integer, integer_array
 from axonc.dialects.stablehlo import dense_integers, dot_dimensions
-from axonc.passes.fold_constants import constant_array, fold, splat_of
+from axonc.passes.fold_constants import constant_array, fold
 from axonc.passes.unsupported import Unsupported
 
 Legalizer = Callable[[ir.Operation], ir.Value]
@@ -63,104 +63,14 @@ def pad(op: ir.Operation) -> ir.Value:
     names = ("edge_padding_low", "edge_padding_high", "interior_padding")
     low, high, interior = (dense_integers(op.attributes[n]) for n in names)
     operand, value = op.operands
-    padded = _pad(operand, value, [max(p, 0) for p in low], [max(p, 0) for p in high], interior)
+    padded = build.pad(
+        operand, value, [max(p, 0) for p in low], [max(p, 0) for p in high], interior
+    )
     start = [max(-p, 0) for p in low]
     limit = [s - max(-p, 0) for s, p in zip(padded.type.shape, high, strict=True)]
     if not any(start) and limit == list(padded.type.shape):
         return padded
     return build.slice_(padded, start, limit)
-
-
-def _pad(
-    operand: ir.Value,
-    value: ir.Value,
-    low: Sequence[int],
-    high: Sequence[int],
-    interior: Sequence[int],
-) -> ir.Value:
-    if not any((*low, *high, *interior)):
-        return operand
-    sizes = [
-        a + size + max(size - 1, 0) * between + b
-        for a, b, between, size in zip(low, high, interior, operand.type.shape, strict=True)
-    ]
-    attributes = {
-        "low": integer_array(low), "high": integer_array(high), "interior": integer_array(interior)
-    }  # fmt: skip
-    kind = build.tensor(sizes, operand.type.element_type)
-    return build.create("pad", (operand, value), kind, attributes)
-
-
-def dynamic_slice(op: ir.Operation) -> ir.Value:
-    """With known indices a slice; with one computed index of a single row a gather of that row."""
-    operand, *indices = op.operands
-    sizes = dense_integers(op.attributes["slice_sizes"])
-    shape = operand.type.shape
-    starts = _known_starts(indices, shape, sizes)
-    if None not in starts:
-        known = [s for s in starts if s is not None]
-        return build.slice_(operand, known, [s + n for s, n in zip(known, sizes, strict=True)])
-    return _gathered_row(operand, indices, starts, sizes)
-
-
-def _known_starts(
-    indices: Sequence[ir.Value], shape: Sequence[int], sizes: Sequence[int]
-) -> list[int | None]:
-    """Start of each dim, clamped as StableHLO says; None where it is computed at run time."""
-    starts: list[int | None] = []
-    for index, total, size in zip(indices, shape, sizes, strict=True):
-        number = splat_of(index)
-        if total == size:
-            number = 0
-        starts.append(None if number is None else min(max(int(number), 0), total - size))
-    return starts
-
-
-def _gathered_row(
-    operand: ir.Value,
-    indices: Sequence[ir.Value],
-    starts: Sequence[int | None],
-    sizes: Sequence[int],
-) -> ir.Value:
-    unknown = [i for i, s in enumerate(starts) if s is None]
-    if len(unknown) != 1 or sizes[unknown[0]] != 1:
-        raise Unsupported(
-            "dynamic_slice at a computed index",
-            "make the indices constants, or slice one element of one dim",
-        )
-    axis = unknown[0]
-    rows, back = _axis_first(operand, axis)
-    row = build.gather_rows(rows, build.reshape(indices[axis], [1]))
-    picked = build.transpose(row, back)
-    start = [s or 0 for s in starts]
-    limit = [s + n for s, n in zip(start, sizes, strict=True)]
-    return picked if list(picked.type.shape) == list(sizes) else build.slice_(picked, start, limit)
-
-
-def _axis_first(value: ir.Value, axis: int) -> tuple[ir.Value, list[int]]:
-    """`value` with `axis` moved to the front, and the permutation that moves it back."""
-    order = [axis, *(i for i in range(value.type.rank) if i != axis)]
-    back = [order.index(i) for i in range(len(order))]
-    return build.transpose(value, order), back
-
-
-def dynamic_update_slice(op: ir.Operation) -> ir.Value:
-    """With known indices: the padded update where a padded mask says so."""
-    operand, update, *indices = op.operands
-    shape, sizes = operand.type.shape, update.type.shape
-    starts = _known_starts(indices, shape, sizes)
-    if None in starts:
-        raise Unsupported("dynamic_update_slice at a computed index", "make the indices constants")
-    low = [s or 0 for s in starts]
-    high = [n - s - m for n, s, m in zip(shape, low, sizes, strict=True)]
-    none = [0] * len(low)
-    boolean = ir.IntegerType.get_signless(1)
-    inside = build.splat_constant(1, build.tensor(sizes, boolean))
-    outside = build.splat_constant(0, build.tensor((), boolean))
-    zero = build.splat_constant(0, build.tensor((), operand.type.element_type))
-    mask = _pad(inside, outside, low, high, none)
-    placed = _pad(update, zero, low, high, none)
-    return build.create("select", (mask, placed, operand), operand.type)
 
 
 def dot_general(op: ir.Operation) -> ir.Value:
@@ -271,8 +181,6 @@ MOVEMENT_LEGALIZERS: dict[str, Legalizer] = {
     "concatenate": concatenate,
     "reverse": reverse,
     "pad": pad,
-    "dynamic_slice": dynamic_slice,
-    "dynamic_update_slice": dynamic_update_slice,
     "dot_general": dot_general,
     "dot": dot,
     "optimization_barrier": optimization_barrier,

@@ -30,13 +30,18 @@ from axonc.dialects.neuron_table import ANY
 from axonc.pass_manager import Pass
 from axonc.passes.fold_constants import fold
 from axonc.passes.legalize_collectives import COLLECTIVE_LEGALIZERS
+from axonc.passes.legalize_dynamic import DYNAMIC_LEGALIZERS
 from axonc.passes.legalize_elementwise import COMPOSITES, ELEMENTWISE_LEGALIZERS
 from axonc.passes.legalize_gather import gather
 from axonc.passes.legalize_movement import MOVEMENT_LEGALIZERS
 from axonc.passes.unsupported import Finding, Unsupported, unsupported_error
 
 _LEGALIZERS = (
-    ELEMENTWISE_LEGALIZERS | MOVEMENT_LEGALIZERS | COLLECTIVE_LEGALIZERS | {"gather": gather}
+    ELEMENTWISE_LEGALIZERS
+    | MOVEMENT_LEGALIZERS
+    | DYNAMIC_LEGALIZERS
+    | COLLECTIVE_LEGALIZERS
+    | {"gather": gather}
 )
 LEGALIZERS = {f"stablehlo.{name}": rule for name, rule in sorted(_LEGALIZERS.items())}
 """What makes neuron operations of each StableHLO operation."""
@@ -47,7 +52,6 @@ _NEAREST_FORMS = {
     "stablehlo.if": "compute both branches and select",
     "stablehlo.convolution": "write the convolution as slices and dot_general",
     "stablehlo.reduce_window": "write the window as slices and add, or maximum",
-    "stablehlo.scatter": "write the update as select, pad or concatenate",
     "stablehlo.sort": "sort on the host",
     "stablehlo.rng_bit_generator": "pass random numbers as an argument",
     "stablehlo.rng": "pass random numbers as an argument",
@@ -58,10 +62,9 @@ _NEAREST_FORMS = {
 def supported_operations() -> list[tuple[str, str]]:
     """(StableHLO operation or composite, restriction) of everything legalisation takes."""
     notes = {
-        "stablehlo.gather": "rows: one element along indexed dims, whole along others",
+        "stablehlo.gather": "rows (one element along indexed dims, whole along others); one window",
+        "stablehlo.scatter": "one window, set or added",
         "stablehlo.reduce": "one tensor; add, max, min, multiply, and, or",
-        "stablehlo.dynamic_slice": "constant indices, or one row at a computed index",
-        "stablehlo.dynamic_update_slice": "constant indices",
         "stablehlo.compare": "not the total order",
         "stablehlo.reduce_precision": "bf16, f16 and f32 formats",
         "stablehlo.all_reduce": "one tensor; groups of one size; integers by gathering",

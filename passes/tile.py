@@ -10,6 +10,7 @@ One rule per op, in `RULES`. Relabelling ops and conversions become nothing unti
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 
 import numpy as np
 from torch_mlir import ir
@@ -35,6 +36,12 @@ from axonc.passes.tensor_storage import Loop, Storage
 from axonc.passes.tile_collective import COLLECTIVE_RULES
 from axonc.passes.tile_concatenate import tile_concatenate
 from axonc.passes.tile_dot import DotTiler
+from axonc.passes.tile_dynamic import (
+    DYNAMIC_RULES,
+    MAX_EXACT_IMMEDIATE,
+    copy_device_memory,
+    has_long_rows,
+)
 from axonc.passes.tile_elementwise import emit_expression
 from axonc.passes.tile_move import (
     cast,
@@ -48,13 +55,10 @@ from axonc.passes.tile_move import (
 from axonc.passes.tile_program import TileProgram
 from axonc.passes.tile_reduce import tile_layer_norm, tile_reduce, tile_rms_norm, tile_softmax
 from axonc.passes.tile_values import Values, hbm_storage
+from axonc.passes.update_in_place import ALIAS, plan_updates
 from axonc.passes.view_ops import VIEW_OPS, shape_of
 
 Rule = Callable[[Values, ir.Operation, DType], Storage]
-
-
-MAX_EXACT_IMMEDIATE = 2**24
-"""Largest integer below which every integer is a float32, as immediate fields are."""
 
 
 def tile_fused(values: Values, op: ir.Operation, dtype: DType) -> Storage:
@@ -192,8 +196,12 @@ RULES: dict[str, Rule] = {
     "neuron.concatenate": tile_concatenate,
     "neuron.pad": tile_pad,
     "neuron.iota": tile_iota,
+    **DYNAMIC_RULES,
     **COLLECTIVE_RULES,
 }
+
+IN_OWN_DTYPE = frozenset((*COLLECTIVE_RULES, "neuron.dynamic_update_slice"))
+"""Ops whose result is not made in the narrower type its readers want."""
 
 
 class Tiler:
@@ -207,10 +215,13 @@ class Tiler:
         if function.parent is not None:
             self.builder.program.cores = cores_of(function.parent.operation)
         self.values = Values(self.builder)
+        self.aliases: dict[int, Storage] = {}
+        self.outputs: dict[int, Storage] = {}
 
     def run(self, progress: Callable[[int, int], None] = lambda done, total: None) -> TileProgram:
         block = self.function.regions[0].blocks[0]
         self._declare_arguments(block)
+        self._plan_updates(block)
         ops = [op.operation for op in block.operations]
         for number, op in enumerate(ops):
             progress(number, len(ops))
@@ -247,7 +258,7 @@ class Tiler:
         is_read = op.name in COLLECTIVES or bool(list(result.uses))
         if not is_read or 0 in shape_of(result):
             return
-        casts = [] if op.name in COLLECTIVE_RULES else narrowing_uses(op)
+        casts = [] if op.name in IN_OWN_DTYPE else narrowing_uses(op)
         dtype = machine_dtype((casts[0].results[0] if casts else result).type)
         storage = RULES[op.name](self.values, op, dtype)
         for value in [c.results[0] for c in casts] or [result]:
@@ -273,14 +284,42 @@ class Tiler:
                 kind,
                 host_dtype=_string(given, "neuron.host_dtype", element),
             )
-            self.values.add(argument, hbm_storage(view, shape_of(argument)))
+            storage = hbm_storage(view, shape_of(argument))
+            self.values.add(argument, storage)
+            if ALIAS in given:
+                self.aliases[ir.IntegerAttr(given[ALIAS]).value] = storage
+
+    def _plan_updates(self, block: ir.Block) -> None:
+        """What is updated in place; results that begin as a copy of something have their memory
+        from the start."""
+        memory = {storage.buffer for storage in self.aliases.values()}
+        given_away = {a for a in block.arguments if self.values.storages[a][0].buffer in memory}
+        self.values.updates = plan_updates(block, given_away)
+        results = list(block.operations)[-1].operation.operands
+        for value, number in self.values.updates.ends.items():
+            storage = self._declare_result(number, results[number])
+            self.values.outputs[value] = self.outputs[number] = storage
 
     def _return(self, op: ir.Operation) -> None:
-        names = self._result_names(len(op.operands))
-        for name, value in zip(names, op.operands, strict=True):
-            self._store_result(name, value)
+        for number, value in enumerate(op.operands):
+            self._store_result(number, value)
 
-    def _result_names(self, count: int) -> list[str]:
+    def _declare_result(self, number: int, value: ir.Value, alias: str = "") -> Storage:
+        element = str(ir.RankedTensorType(value.type).element_type)
+        view = self.builder.hbm(
+            self._result_names[number],
+            shape_of(value),
+            machine_dtype(value.type),
+            TensorKind.OUTPUT,
+            host_dtype=element,
+            alias=alias,
+        )
+        return hbm_storage(view, shape_of(value))
+
+    @cached_property
+    def _result_names(self) -> list[str]:
+        final = list(self.function.regions[0].blocks[0].operations)[-1].operation
+        count = len(final.operands)
         if "res_attrs" not in self.function.attributes:
             return [f"result{i}" for i in range(count)]
         attributes = ir.ArrayAttr(self.function.attributes["res_attrs"])
@@ -288,16 +327,22 @@ class Tiler:
             _string(ir.DictAttr(a), "neuron.name", f"result{i}") for i, a in enumerate(attributes)
         ]
 
-    def _store_result(self, name: str, value: ir.Value) -> None:
-        dtype = machine_dtype(value.type)
-        shape = shape_of(value)
-        element = str(ir.RankedTensorType(value.type).element_type)
-        view = self.builder.hbm(name, shape, dtype, TensorKind.OUTPUT, host_dtype=element)
-        if 0 in shape:
+    def _store_result(self, number: int, value: ir.Value) -> None:
+        """Nothing moves when the value was made in its own memory, or in that of the argument whose
+        place it takes."""
+        made = {s.buffer for s in self.values.storages.get(value, ()) if s.in_hbm}
+        alias = self.aliases.get(number)
+        if alias is not None and alias.buffer in made:
+            self._declare_result(number, value, alias.buffer.name)
             return
-        out = hbm_storage(view, shape)
-        source = self._for_output(value, out)
-        store(self.builder, out, source)
+        out = self.outputs.get(number) or self._declare_result(number, value)
+        if out.buffer in made or 0 in out.shape:
+            return
+        known = self.values.known(value)
+        if known and all(s.in_hbm for s in known) and has_long_rows(known[0]):
+            copy_device_memory(self.builder, out, known[0])
+        else:
+            store(self.builder, out, self._for_output(value, out))
 
     def _for_output(self, value: ir.Value, out: Storage) -> Storage:
         """An on-chip storage that can be stored in long rows."""

@@ -64,7 +64,7 @@ def cast(builder: KernelBuilder, result: Storage, source: Storage) -> None:
 
 def load(builder: KernelBuilder, result: Storage, source: Storage) -> None:
     """SBUF result = device-memory source (which may broadcast); casts on the way."""
-    if _pays_to_broadcast(result, source):
+    if pays_to_broadcast(result, source):
         _load_row(builder, result, source)
         return
     for tile, hbm in _transfers(builder, result, source, copies=result.buffer.partitions):
@@ -76,21 +76,28 @@ MIN_BROADCAST_ELEMENTS = 128
 take no longer than the eviction."""
 
 
-def _pays_to_broadcast(result: Storage, source: Storage) -> bool:
+def pays_to_broadcast(result: Storage, source: Storage) -> bool:
     """Replicating by DMA would read the tensor from device memory once per partition."""
     size = math.prod(result.shape)
     return not result.partition_dims and source.dtype.is_float and size >= MIN_BROADCAST_ELEMENTS
 
 
 def _load_row(builder: KernelBuilder, result: Storage, source: Storage) -> None:
-    """One DMA row, then ones[1, 128].T @ row[1, n] puts it on every partition (hardware.md 3.1)."""
+    """One DMA row, repeated by the tensor engine."""
     size = math.prod(result.shape)
     row = builder.sbuf((1, size), source.dtype, "row")
     one_partition = replace(result, buffer=row.buffer, dtype=source.dtype, offset=0)
     for tile, hbm in _transfers(builder, one_partition, source, copies=1):
         builder.dma(tile, hbm)
+    repeat_row(builder, result, row)
+
+
+def repeat_row(builder: KernelBuilder, result: Storage, row: View) -> None:
+    """Replicated result = row [1, n]: ones[1, 128].T @ row puts it on every partition (hardware.md
+    3.1)."""
+    size = row.elements_per_partition
     partitions = builder.target.partitions
-    ones = builder.ones_row(source.dtype)
+    ones = builder.ones_row(row.dtype)
     whole = View(result.buffer, result.dtype, 0, partitions, 0, ((1, size),))
     width = builder.target.psum_bank_bytes // F32.size_bytes
     for start in range(0, size, width):

@@ -29,6 +29,7 @@ from axonc.passes.tile_move import (
     wants_transpose,
 )
 from axonc.passes.tile_program import View
+from axonc.passes.update_in_place import UpdatePlan
 from axonc.passes.view_ops import VIEW_OPS, contiguous_strides, operand_dims, shape_of
 
 
@@ -48,7 +49,9 @@ class Values:
     or widened to, another dtype; never the source of anything else. derived: relabellings (reshape,
     slice, ...) by the op that makes them; converted: conversions by their operand; splats:
     constants of one number. These three cost nothing until somebody asks. wholes: concatenations
-    some of whose operands are made in place."""
+    some of whose operands are made in place. updates: which slice updates write into their
+    operand's memory; outputs: memory of program results in which others begin; indices: of indirect
+    transfers, by what they are made from (tile_dynamic.py)."""
 
     builder: KernelBuilder
     storages: dict[ir.Value, list[Storage]] = field(default_factory=dict)
@@ -57,6 +60,9 @@ class Values:
     converted: dict[ir.Value, ir.Value] = field(default_factory=dict)
     splats: dict[ir.Value, float] = field(default_factory=dict)
     wholes: dict[ir.Value, Storage] = field(default_factory=dict)
+    updates: UpdatePlan = field(default_factory=UpdatePlan)
+    outputs: dict[ir.Value, Storage] = field(default_factory=dict)
+    indices: dict[tuple[object, ...], View] = field(default_factory=dict)
 
     def add(self, value: ir.Value, storage: Storage) -> None:
         self.storages.setdefault(value, []).append(storage)
@@ -199,6 +205,16 @@ class Values:
         result = new_storage(self.builder, source.shape, dtype, rows, "transpose", last)
         transpose(self.builder, result, source)
         return result
+
+    def fresh_device_memory(self, value: ir.Value, name: str) -> Storage:
+        """Memory for `value` that holds nothing yet: that of a program result where it becomes one,
+        else scratch."""
+        if value in self.outputs:
+            return self.outputs[value]
+        view = self.builder.hbm(
+            name, shape_of(value), machine_dtype(value.type), TensorKind.SCRATCH
+        )
+        return hbm_storage(view, shape_of(value))
 
     def to_device_memory(self, source: Storage, name: str) -> Storage:
         """A row-major copy in device memory."""

@@ -22,6 +22,9 @@ TRANSPOSED = (
     '%t = "neuron.constant"() {value = dense<0.0> : tensor<8x4xf32>} : () -> tensor<8x4xf32> ' + EXP
 )
 
+DYNAMIC = "{dims = [0], start = [0, 0]"
+DYNAMIC_V = "{dims = [0], start = [0]"
+
 BROKEN = {
     "all_reduce C2": '"neuron.all_reduce"(%x) {groups = [[0, 1], [1, 2]], kind = "sum"} :'
     " (tensor<4x8xf32>) -> tensor<4x8xf32>",
@@ -79,6 +82,18 @@ BROKEN = {
     " -> tensor<9xf32>",
     "slice C3": '"neuron.slice"(%v) {start = [0], limit = [8], strides = [3]} : (tensor<8xf32>)'
     " -> tensor<2xf32>",
+    "dynamic_slice C2": f'"neuron.dynamic_slice"(%x, %i) {DYNAMIC}, sizes = [2, 8]}} :'
+    " (tensor<4x8xf32>, tensor<4xi32>) -> tensor<2x8xf32>",
+    "dynamic_slice C3": f'"neuron.dynamic_slice"(%v, %i1) {DYNAMIC_V}, sizes = [9]}} :'
+    " (tensor<8xf32>, tensor<1xi32>) -> tensor<9xf32>",
+    "dynamic_slice C4": f'"neuron.dynamic_slice"(%v, %i1) {DYNAMIC_V}, sizes = [2]}} :'
+    " (tensor<8xf32>, tensor<1xi32>) -> tensor<3xf32>",
+    "dynamic_update_slice C2": f'"neuron.dynamic_update_slice"(%v, %w4, %v) {DYNAMIC_V}}} :'
+    " (tensor<8xf32>, tensor<4xf32>, tensor<8xf32>) -> tensor<8xf32>",
+    "dynamic_update_slice C3": f'"neuron.dynamic_update_slice"(%w4, %v, %i1) {DYNAMIC_V}}} :'
+    " (tensor<4xf32>, tensor<8xf32>, tensor<1xi32>) -> tensor<4xf32>",
+    "dynamic_update_slice C4": f'"neuron.dynamic_update_slice"(%v, %w4, %i1) {DYNAMIC_V}}} :'
+    " (tensor<8xf32>, tensor<4xf32>, tensor<1xi32>) -> tensor<4xf32>",
     "concatenate C2": '"neuron.concatenate"(%v) {dimension = 1 : i64} : (tensor<8xf32>)'
     " -> tensor<8xf32>",
     "concatenate C3": '"neuron.concatenate"(%x, %v) {dimension = 0 : i64} :'
@@ -130,7 +145,7 @@ BROKEN = {
 ARGUMENTS = (
     "%x: tensor<4x8xf32>, %v: tensor<8xf32>, %i: tensor<4xi32>, %b: tensor<4x8xi1>,"
     " %h: tensor<4x8xbf16>, %s: tensor<f32>, %w: tensor<8x8xf32>, %j: tensor<8x8xi8>,"
-    " %w4: tensor<4xf32>, %d: tensor<?xf32>, %l: tensor<4xi64>"
+    " %w4: tensor<4xf32>, %i1: tensor<1xi32>, %d: tensor<?xf32>, %l: tensor<4xi64>"
 )
 
 

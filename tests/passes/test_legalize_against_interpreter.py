@@ -159,6 +159,24 @@ LINES: dict[str, tuple[str, ...]] = {
         "%z = stablehlo.constant dense<1> : tensor<i32> "
         f"%r = stablehlo.dynamic_update_slice %a0, %a1, %z, %z : ({X}, tensor<2x3xf32>, "
         f"tensor<i32>, tensor<i32>) -> {X}", X, X, "tensor<2x3xf32>"),
+    "dynamic_slice_computed": (
+        f"%r = stablehlo.dynamic_slice %a0, %a1, %a2, sizes = [2, 3] : ({X}, tensor<i32>, "
+        "tensor<i32>) -> tensor<2x3xf32>", "tensor<2x3xf32>", X, "tensor<i32>", "tensor<i32>"),
+    "dynamic_update_slice_computed": (
+        f"%r = stablehlo.dynamic_update_slice %a0, %a1, %a2, %a3 : ({X}, tensor<2x3xf32>, "
+        f"tensor<i32>, tensor<i32>) -> {X}",
+        X, X, "tensor<2x3xf32>", "tensor<i32>", "tensor<i32>"),
+    "gather_one_window": (
+        '%r = "stablehlo.gather"(%a0, %a1) {dimension_numbers = #stablehlo.gather<offset_dims = '
+        "[1, 2], start_index_map = [1, 0], index_vector_dim = 1>, indices_are_sorted = false, "
+        f"slice_sizes = array<i64: 3, 2>}} : ({X}, tensor<1x2xi32>) -> tensor<1x3x2xf32>",
+        "tensor<1x3x2xf32>", X, "tensor<1x2xi32>"),
+    "scatter_one_window": (
+        '%r = "stablehlo.scatter"(%a0, %a1, %a2) <{indices_are_sorted = false, unique_indices = '
+        "false, scatter_dimension_numbers = #stablehlo.scatter<update_window_dims = [0], "
+        "inserted_window_dims = [1], scatter_dims_to_operand_dims = [1, 0]>}> ({ "
+        "^bb0(%x: tensor<f32>, %y: tensor<f32>): stablehlo.return %y : tensor<f32> }) : "
+        f"({X}, tensor<2xi32>, tensor<3xf32>) -> {X}", X, X, "tensor<2xi32>", "tensor<3xf32>"),
 }  # fmt: skip
 
 
