@@ -1,8 +1,8 @@
 """Where buffers can lie: their lives in program order, and three ways to place them in a range.
 
 First fit and next fit go through the buffers by first use; first fit is tight where lives nest,
-next fit lets bytes rest. Placement by size knows all lives at once: the large buffers come first,
-so that small ones never cut the range into pieces too short for them.
+next fit lets bytes rest. Placement by size knows all lives at once: large and long-lived ones come
+first, so that small ones never cut the range into pieces too short for them.
 """
 
 from __future__ import annotations
@@ -10,12 +10,17 @@ from __future__ import annotations
 import bisect
 import heapq
 import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from axonc.passes.tile_program import Buffer, TileProgram
+
+REST_OPS = 500
+"""Bytes that were not used for this many operations can be taken over without waiting (assumed:
+some 20 us of work, more than the engines run apart)."""
 
 
 @dataclass
@@ -135,24 +140,44 @@ def changes(lives: list[Lifetime]) -> list[tuple[int, int]]:
     return sorted(change.items())
 
 
-def place_by_size(lives: list[Lifetime], base: int, size: int, alignment: int) -> list[int] | None:
-    """Addresses in [base, base + size), large buffers first, each at the lowest place that is free
-    for its whole life; None if one finds no place. O(n log n) plus the overlaps of every buffer,
-    found by one vector comparison each."""
-    order = sorted(
-        range(len(lives)), key=lambda i: (-lives[i].buffer.partition_bytes, lives[i].first)
-    )
+def place_by_size(
+    lives: list[Lifetime], base: int, size: int, alignment: int, *, leisure: float = 0.0
+) -> list[int] | None:
+    """Addresses in [base, base + size), what is large and lives long first, each free for the whole
+    life: the lowest; or, if during that life at most the part `leisure` of the room is taken, the
+    one whose bytes rest longest before and after it. None if one finds no place.
+
+    O(n log n) plus the neighbours in time of every buffer, found by vector comparisons.
+    """
+    order = sorted(range(len(lives)), key=lambda i: (-_weight(lives[i]), lives[i].first))
     placed = _Placed(len(lives))
+    alive = _alive_bytes(lives)
     addresses = [base] * len(lives)
     for number in order:
         life = lives[number]
         need = aligned(life.buffer.partition_bytes, alignment)
-        address = placed.lowest(life, base, need)
-        if address + need > base + size:
+        if alive[life.first : life.last + 1].max() <= size * leisure:
+            address = placed.most_rested(life, base, base + size, need)
+        else:
+            address = placed.lowest(life, base, need)
+        if address is None or address + need > base + size:
             return None
         placed.add(life, address, address + need)
         addresses[number] = address
     return addresses
+
+
+def _weight(life: Lifetime) -> float:
+    """Size counts more than duration: what is large and lives long is hardest to place."""
+    return life.buffer.partition_bytes * math.sqrt(life.last - life.first + 1)
+
+
+def _alive_bytes(lives: list[Lifetime]) -> np.ndarray:
+    """Bytes per partition alive at every operation."""
+    change = np.zeros(max((x.last for x in lives), default=0) + 2, np.int64)
+    for at, difference in changes(lives):
+        change[at] += difference
+    return change.cumsum()
 
 
 class _Placed:
@@ -166,14 +191,31 @@ class _Placed:
         self._boxes[:, self._count] = (life.first, life.last, low, high)
         self._count += 1
 
+    def _between(self, first_op: int, last_op: int) -> np.ndarray:
+        """Boxes alive at some operation from first_op to last_op."""
+        boxes = self._boxes[:, : self._count]
+        return boxes[:, (boxes[0] <= last_op) & (boxes[1] >= first_op)]
+
     def lowest(self, life: Lifetime, base: int, need: int) -> int:
         """The lowest address of `need` bytes that no buffer has during `life`."""
-        first, last, low, high = self._boxes[:, : self._count]
-        meets = np.flatnonzero((first <= life.last) & (last >= life.first))
-        meets = meets[np.argsort(low[meets], kind="stable")]
+        _, _, low, high = self._between(life.first, life.last)
+        order = np.argsort(low, kind="stable")
         position = base
-        for start, stop in zip(low[meets].tolist(), high[meets].tolist(), strict=True):
+        for start, stop in zip(low[order].tolist(), high[order].tolist(), strict=True):
             if start - position >= need:
                 break
             position = max(position, stop)
         return position
+
+    def most_rested(self, life: Lifetime, base: int, end: int, need: int) -> int | None:
+        """The address whose neighbours in time, among those that had or will have its bytes, are
+        farthest from `life`; the lowest of equals; None if there is no room."""
+        first, last, low, high = self._between(life.first - REST_OPS, life.last + REST_OPS)
+        places = np.unique(np.concatenate(([base, end - need], high, low - need)))
+        places = places[(places >= base) & (places + need <= end)]
+        rest = np.maximum(life.first - last, first - life.last)  # of each box; <= 0: they meet
+        shares = (low < places[:, None] + need) & (high > places[:, None])
+        least = np.where(shares, rest, REST_OPS).min(axis=1, initial=REST_OPS)
+        if not least.size or least.max() <= 0:
+            return None
+        return int(places[least.argmax()])

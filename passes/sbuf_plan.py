@@ -23,6 +23,10 @@ ALIGNMENT = 64
 """Bytes SBUF and device addresses are multiples of (assumed: 8.10, alignments are not
 published)."""
 
+LEISURE_SHARES = (0.75, 0.6, 0.4)
+"""Parts of the room up to which buffers may be scattered, so that bytes rest before reuse; where
+more is taken they are packed tightly, to leave room for each other. The first that fits."""
+
 
 @dataclass
 class SbufPlan:
@@ -62,14 +66,21 @@ def plan_sbuf(lives: list[Lifetime], op_count: int, size: int) -> SbufPlan | Non
         start = base + width + extra
         ring = _ring(stream, start, size - start)
         if ring is not None:
-            # Next fit may fragment; the tight placement does not.
-            loose = place_in_order(work, base, width + extra, ALIGNMENT, next_fit=True)
-            plan.add(work, loose or tight)
+            plan.add(work, _loose(work, base, width + extra) or tight)
             plan.add(stream, ring)
             used = aligned(extent(stream, ring, start), ALIGNMENT)
             plan.pools = {"resident": base, "work": width + extra, "stream": used}
             return plan
     return None
+
+
+def _loose(lives: list[Lifetime], base: int, size: int) -> list[int] | None:
+    """Next fit; should that fragment, by size, bytes resting where there is room for it."""
+    found = place_in_order(lives, base, size, ALIGNMENT, next_fit=True)
+    for leisure in LEISURE_SHARES:
+        if found is None:
+            found = place_by_size(lives, base, size, ALIGNMENT, leisure=leisure)
+    return found
 
 
 def _ring(lives: list[Lifetime], base: int, size: int) -> list[int] | None:

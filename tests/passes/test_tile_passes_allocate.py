@@ -162,14 +162,16 @@ def test_arena_against_brute_force():
         assert 0 < refused < 750
 
 
+@pytest.mark.parametrize("leisure", [0.0, 0.7, 1.0])
 @pytest.mark.parametrize("seed", range(3))
-def test_placement_by_size_keeps_live_buffers_apart(seed):
+def test_placement_by_size_keeps_live_buffers_apart(seed, leisure):
     rng = np.random.default_rng(seed)
     lives = []
     for first in range(200):
         buffer = Buffer("b", Memory.SBUF, 128, int(rng.integers(1, 900)))
         lives.append(Lifetime(buffer, first, first + int(rng.integers(0, 20))))
-    addresses = place_by_size(lives, 128, 1 << 20, 64)
+    room = 16384 if leisure else 1 << 20
+    addresses = place_by_size(lives, 128, room, 64, leisure=leisure)
     assert addresses is not None
     boxes = [
         (x.first, x.last, a, a + x.buffer.partition_bytes)
@@ -181,8 +183,17 @@ def test_placement_by_size_keeps_live_buffers_apart(seed):
             if other_first <= last and first <= other_last:
                 assert high <= other_low or other_high <= low
     extent = max(high for *_, high in boxes) - 128
-    assert place_by_size(lives, 128, extent - 1, 64) is None
-    assert extent <= 1.3 * peak_bytes(lives)
+    assert extent <= room
+    if not leisure:
+        assert place_by_size(lives, 128, extent - 1, 64) is None
+        assert extent <= 1.3 * peak_bytes(lives)
+
+
+def test_with_leisure_bytes_rest_before_they_are_taken_over():
+    """Four tiles one after the other: packed they share bytes, with leisure none do."""
+    lives = [Lifetime(Buffer("b", Memory.SBUF, 128, 64), i, i) for i in range(4)]
+    assert place_by_size(lives, 0, 256, 64) == [0] * 4
+    assert sorted(place_by_size(lives, 0, 256, 64, leisure=1.0)) == [0, 64, 128, 192]
 
 
 def test_large_buffers_are_placed_before_small_ones_cut_the_room():
