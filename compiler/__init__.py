@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from axonc.diagnostics import VerifyError as VerifyError
     from axonc.executable import Executable as Executable
     from axonc.profile import Profile as Profile
+    from axonc.session import Session as Session
 
 _HOMES = {
     "compile": "api",
@@ -36,6 +37,7 @@ _HOMES = {
     "check": "api",
     "Executable": "executable",
     "Profile": "profile",
+    "Session": "session",
     "AxoncError": "diagnostics",
     "CapacityError": "diagnostics",
     "CompileError": "diagnostics",

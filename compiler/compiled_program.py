@@ -16,12 +16,14 @@ class HostTensor:
     """An input or a result as the host passes it. dtype: MLIR spelling ("f32", "i64", "i1").
 
     shape is the whole tensor's; sharding says which part of it each core has (None: one core).
+    state_of: of a result that is the new value of an input, the name of that input.
     """
 
     name: str
     shape: tuple[int, ...]
     dtype: str
     sharding: Sharding | None = None
+    state_of: str = ""
 
     def __str__(self) -> str:
         return f"{self.name}: {tensor_spelling(self.shape, self.dtype)}"

@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch_mlir import ir
@@ -221,8 +221,13 @@ def _results(module: ir.Module, imported: ImportedProgram) -> tuple[HostTensor, 
     main = main_function(module.operation)
     types = ir.FunctionType(ir.TypeAttr(main.attributes["function_type"]).value).results
     shardings = imported.result_shardings or (None,) * len(types)
+    inputs = {a.name for a in imported.inputs}
+    state_of = {r: a for a, r in imported.aliases.items() if a in inputs}
     rows = zip(imported.result_names, types, shardings, strict=True)
-    return tuple(_host_tensor(name, kind, sharding) for name, kind, sharding in rows)
+    return tuple(
+        replace(_host_tensor(name, kind, sharding), state_of=state_of.get(name, ""))
+        for name, kind, sharding in rows
+    )
 
 
 def _host_tensor(name: str, kind: ir.Type, sharding: Sharding | None) -> HostTensor:

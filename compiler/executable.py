@@ -3,6 +3,7 @@ take."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
@@ -17,10 +18,11 @@ from axonc.compiled_program import CompiledProgram, HostTensor
 from axonc.core_tensors import Holder, holders, part_key
 from axonc.diagnostics import InternalError
 from axonc.host_values import from_cores, in_order, random_inputs, to_cores, weight_for_machine
-from axonc.weights import WeightRef
+from axonc.weights import NUMPY_OF_MLIR, WeightRef
 
 if TYPE_CHECKING:
     from axonc.profile import Profile
+    from axonc.session import Session
 
 
 class Executable:
@@ -68,19 +70,70 @@ class Executable:
             ExecutionError: wrong arrays, naming the input, what was found and what was expected; in
                 checked mode a FindingError that names instruction, op and source line.
         """
-        values = in_order(self.inputs, arrays)
-        inputs: list[dict[str, np.ndarray]] = [{} for _ in range(self.compiled.cores)]
-        for host, value in zip(self.inputs, values, strict=True):
-            found = self._holders[TensorKind.INPUT][host.name]
-            parts = to_cores(host, found[0].tensor, value, len(found))
-            for holder, part in zip(found, parts, strict=True):
-                inputs[holder.core][host.name] = part
+        inputs = self.core_inputs(self.inputs, arrays)
         outputs = self.cores("checked" if checked else "fast").run(inputs)
-        return [self._result(host, outputs) for host in self.results]
+        return [self.whole_result(host, outputs) for host in self.results]
 
-    def _result(self, host: HostTensor, outputs: list[dict[str, np.ndarray]]) -> np.ndarray:
-        found = self._holders[TensorKind.OUTPUT][host.name]
-        return from_cores(host, [outputs[holder.core][host.name] for holder in found])
+    def core_inputs(
+        self, hosts: tuple[HostTensor, ...], arrays: tuple[object, ...]
+    ) -> list[dict[str, np.ndarray]]:
+        """What every core gets of the arrays of a call that takes `hosts`. Raises: as `run`."""
+        inputs: list[dict[str, np.ndarray]] = [{} for _ in range(self.compiled.cores)]
+        for host, value in zip(hosts, in_order(hosts, arrays), strict=True):
+            for holder, part in self.parts_of_input(host, value):
+                inputs[holder.core][host.name] = part
+        return inputs
+
+    def parts_of_input(
+        self, host: HostTensor, value: np.ndarray
+    ) -> Iterator[tuple[Holder, np.ndarray]]:
+        """Who holds an input, and the part of `value` it gets. Raises: as `run`."""
+        found = self.holders(TensorKind.INPUT, host.name)
+        return zip(found, to_cores(host, found[0].tensor, value, len(found)), strict=True)
+
+    def whole_result(self, host: HostTensor, outputs: list[dict[str, np.ndarray]]) -> np.ndarray:
+        """A result from what every core gave."""
+        found = self.holders(TensorKind.OUTPUT, host.name)
+        return self.whole(host, [outputs[holder.core][host.name] for holder in found])
+
+    def whole(self, host: HostTensor, parts: list[np.ndarray]) -> np.ndarray:
+        """An input or a result from the parts of the cores that hold it, in the host's dtype."""
+        return from_cores(host, parts)
+
+    def holders(self, kind: TensorKind, name: str) -> list[Holder]:
+        """The cores that have (a part of) an input or result."""
+        return self._holders[kind][name]
+
+    # ---- state
+
+    @property
+    def state_inputs(self) -> tuple[HostTensor, ...]:
+        """Inputs whose new value is a result: donated arguments, mutated buffers."""
+        updated = {result.state_of for result in self.results}
+        return tuple(host for host in self.inputs if host.name in updated)
+
+    def zero_state(self) -> dict[str, np.ndarray]:
+        """Zeros for all state, as an empty cache has."""
+        return {h.name: np.zeros(h.shape, NUMPY_OF_MLIR[h.dtype]) for h in self.state_inputs}
+
+    def session(self, state: Mapping[str, object], *, checked: bool = False) -> Session:
+        """Calls that keep the state in device memory in between; `state` is what they begin with.
+
+        Raises:
+            UsageError: there is no state, or `state` has other names.
+            ExecutionError: an array of the wrong shape or dtype.
+        """
+        from axonc.session import Session
+
+        return Session(self, state, checked=checked)
+
+    def new_cores(self, mode: Mode) -> MultiCoreMachine:
+        """An executor with memory of its own; streams, order and weights are shared."""
+        shared = self.cores(mode)
+        made = MultiCoreMachine(self._program, mode=mode, like=shared)
+        for number, weights in enumerate(self._weights):
+            made.load_weights(number, weights)
+        return made
 
     def machine(self, mode: Mode = "fast") -> Machine:
         """The executor of the first core, with this program and its weights."""

@@ -110,6 +110,7 @@ class ManifestReader:
                 _sizes(t["shape"]),
                 str(t["dtype"]),
                 _sharding(t["sharding"]) if "sharding" in t else None,
+                str(t.get("state_of", "")),
             )
             for t in self.facts[key]
         )
@@ -149,6 +150,8 @@ def _host_json(tensor: HostTensor) -> Json:
     facts: Json = {"name": tensor.name, "shape": list(tensor.shape), "dtype": tensor.dtype}
     if tensor.sharding is not None:
         facts["sharding"] = _sharding_json(tensor.sharding)
+    if tensor.state_of:
+        facts["state_of"] = tensor.state_of
     return facts
 
 
@@ -174,6 +177,8 @@ def _tensor_json(tensor: HbmTensor, constants: Mapping[str, int]) -> Json:
         "host_dtype": tensor.host_dtype,
         "source": tensor.source,
     }
+    if tensor.alias:
+        facts["alias"] = tensor.alias
     if tensor.packing is not None:
         facts["packing"] = _packing_json(tensor.packing)
     if tensor.name in constants:
@@ -202,6 +207,7 @@ def _tensor(facts: Json, constants: bytes) -> HbmTensor:
         host_dtype=str(facts["host_dtype"]),
         packing=_packing(facts["packing"]) if "packing" in facts else None,
         source=str(facts["source"]),
+        alias=str(facts.get("alias", "")),
     )
     if kind is not TensorKind.CONSTANT:
         return tensor

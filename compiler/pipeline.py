@@ -25,6 +25,7 @@ from axonc.passes.sink_reshape import SinkReshapePass
 from axonc.passes.sink_transpose import SinkTransposePass
 from axonc.passes.split_attention import SplitAttentionPass
 from axonc.passes.split_feed_forward import SplitFeedForwardPass
+from axonc.passes.update_in_place import ALIAS
 
 
 @dataclass(frozen=True)
@@ -114,14 +115,17 @@ def _attach_names(main: ir.Operation, program: ImportedProgram) -> None:
         raise UsageError(
             f"@main has {len(block.arguments)} arguments, {len(program.arguments)} are described"
         )
-    arguments = [ir.DictAttr.get(_argument_attributes(a)) for a in program.arguments]
+    arguments = [ir.DictAttr.get(_argument_attributes(a, program)) for a in program.arguments]
     results = [ir.DictAttr.get({"neuron.name": ir.StringAttr.get(n)}) for n in program.result_names]
     main.attributes["arg_attrs"] = ir.ArrayAttr.get(arguments)
     main.attributes["res_attrs"] = ir.ArrayAttr.get(results)
 
 
-def _argument_attributes(argument: Argument) -> dict[str, ir.Attribute]:
+def _argument_attributes(argument: Argument, program: ImportedProgram) -> dict[str, ir.Attribute]:
     attributes: dict[str, ir.Attribute] = {"neuron.name": ir.StringAttr.get(argument.name)}
     if argument.weight is not None:
         attributes["neuron.weight"] = ir.UnitAttr.get()
+    elif argument.name in program.aliases:
+        number = program.result_names.index(program.aliases[argument.name])
+        attributes[ALIAS] = ir.IntegerAttr.get(ir.IntegerType.get_signless(64), number)
     return attributes

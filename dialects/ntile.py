@@ -140,7 +140,7 @@ class BufferOp(ext.Operation, dialect=Ntile, name="buffer"):
     name in Python). Optional: `pool` ("work" if absent, "stream", "resident"), `address` (bytes
     within each partition, or within device memory; absent until allocate-memory), and for device
     memory what is stored: `kind`, `shape`, `dtype`, `host_dtype`, `source`, `packing`, `data` (of a
-    constant).
+    constant), `alias` (of an output: the input it was updated in).
     """
 
     buffer: Result[BufferType]

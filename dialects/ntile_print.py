@@ -237,6 +237,8 @@ def _tensor_attributes(tensor: HbmTensor) -> list[str]:
     ]
     if tensor.source != tensor.name:
         attributes.append(f"source = {string(tensor.source)}")
+    if tensor.alias:
+        attributes.append(f"alias = {string(tensor.alias)}")
     if tensor.packing is not None:
         attributes.append(f"packing = {packing_text(tensor.packing)}")
     if tensor.data is not None:

@@ -138,6 +138,7 @@ def _tensor_of(op: ir.Operation, buffer: Buffer) -> HbmTensor:
         _packing_of(attributes["packing"]) if "packing" in attributes else None,
         dense_to_numpy(attributes["data"]).tobytes() if "data" in attributes else None,
         text(attributes["source"]) if "source" in attributes else buffer.name,
+        text(attributes["alias"]) if "alias" in attributes else "",
     )
 
 

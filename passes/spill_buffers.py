@@ -43,6 +43,7 @@ from axonc.passes.spill_transfers import (
     reloads,
     scratch_tensor,
     stores,
+    unchanging_tensors,
     written_boxes,
 )
 from axonc.passes.split_buffers import split_buffers
@@ -94,11 +95,13 @@ def _work_room(program: TileProgram) -> int:
 
 def _loaded_buffers(program: TileProgram) -> set[Buffer]:
     """Buffers that are only ever loaded: they can be loaded again."""
+    unchanging = unchanging_tensors(program)
     found: dict[Buffer, bool] = {}
     for op in program.ops:
         for role, view in op.accesses():
             if role is not Role.READ:
-                found[view.buffer] = found.get(view.buffer, True) and is_plain_load(op, view.buffer)
+                plain = is_plain_load(op, view.buffer, unchanging)
+                found[view.buffer] = found.get(view.buffer, True) and plain
     return {buffer for buffer, is_loaded in found.items() if is_loaded}
 
 
@@ -133,6 +136,7 @@ class _Rewriter:
         self.buffers = list(program.buffers)
         self.inserted = _Inserted()
         self.users = self._users()
+        self.unchanging = unchanging_tensors(program)
 
     def run(self) -> TileProgram:
         for buffer, stays in self.plan.stays.items():
@@ -189,7 +193,8 @@ class _Spill:
     def _loads(self, last: int) -> list[TileOp]:
         """The loads that made the buffer, if nothing else did."""
         ops = [self.rewriter.program.ops[number] for number in self._before(last)]
-        return ops if all(is_plain_load(op, self.buffer) for op in ops) else []
+        unchanging = self.rewriter.unchanging
+        return ops if all(is_plain_load(op, self.buffer, unchanging) for op in ops) else []
 
     def leave(self, current: Buffer, stay: Stay) -> None:
         """Stores what device memory does not have."""

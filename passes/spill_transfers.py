@@ -18,7 +18,7 @@ from axonc.backends.program import SPILL_PREFIX, HbmTensor, TensorKind
 from axonc.backends.targets.target import Engine
 from axonc.passes.kernel_builder import MLIR_NAME, step
 from axonc.passes.split_buffers import mapped_views
-from axonc.passes.tile_program import Buffer, Form, TileOp, View
+from axonc.passes.tile_program import Buffer, Form, TileOp, TileProgram, View
 
 Box = tuple[int, int, int, int]
 """(first partition, past-last partition, first byte, past-last byte)."""
@@ -106,15 +106,21 @@ def _transfer(dst: View, src: View, location: int) -> TileOp:
     return TileOp((Form(Engine.GPSIMD, (made,)),), location)
 
 
-def is_plain_load(op: TileOp, buffer: Buffer) -> bool:
+def unchanging_tensors(program: TileProgram) -> set[Buffer]:
+    """Device tensors that the host fills and no operation writes (updated state is written)."""
+    written = {v.buffer for op in program.ops for role, v in op.accesses() if role is not Role.READ}
+    tensors = {b for b in program.buffers if b.tensor is not None and b.tensor.kind in UNCHANGING}
+    return tensors - written
+
+
+def is_plain_load(op: TileOp, buffer: Buffer, unchanging: set[Buffer]) -> bool:
     """Whether the operation does nothing but load `buffer` from a tensor that never changes."""
     accesses = op.accesses()
     if op.form.steps[0].spec.mnemonic != "dma_copy" or len(accesses) != 2:
         return False
     sources = [v.buffer for role, v in accesses if role is Role.READ]
     writes = [v.buffer for role, v in accesses if role is not Role.READ]
-    tensor = sources[0].tensor if sources else None
-    return writes == [buffer] and tensor is not None and tensor.kind in UNCHANGING
+    return writes == [buffer] and bool(sources) and sources[0] in unchanging
 
 
 def on_buffer(op: TileOp, old: Buffer, new: Buffer) -> TileOp:

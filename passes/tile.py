@@ -292,8 +292,9 @@ class Tiler:
     def _plan_updates(self, block: ir.Block) -> None:
         """What is updated in place; results that begin as a copy of something have their memory
         from the start."""
-        memory = {storage.buffer for storage in self.aliases.values()}
-        given_away = {a for a in block.arguments if self.values.storages[a][0].buffer in memory}
+        taker = {storage.buffer: number for number, storage in self.aliases.items()}
+        memory = {a: self.values.storages[a][0].buffer for a in block.arguments}
+        given_away = {a: taker[buffer] for a, buffer in memory.items() if buffer in taker}
         self.values.updates = plan_updates(block, given_away)
         results = list(block.operations)[-1].operation.operands
         for value, number in self.values.updates.ends.items():

@@ -4,11 +4,13 @@ A `dynamic_update_slice` makes a new tensor. Where the old one is read by nothin
 its memory can become the new one's, and only the updated box is written: this is what makes a
 key-value cache cheap. Relabellings and conversions read nothing themselves; their readers count.
 
-The memory of an argument may be written only if the caller gave it away (`neuron.alias`).
+The memory of an argument may be written only if the caller gave it away (`neuron.alias`), and only
+by updates that lead to the result that takes its place.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from torch_mlir import ir
@@ -35,21 +37,37 @@ class UpdatePlan:
     ends: dict[ir.Value, int] = field(default_factory=dict)
 
 
-def plan_updates(block: ir.Block, given_away: set[ir.Value]) -> UpdatePlan:
-    """The plan of a function's only block. given_away: arguments whose memory may be written."""
+def plan_updates(block: ir.Block, given_away: Mapping[ir.Value, int]) -> UpdatePlan:
+    """The plan of a function's only block. given_away: arguments whose memory may be written, with
+    the number of the result that may take it; it must be where the updates lead."""
     order = {op.operation: number for number, op in enumerate(block.operations)}
     plan = UpdatePlan()
-    updates = [op.operation for op in block.operations if op.operation.name == UPDATE]
-    for op in updates:
-        operand = op.operands[0]
-        is_update = (
-            not isinstance(operand.owner, ir.Block) and operand.owner.operation.name == UPDATE
-        )
-        is_ours = is_update or operand in given_away
-        if is_ours and _last_read(operand, order, except_for=op) <= order[op]:
-            plan.in_place.add(op.results[0])
-    _find_ends(block, updates, plan)
+    updates = {op.operation.results[0]: op.operation for op in block.operations if _updates(op)}
+    for result, op in updates.items():
+        is_ours = op.operands[0] in updates or op.operands[0] in given_away
+        if is_ours and _last_read(op.operands[0], order, except_for=op) <= order[op]:
+            plan.in_place.add(result)
+    final = list(block.operations)[-1].operation
+    ends = [_begin(v, updates, plan) for v in final.operands if final.name in RETURNS]
+    for result in [r for r in plan.in_place if updates[r].operands[0] in given_away]:
+        if ends[given_away[updates[result].operands[0]]] != updates[result].operands[0]:
+            plan.in_place.remove(result)
+    for number, value in enumerate(final.operands):
+        begin = _begin(value, updates, plan)
+        if begin in updates:
+            plan.ends.setdefault(begin, number)
     return plan
+
+
+def _updates(op: ir.OpView) -> bool:
+    return bool(op.operation.name == UPDATE)
+
+
+def _begin(value: ir.Value, updates: Mapping[ir.Value, ir.Operation], plan: UpdatePlan) -> ir.Value:
+    """The value in whose memory `value` lies: itself, or what it was updated from in place."""
+    while value in plan.in_place:
+        value = updates[value].operands[0]
+    return value
 
 
 def _last_read(value: ir.Value, order: dict[ir.Operation, int], except_for: ir.Operation) -> int:
@@ -65,16 +83,3 @@ def _last_read(value: ir.Value, order: dict[ir.Operation, int], except_for: ir.O
         else:
             last = max(last, order[user])
     return last
-
-
-def _find_ends(block: ir.Block, updates: list[ir.Operation], plan: UpdatePlan) -> None:
-    """Follows each chain of updates back from the results to the one in fresh memory."""
-    final = list(block.operations)[-1].operation
-    if final.name not in RETURNS:
-        return
-    made = {op.results[0]: op for op in updates}
-    for number, value in enumerate(final.operands):
-        while value in made and value in plan.in_place:
-            value = made[value].operands[0]
-        if value in made:
-            plan.ends.setdefault(value, number)

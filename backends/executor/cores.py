@@ -40,7 +40,7 @@ Values = Mapping[str, np.ndarray]
 
 class MultiCoreMachine:
     """Runs `program` on the cores of its target. Options: as `Machine`; every core has its own
-    random numbers.
+    random numbers. like: another of the same program and mode, whose streams and order are shared.
 
     Raises: as `Machine`; UsageError if no instance of the target has so many cores.
     """
@@ -53,10 +53,13 @@ class MultiCoreMachine:
         seed: int = 0,
         rounding: Rounding = "rne",
         max_steps: int = DEFAULT_MAX_STEPS,
+        like: MultiCoreMachine | None = None,
     ) -> None:
         self.program = program
         self.machines: list[Machine] = []
         first: dict[int, Machine] = {}
+        if like is not None:
+            first = dict(zip(program.program_of, like.machines, strict=True))
         for core, number in enumerate(program.program_of):
             made = Machine(
                 program.programs[number],
@@ -76,6 +79,10 @@ class MultiCoreMachine:
                 f"{self.target.max_cores}"
             )
         self._has_order = False
+        if like is not None and like._has_order:
+            for machine, other in zip(self.machines, like.machines, strict=True):
+                machine.follow(other)
+            self._has_order = True
 
     @property
     def is_data_dependent(self) -> bool:
@@ -87,22 +94,28 @@ class MultiCoreMachine:
 
     # ---- running
 
-    def run(self, inputs: Sequence[Values]) -> list[dict[str, np.ndarray]]:
-        """Run once. inputs and results: per core; see `Machine.run`.
+    def run(
+        self,
+        inputs: Sequence[Values],
+        kept: frozenset[str] = frozenset(),
+        wanted: frozenset[str] | None = None,
+    ) -> list[dict[str, np.ndarray]]:
+        """Run once. inputs and results: per core; see `Machine.run`. kept: inputs that stay what
+        device memory holds; wanted: the results to give (None: all).
 
         Raises: ExecutionError on wrong inputs; FindingError on a broken law.
         """
         if len(inputs) != len(self.machines):
             raise ExecutionError(f"inputs for {len(inputs)} cores, there are {len(self.machines)}")
         for machine, given in zip(self.machines, inputs, strict=True):
-            machine.prepare_run(given)
+            machine.prepare_run(given, kept)
         with np.errstate(all="ignore"):
             if self.is_data_dependent:
                 self._time_together(with_effects=True)
             else:
                 self._find_order()
                 self._run_in_turns()
-        return [machine.outputs() for machine in self.machines]
+        return [machine.outputs(wanted) for machine in self.machines]
 
     def _run_in_turns(self) -> None:
         """Every core runs up to its next collective and goes on when its group has come there."""

@@ -6,7 +6,7 @@ control flow and time do not depend on data: then the order of instructions is f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -122,7 +122,7 @@ class Machine:
     def _bind_tensors(self) -> None:
         """Memory for every tensor but the weights, which `load_weights` brings."""
         for tensor in self.program.tensors:
-            if not tensor.size_bytes:
+            if not tensor.size_bytes or tensor.alias:
                 continue
             if tensor.kind is TensorKind.CONSTANT:
                 assert tensor.data is not None
@@ -170,20 +170,41 @@ class Machine:
                     raise AssertionError(f"a lone core came past {prepared.mnemonic}")
         return self.outputs()
 
-    def prepare_run(self, inputs: Mapping[str, np.ndarray]) -> None:
-        """Everything as at program start, with these inputs. Raises: as `run`."""
+    def prepare_run(
+        self, inputs: Mapping[str, np.ndarray], kept: frozenset[str] = frozenset()
+    ) -> None:
+        """Everything as at program start, with these inputs; those in `kept` are what device memory
+        holds. Raises: as `run`."""
         self._check_weights_loaded()
         known = self._of_kind(TensorKind.INPUT)
-        check_names(known, inputs)
+        check_names({name: t for name, t in known.items() if name not in kept}, inputs)
         self._reset()
-        for name, tensor in known.items():
-            stored = as_stored(tensor, inputs[name])
-            if tensor.size_bytes:
-                self._memory.data(tensor)[:] = flat_bytes(stored)
+        for name, array in inputs.items():
+            self.write_input(known[name], array)
 
-    def outputs(self) -> dict[str, np.ndarray]:
-        """The results of the run that has just ended, by name."""
-        return {name: self._output(t) for name, t in self._of_kind(TensorKind.OUTPUT).items()}
+    def write_input(self, tensor: HbmTensor, array: np.ndarray) -> None:
+        """Copy a host array to device memory. Raises: ExecutionError on a wrong shape or dtype."""
+        stored = as_stored(tensor, array)
+        if tensor.size_bytes:
+            self._memory.data(tensor)[:] = flat_bytes(stored)
+
+    def read_input(self, tensor: HbmTensor) -> np.ndarray:
+        """What device memory holds of an input: a copy."""
+        if not tensor.size_bytes:
+            return np.zeros(tensor.stored_shape, tensor.dtype.numpy)
+        data = self._memory.data(tensor)
+        return data.view(tensor.dtype.numpy).reshape(tensor.stored_shape).copy()
+
+    def carry(self, output: HbmTensor, into: HbmTensor) -> None:
+        """An output becomes an input of the next run; nothing moves if it lies there already."""
+        if output.size_bytes and output.alias != into.name:
+            self._memory.data(into)[:] = self._memory.data(output)
+
+    def outputs(self, names: Collection[str] | None = None) -> dict[str, np.ndarray]:
+        """The results of the run that has just ended, by name: all, or those in `names`."""
+        known = self._of_kind(TensorKind.OUTPUT)
+        wanted = known if names is None else names
+        return {name: self._output(t) for name, t in known.items() if name in wanted}
 
     def timeline(self, record: bool = False) -> Timeline:
         """Modelled time. record: with the times of every instruction, transfer and stall.

@@ -22,15 +22,18 @@ POISON = 0xFF
 
 
 HOST_WRITTEN = (TensorKind.INPUT, TensorKind.WEIGHT, TensorKind.CONSTANT, TensorKind.RANK)
-"""Tensors a program only reads."""
+"""Tensors the host has written before the program runs."""
 
 
 @dataclass(slots=True)
 class Segment:
-    """Device-memory bytes [address, end) of one tensor; `data` is absent until it is bound."""
+    """Device-memory bytes [address, end) of one tensor; `data` is absent until it is bound.
+
+    is_read_only: the program never writes there. An input that an output aliases may be written."""
 
     tensor: HbmTensor
     data: np.ndarray | None
+    is_read_only: bool = False
 
     @property
     def address(self) -> int:
@@ -68,8 +71,12 @@ class MemorySystem:
             memory: _filled((target.partitions, size + ROW_PADDING_BYTES), fill)
             for memory, size in self.partition_bytes.items()
         }
-        ordered = sorted(tensors, key=lambda tensor: tensor.address)
-        self.segments = [Segment(tensor, None) for tensor in ordered if tensor.size_bytes]
+        own = [tensor for tensor in tensors if tensor.size_bytes and not tensor.alias]
+        updated = {tensor.alias for tensor in tensors}
+        self.segments = [
+            Segment(t, None, t.kind in HOST_WRITTEN and t.name not in updated)
+            for t in sorted(own, key=lambda tensor: tensor.address)
+        ]
         self._addresses = [segment.address for segment in self.segments]
         self._by_key = {(s.tensor.kind, s.tensor.name): s for s in self.segments}
 
@@ -79,6 +86,9 @@ class MemorySystem:
             self.segment(tensor).data = flat_bytes(array)
 
     def segment(self, tensor: HbmTensor) -> Segment:
+        """Where `tensor` lies; an output that was updated in place lies in an input."""
+        if tensor.alias:
+            return self._by_key[TensorKind.INPUT, tensor.alias]
         return self._by_key[tensor.kind, tensor.name]
 
     def data(self, tensor: HbmTensor) -> np.ndarray:
@@ -102,7 +112,7 @@ class MemorySystem:
 
     def is_read_only(self, access: HbmAccess) -> bool:
         """Whether only the host writes the tensor that `access` lies in."""
-        return self.segment_at(access).tensor.kind in HOST_WRITTEN
+        return self.segment_at(access).is_read_only
 
     def view(self, access: Access) -> np.ndarray:
         """What `access` names: shape `access.shape`, storage dtype; writable if its array is."""

@@ -93,6 +93,8 @@ class Shadow:
 
     def check_output(self, tensor: HbmTensor) -> None:
         """Raises: Violation if the program left bytes of an output unwritten."""
+        if tensor.alias:  # the host has written all of it
+            return
         written = self.segments[tensor.address]
         if not written.all():
             missing = int(written.size - np.count_nonzero(written))

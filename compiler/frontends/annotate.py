@@ -75,7 +75,9 @@ def partitioned(
     names = [a.name for a in program.arguments]
     with module.context, ir.Location.unknown():
         parts = partition(module)
-        sharded = stablehlo_module.finish_partitioned(parts, names, list(program.result_names))
+        sharded = stablehlo_module.finish_partitioned(
+            parts, names, list(program.result_names), program.aliases
+        )
     bound = {a.name: a.weight for a in program.arguments if a.weight is not None}
     arguments = tuple(
         a if a.weight is not None else replace(a, weight=bound.get(a.name))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -43,7 +43,8 @@ class ImportedProgram:
     mesh: None for a program of one core. Else the module is what every rank of the mesh runs, with
     collectives in it (replica groups hold ranks of the mesh, in one partition each); every argument
     has a sharding, and `result_shardings` has one for each result. sharding_notes: operations that
-    need a dim whole which was cut, so that it is gathered first: a line each.
+    need a dim whole which was cut, so that it is gathered first: a line each. aliases: by name of
+    an argument, the result that is its new value and may take its memory.
     """
 
     module_bytes: bytes
@@ -52,6 +53,7 @@ class ImportedProgram:
     mesh: Mesh | None = None
     result_shardings: tuple[Sharding, ...] = ()
     sharding_notes: tuple[str, ...] = ()
+    aliases: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def cores(self) -> int:

@@ -7,7 +7,7 @@ not. What leaves is a portable artifact with debug locations, which torch_mlir r
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -17,6 +17,7 @@ from jaxlib.mlir.dialects import stablehlo
 from jaxlib.mlir.passmanager import PassManager
 
 from axonc.diagnostics import CompileError, SourceLocation, UnsupportedOpError
+from axonc.frontends.aliases import aliases_of, attribute_of
 from axonc.frontends.constants import hoist_large_constants
 from axonc.frontends.imported import Argument, ImportedProgram
 from axonc.frontends.rank_tables import lift_rank_tables
@@ -66,14 +67,20 @@ def finish_import(
         main = main_function(module)
         names = _unique(argument_names or argument_names_of(main))
         results = _unique(result_names or result_names_of(main))
+        aliases = {names[a]: results[r] for a, r in aliases_of(main).items()}
         if is_sharded(module):
-            return finish_partitioned(partition(module), names, results)
+            return finish_partitioned(partition(module), names, results, aliases)
         _refuse_partitions(module)
         module, arguments = _prepare(module, names)
-        return _named_program(module, arguments, results)
+        return _named_program(module, arguments, results, aliases)
 
 
-def finish_partitioned(parts: Partitioned, names: list[str], results: list[str]) -> ImportedProgram:
+def finish_partitioned(
+    parts: Partitioned,
+    names: list[str],
+    results: list[str],
+    aliases: Mapping[str, str] | None = None,
+) -> ImportedProgram:
     """The module is one rank's; arguments and results are described as the whole tensors."""
     module, arguments = _prepare(parts.module, names, parts.mesh)
     shardings = (*parts.arguments, *(a.sharding for a in arguments[len(parts.arguments) :]))
@@ -83,7 +90,7 @@ def finish_partitioned(parts: Partitioned, names: list[str], results: list[str])
     ]
     count = ir.IntegerAttr.get(ir.IntegerType.get_signless(32), parts.mesh.size)
     module.operation.attributes["mhlo.num_partitions"] = count
-    program = _named_program(module, described, results)
+    program = _named_program(module, described, results, aliases or {})
     return replace(
         program, mesh=parts.mesh, result_shardings=parts.results, sharding_notes=parts.notes
     )
@@ -107,10 +114,10 @@ def _prepare(
 
 
 def _named_program(
-    module: ir.Module, arguments: list[Argument], results: list[str]
+    module: ir.Module, arguments: list[Argument], results: list[str], aliases: Mapping[str, str]
 ) -> ImportedProgram:
-    write_names(main_function(module), [a.name for a in arguments], results)
-    return ImportedProgram(serialize(module), tuple(arguments), tuple(results))
+    write_names(main_function(module), [a.name for a in arguments], results, aliases)
+    return ImportedProgram(serialize(module), tuple(arguments), tuple(results), aliases=aliases)
 
 
 def serialize(module: ir.Module) -> bytes:
@@ -301,15 +308,23 @@ def _drop_foreign_attributes(module: ir.Module, main: ir.OpView) -> None:
         op.operation.erase()
 
 
-def write_names(main: ir.OpView, arguments: list[str], results: list[str]) -> None:
-    """The names travel with the module, so that an artifact on disk can be imported again."""
+def write_names(
+    main: ir.OpView,
+    arguments: list[str],
+    results: list[str],
+    aliases: Mapping[str, str] | None = None,
+) -> None:
+    """Names and aliases travel with the module, so that an artifact on disk can be imported
+    again."""
+    numbers = {a: results.index(r) for a, r in (aliases or {}).items()}
 
-    def named(names: list[str]) -> ir.Attribute:
-        key = _ARGUMENT_NAME_ATTRIBUTES[0]
-        return ir.ArrayAttr.get([ir.DictAttr.get({key: ir.StringAttr.get(n)}) for n in names])
+    def named(name: str, number: int | None = None) -> ir.Attribute:
+        attributes = {_ARGUMENT_NAME_ATTRIBUTES[0]: ir.StringAttr.get(name)}
+        return ir.DictAttr.get(attributes | ({} if number is None else attribute_of(number)))
 
-    main.operation.attributes["arg_attrs"] = named(arguments)
-    main.operation.attributes["res_attrs"] = named(results)
+    attributes = [named(name, numbers.get(name)) for name in arguments]
+    main.operation.attributes["arg_attrs"] = ir.ArrayAttr.get(attributes)
+    main.operation.attributes["res_attrs"] = ir.ArrayAttr.get([named(name) for name in results])
 
 
 def _unique(names: list[str]) -> list[str]:

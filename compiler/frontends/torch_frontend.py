@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from axonc.frontends.constants import LARGE_BYTES
 from axonc.frontends.imported import ImportedProgram, bind_arrays
 from axonc.frontends.jax_frontend import copy_module
 from axonc.frontends.torch_locations import relocate
+from axonc.frontends.torch_results import mutated, result_names, result_order, updated_name
 from axonc.frontends.torch_weights import import_torch, weights_of
 from axonc.frontends.torchax_import import load_torchax
 
@@ -43,23 +44,24 @@ def import_exported_program(
     program: torch.export.ExportedProgram, *, weights_file: str | Path | None = None
 ) -> ImportedProgram:
     """Import an exported program. Parameters and buffers become weights under their torch names,
-    referring to torch's memory, or to `weights_file` (.safetensors, .npz).
+    referring to torch's memory, or to `weights_file` (.safetensors, .npz). What the program mutates
+    is an input under its torch name; its new value is a result, `updated.<name>`, after the others.
 
     Raises:
         UsageError: torch or torchax missing; weights without data; a weight missing in the file.
-        UnsupportedOpError: an op without lowering, a dynamic shape, mutated state.
+        UnsupportedOpError: an op without lowering, a dynamic shape.
     """
     load_torchax()
     program = _decomposed(program)
-    _refuse_mutation(program)
     inputs = _graph_inputs(program)
     names, lowered, origins = _trace(program, inputs)
     module = copy_module(lowered.compiler_ir("stablehlo"), stablehlo_module.new_context())
     arguments = _torch_names(module, names)
     relocate(module, origins)
     imported = stablehlo_module.finish_import(
-        module, argument_names=arguments, result_names=_result_names(program)
+        module, argument_names=arguments, result_names=result_names(program)
     )
+    imported = _with_aliases(imported, program)
     state = {i.name: i.value for i in inputs if i.kind == "state"}
     used = [a.name for a in imported.inputs if a.name in state]
     refs = weights_of(state, used, weights_file)
@@ -105,14 +107,11 @@ def _decomposed(program: Any) -> Any:
     return program.run_decompositions(second)
 
 
-def _refuse_mutation(program: Any) -> None:
-    signature = program.graph_signature
-    mutated = [*signature.buffers_to_mutate.values(), *signature.user_inputs_to_mutate.values()]
-    if mutated:
-        raise UnsupportedOpError(
-            f"the program changes its state in place: {', '.join(mutated[:5])}",
-            hint="call model.eval(), or pass the state as an input and return the new one",
-        )
+def _with_aliases(imported: ImportedProgram, program: Any) -> ImportedProgram:
+    """Mutated tensors that the program reads give their memory to their new values."""
+    names = {a.name for a in imported.arguments}
+    aliases = {n: updated_name(n) for n in mutated(program) if n in names}
+    return replace(imported, aliases=aliases) if aliases else imported
 
 
 def _graph_inputs(program: Any) -> list[GraphInput]:
@@ -124,10 +123,12 @@ def _graph_inputs(program: Any) -> list[GraphInput]:
         InputKind.CONSTANT_TENSOR: program.constants,
     }
     inputs = []
+    changed = mutated(program)
     for spec in program.graph_signature.input_specs:
         if spec.kind in stores:
             value = stores[spec.kind][spec.target]
             kind = "constant" if _is_structural(spec, value) else "state"
+            kind = "input" if spec.target in changed else kind
             inputs.append(GraphInput(spec.target, kind, value))
         elif spec.kind == InputKind.USER_INPUT and isinstance(spec.arg, TensorArgument):
             inputs.append(GraphInput(spec.arg.name, "input", None))
@@ -165,11 +166,13 @@ def _trace(
         if i.kind != "constant"
     }
     names = [i.name for i in inputs if i.kind == "input"]
+    order = result_order(program)
 
     def run(weights: dict[str, jax.Array], call: list[jax.Array]) -> tuple[Any, ...]:
         given = dict(zip(names, call, strict=True))
         values = [_value_of(i, weights, given) for i in inputs]
-        return tuple(interpreter.run(*values, enable_io_processing=False))
+        found = tuple(interpreter.run(*values, enable_io_processing=False))
+        return tuple(found[number] for number in order)
 
     weights = {i.name: types[i.name] for i in inputs if i.kind == "state"}
     with jax.enable_x64(True):
@@ -206,22 +209,3 @@ def _torch_names(module: Any, call_names: list[str]) -> list[str]:
     main = stablehlo_module.main_function(module)
     found = [_TRACED_NAME.fullmatch(a.location.name_str) for a in main.arguments]
     return [m["key"] or call_names[int(m["index"])] for m in found if m is not None]
-
-
-def _result_names(program: Any) -> list[str]:
-    """The keys of the outputs (`last_hidden_state`), or `result0`, `result1` for a plain tuple."""
-    from torch.export.graph_signature import OutputKind
-    from torch.utils import _pytree as pytree
-
-    kinds = [s.kind for s in program.graph_signature.output_specs]
-    count = sum(kind == OutputKind.USER_OUTPUT for kind in kinds)
-    tree = pytree.tree_unflatten(list(range(count)), program.call_spec.out_spec)
-    paths = [pytree.keystr(path) for path, _ in pytree.tree_flatten_with_path(tree)[0]]
-    if count == 1 and paths[0] in ("", "[0]"):
-        return ["result"]
-    return [_output_name(path) for path in paths]
-
-
-def _output_name(path: str) -> str:
-    name = stablehlo_module.path_name(path).lstrip(".")
-    return f"result{name}" if name[:1].isdigit() or not name else name

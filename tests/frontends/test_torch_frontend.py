@@ -289,7 +289,7 @@ def test_import_is_deterministic():
     assert first == second
 
 
-def test_state_changed_in_place_is_refused():
+def test_state_changed_in_place_is_an_input_and_a_result():
     class Counter(torch.nn.Module):
         def __init__(self):
             super().__init__()
@@ -299,8 +299,10 @@ def test_state_changed_in_place_is_refused():
             self.count += 1
             return x + self.count
 
-    with pytest.raises(UnsupportedOpError, match="changes its state in place: count"):
-        torch_frontend.import_module(Counter(), (torch.ones(2),))
+    program = torch_frontend.import_module(Counter(), (torch.ones(2),))
+    assert [a.name for a in program.inputs] == ["count", "x"]
+    assert program.result_names == ("result", "updated.count")
+    assert program.aliases == {"count": "updated.count"}
 
 
 def test_dynamic_shape_is_refused():
