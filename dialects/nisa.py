@@ -24,7 +24,14 @@ from torch_mlir import ir
 from torch_mlir.dialects import ext
 
 from axonc.backends.isa import INSTRUCTIONS, Verifier
-from axonc.backends.isa.access_pattern import Access, Dims, HbmAccess, Memory, TileAccess
+from axonc.backends.isa.access_pattern import (
+    NO_REGISTER,
+    Access,
+    Dims,
+    HbmAccess,
+    Memory,
+    TileAccess,
+)
 from axonc.backends.isa.instruction import UNKNOWN_LOCATION, Instruction
 from axonc.backends.isa.spec import FieldKind, FieldSpec, InstructionSpec
 from axonc.backends.isa.verifier import rule_text
@@ -39,6 +46,7 @@ CORES_ATTRIBUTE, GROUPS_ATTRIBUTE = "nisa.cores", "nisa.groups"
 
 DEFAULT_TARGET = "inf2"
 WAITS, SIGNAL, LOCATION = "waits", "signal", "location_index"
+WAIT_REGISTER = "wait_register"
 PREFIX = "nisa."
 
 
@@ -60,13 +68,14 @@ class TileAttr(ext.Attribute, dialect=Nisa, name="tile"):
 
 
 class HbmAttr(ext.Attribute, dialect=Nisa, name="hbm"):
-    """An `HbmAccess`; address in bytes, register -1 if none."""
+    """An `HbmAccess`; address in bytes, register -1 if none, in units of 2^shift bytes."""
 
     dtype: ir.StringAttr
     address: ir.IntegerAttr
     sizes: Any
     strides: Any
     address_register: ir.IntegerAttr
+    register_shift: ir.IntegerAttr
 
 
 class StreamOp(ext.Operation, dialect=Nisa, name="stream", traits=[ir.NoTerminatorTrait]):
@@ -148,7 +157,8 @@ def access_attribute(access: Access) -> ir.Attribute:
     dtype, dims = ir.StringAttr.get(access.dtype.name), _dims_attributes(access.dims)
     register = _integer(access.register)
     if isinstance(access, HbmAccess):
-        return HbmAttr.get(dtype, _integer(access.address), *dims, register)
+        shift = _integer(access.register_shift)
+        return HbmAttr.get(dtype, _integer(access.address), *dims, register, shift)
     return TileAttr.get(
         ir.StringAttr.get(access.memory.value),
         dtype,
@@ -183,6 +193,8 @@ def _attributes(instruction: Instruction) -> dict[str, ir.Attribute]:
         attributes[WAITS] = ir.ArrayAttr.get([_pair(wait) for wait in instruction.waits])
     if instruction.signal is not None:
         attributes[SIGNAL] = _pair(instruction.signal)
+    if instruction.wait_register != NO_REGISTER:
+        attributes[WAIT_REGISTER] = _integer(instruction.wait_register)
     if instruction.location != UNKNOWN_LOCATION:
         attributes[LOCATION] = _integer(instruction.location)
     return attributes
@@ -251,6 +263,7 @@ def access_of(attribute: ir.Attribute) -> Access:
         _number(hbm.address),
         _dims(hbm.sizes, hbm.strides),
         _number(hbm.address_register),
+        _number(hbm.register_shift),
     )
 
 
@@ -291,7 +304,7 @@ def instruction_of(op: ir.Operation) -> Instruction:
     """The instruction an op stands for. Raises KeyError, ValueError or TypeError when malformed."""
     spec = INSTRUCTIONS[op.name.removeprefix(PREFIX)]
     attributes = op.attributes
-    known = {*spec.operand_index, *spec.field_index, WAITS, SIGNAL, LOCATION}
+    known = {*spec.operand_index, *spec.field_index, WAITS, SIGNAL, LOCATION, WAIT_REGISTER}
     for name in attributes:
         if name not in known and "." not in name:  # a dialect-prefixed one may be a pass's note
             raise KeyError(f"{spec.mnemonic} has no operand or field {name}")
@@ -307,6 +320,7 @@ def instruction_of(op: ir.Operation) -> Instruction:
         tuple(_tuple_of(wait) for wait in waits),
         _tuple_of(attributes[SIGNAL]) if SIGNAL in attributes else None,
         _number(attributes[LOCATION]) if LOCATION in attributes else UNKNOWN_LOCATION,
+        _number(attributes[WAIT_REGISTER]) if WAIT_REGISTER in attributes else NO_REGISTER,
     )
 
 

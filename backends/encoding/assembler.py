@@ -48,35 +48,47 @@ class _Builder(Transformer):
     def register(self, token: str) -> int:
         return int(token[2:])
 
+    def shift(self, token: str) -> _Tagged:
+        return _Tagged(("shift", int(token[2:])))
+
+    def wait_base(self, token: str) -> _Tagged:
+        return _Tagged(("wait_register", int(token[1:])))
+
     def dim(self, size: str, stride: str) -> Pair:
         return _integer(stride), _integer(size)
 
     def access(self, memory: Token, *parts: object) -> Access:
         partitions = parts[0] if isinstance(parts[0], tuple) else None
-        rest = parts[1:] if partitions else parts
-        address = _integer(str(rest[0]))
-        has_register = isinstance(rest[1], int)
-        register = int(rest[1]) if has_register else NO_REGISTER  # type: ignore[call-overload]
-        name, *dims = rest[2:] if has_register else rest[1:]
-        return self._access(memory, partitions, address, register, name, dims)
+        address, *rest = list(parts[1:] if partitions else parts)
+        register, shift = NO_REGISTER, 0
+        if isinstance(rest[0], int):
+            register = int(rest.pop(0))  # type: ignore[call-overload]
+        if isinstance(rest[0], _Tagged):
+            _, shift = rest.pop(0)  # type: ignore[misc]
+        name, *dims = rest
+        place = _integer(str(address)), register, shift
+        return self._access(memory, partitions, place, name, dims)
 
     def _access(
         self,
         memory: Token,
         partitions: tuple | None,
-        address: int,
-        register: int,
+        place: tuple[int, int, int],
         dtype_name: object,
         dims: list,
     ) -> Access:
+        """place: address, register, register shift."""
         assert isinstance(dtype_name, Token)
+        address, register, shift = place
         dtype = self._lookup(DTYPES, dtype_name, "element type")
         pattern = tuple(dim for dim in dims if dim is not None)
         on_chip = memory != Memory.HBM.value
         if on_chip != (partitions is not None):
             raise self._error(memory, f"{memory} with{'out' if on_chip else ''} partitions")
         if partitions is None:
-            return HbmAccess(dtype, address, pattern, register)
+            return HbmAccess(dtype, address, pattern, register, shift)
+        if shift:
+            raise self._error(memory, "only a register of a device address has a shift")
         start, end = partitions
         return TileAccess(
             Memory(str(memory)), dtype, start, end - start, address, pattern, register
@@ -85,8 +97,8 @@ class _Builder(Transformer):
     def argument(self, name: Token, value: object) -> _Tagged:
         return _Tagged(("argument", (name, value)))
 
-    def wait(self, semaphore: str, value: str) -> _Tagged:
-        return _Tagged(("wait", (_integer(semaphore), _integer(value))))
+    def wait(self, semaphore: str, value: str, register: int = NO_REGISTER) -> _Tagged:
+        return _Tagged(("wait", (_integer(semaphore), _integer(value), register)))
 
     def signal(self, semaphore: str, increment: str) -> _Tagged:
         return _Tagged(("signal", (_integer(semaphore), _integer(increment))))
@@ -97,6 +109,9 @@ class _Builder(Transformer):
     def instruction(self, engine_name: Token, mnemonic: Token, *clauses: _Tagged) -> Instruction:
         engine = self._lookup(ENGINES, engine_name, "engine")
         arguments = [value for tag, value in clauses if tag == "argument"]
+        waits = [value for tag, value in clauses if tag == "wait"]
+        registers = [value for tag, value in clauses if tag == "wait_register"]
+        registers += [register for _, _, register in waits]
         try:
             spec = spec_of(str(mnemonic))
             operands = {str(n): v for n, v in arguments if not isinstance(v, Token)}
@@ -108,9 +123,10 @@ class _Builder(Transformer):
                 engine,
                 operands,
                 fields,
-                waits=[value for tag, value in clauses if tag == "wait"],
+                waits=[(semaphore, value) for semaphore, value, _ in waits],
                 signal=next((value for tag, value in clauses if tag == "signal"), None),
                 location=next((v for tag, v in clauses if tag == "location"), UNKNOWN_LOCATION),
+                wait_register=next(iter(registers), NO_REGISTER),
             )
         except CompileError as error:
             where = error.location or self._where(mnemonic)

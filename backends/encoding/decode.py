@@ -27,6 +27,7 @@ ENGINES = {code: engine for engine, code in ENGINE_CODES.items()}
 MEMORIES = {code: memory for memory, code in MEMORY_CODES.items()}
 OFFSET_MASK = (1 << 24) - 1
 HEADER_VALUES = len(HEADER)
+MAX_REGISTER_SHIFT = 16
 TILE_VALUES = 6
 EITHER_VALUES = 8
 Values = tuple  # what struct.unpack gives
@@ -66,9 +67,11 @@ class Decoder:
         if engine is None:
             raise ValueError(f"bad engine code {values[1]}")
         operands, position = self._operands(plan, values)
-        waits, signal = _synchronisation(values)
+        waits, signal, wait_register = _synchronisation(values)
         fields = plan.fields(values, position)
-        return Instruction(plan.spec, engine, operands, fields, waits, signal, location)
+        return Instruction(
+            plan.spec, engine, operands, fields, waits, signal, location, wait_register
+        )
 
     def _operands(self, plan: _Plan, values: Values) -> tuple[tuple[Access | None, ...], int]:
         present, position = values[2], HEADER_VALUES
@@ -103,18 +106,18 @@ class Decoder:
         )
 
     def _either(self, values: Values) -> Access:
-        code, memory_code, start, count, register, address, packed, reserved = values
+        code, memory_code, start, count, register, address, packed, shift = values
         dtype, memory = BY_CODE.get(code), MEMORIES.get(memory_code)
         if dtype is None or memory is None:
             raise ValueError(f"bad element type code {code} or memory code {memory_code}")
         dims = self._dims.get(packed)
         if dims is None:
             dims = self._dims[packed] = _unpacked_dims(packed, EITHER_DIMS, 5)
-        if memory is not Memory.HBM and not reserved:
+        if memory is not Memory.HBM and not shift:
             return TileAccess(memory, dtype, start, count, address, dims, register)
-        if start or count or reserved:
-            raise ValueError("partitions or reserved bits set for device memory")
-        return HbmAccess(dtype, address, dims, register)
+        if start or count or shift > MAX_REGISTER_SHIFT or memory is not Memory.HBM:
+            raise ValueError("bad partitions or register shift of a device-memory operand")
+        return HbmAccess(dtype, address, dims, register, shift)
 
 
 class _Plan:
@@ -159,8 +162,11 @@ def _used_bits(layout: Layout) -> tuple[int, ...]:
 
 def _synchronisation(
     values: Values,
-) -> tuple[tuple[tuple[int, int], ...], tuple[int, int] | None]:
-    flags, wait_semaphore, signal_semaphore, wait_value, increment = values[3:HEADER_VALUES]
+) -> tuple[tuple[tuple[int, int], ...], tuple[int, int] | None, int]:
+    """(waits, signal, register of the waits)."""
+    flags, wait_semaphore, register, signal_semaphore, wait_value, increment = values[
+        3:HEADER_VALUES
+    ]
     if flags > 3:
         raise ValueError(f"bad synchronisation flags {flags:#x}")
     if not flags & 1 and (wait_semaphore or wait_value):
@@ -168,7 +174,7 @@ def _synchronisation(
     if not flags & 2 and (signal_semaphore or increment):
         raise ValueError("a signal without its flag")
     waits = ((wait_semaphore, wait_value),) if flags & 1 else ()
-    return waits, (signal_semaphore, increment) if flags & 2 else None
+    return waits, (signal_semaphore, increment) if flags & 2 else None, register - 1
 
 
 def _require_zeros(values: Values) -> None:

@@ -25,12 +25,19 @@ def access_text(access: Access) -> str:
     """`sbuf[0:128]@0x1000:f32[2:512,512:1]`: partitions, byte offset, type, size:stride."""
     dims = ",".join(f"{size}:{stride}" for stride, size in access.dims)
     register = "" if access.register == NO_REGISTER else f"+r{access.register}"
+    if not isinstance(access, TileAccess) and access.register_shift:
+        register += f"<<{access.register_shift}"
     if isinstance(access, TileAccess):
         end = access.start_partition + access.num_partitions
         place = f"{access.memory.value}[{access.start_partition}:{end}]@{access.byte_offset:#x}"
     else:
         place = f"hbm@{access.address:#x}"
     return f"{place}{register}:{access.dtype.name}[{dims}]"
+
+
+def wait_base_text(register: int) -> str:
+    """`+r5`: what is added to the value of a wait; nothing without a register."""
+    return "" if register == NO_REGISTER else f"+r{register}"
 
 
 def field_text(field: FieldSpec, value: object) -> str:
@@ -61,7 +68,10 @@ def instruction_text(instruction: Instruction) -> str:
         text = field_text(field, value)
         if field.kind is FieldKind.ENUM or text != field_text(field, field.default):
             parts.append(f"{field.name}={text}")
-    parts += [f"wait(S[{semaphore}]>={value})" for semaphore, value in instruction.waits]
+    base = wait_base_text(instruction.wait_register)
+    parts += [f"wait(S[{semaphore}]>={value}{base})" for semaphore, value in instruction.waits]
+    if base and not instruction.waits:
+        parts.append(f"wait_base({base[1:]})")
     if instruction.signal is not None:
         semaphore, increment = instruction.signal
         parts.append(f"signal(S[{semaphore}]+={increment})")

@@ -63,6 +63,7 @@ class Encoder:
             present,
             (1 if waits else 0) | (2 if signal else 0),
             wait_semaphore,
+            instruction.wait_register + 1,
             signal_semaphore,
             wait_value,
             increment,
@@ -114,7 +115,16 @@ class Encoder:
             dims = self._either_dims[access.dims] = _packed_dims(access.dims, EITHER_DIMS, 5)
         code, memory = access.dtype.code, MEMORY_CODES[access.memory]
         if isinstance(access, HbmAccess):
-            return (code, memory, 0, 0, access.register, access.address, dims, 0)
+            return (
+                code,
+                memory,
+                0,
+                0,
+                access.register,
+                access.address,
+                dims,
+                access.register_shift,
+            )
         start, count = access.start_partition, access.num_partitions
         return (code, memory, start, count, access.register, access.byte_offset, dims, 0)
 

@@ -40,7 +40,8 @@ HEADER: tuple[Member, ...] = (
     ("engine", "B", "1 tensor, 2 scalar, 3 gpsimd, 5 vector, 6 sync"),
     ("present", "B", "bit i is set when operand i is present"),
     ("synchronisation", "B", "bit 0: has a wait, bit 1: has a signal"),
-    ("wait_semaphore", "H", ""),
+    ("wait_semaphore", "B", ""),
+    ("wait_register", "B", "register + 1 (0: none); it is added to the value waited for"),
     ("signal_semaphore", "H", ""),
     ("wait_value", "I", "start once the semaphore is at least this"),
     ("signal_increment", "I", "added when the instruction completes"),
@@ -63,7 +64,7 @@ EITHER: tuple[Member, ...] = (
     ("register", "i", "-1: none"),
     ("address", "q", "byte address in hbm, else byte offset within each partition"),
     ("dims", "40s", "5 int32 strides, then 5 uint32 sizes, in elements, outermost first"),
-    ("reserved", "Q", "zero"),
+    ("register_shift", "Q", "the register counts 2^n bytes; 0 on chip and without a register"),
 )
 
 TILE_DIMS = struct.Struct("<4h4H")

@@ -32,7 +32,9 @@ def describe_instruction(instruction: Instruction) -> str:
         for field, value in zip(spec.fields, instruction.fields, strict=True)
         if value != field.default
     ]
-    parts += [f"S[{semaphore}]>={value}" for semaphore, value in instruction.waits]
+    wait_base = instruction.wait_register
+    base = f"+r{wait_base}" if wait_base != NO_REGISTER else ""
+    parts += [f"S[{semaphore}]>={value}{base}" for semaphore, value in instruction.waits]
     if instruction.signal is not None:
         parts.append(f"S[{instruction.signal[0]}]+={instruction.signal[1]}")
     return " ".join([spec.mnemonic, *parts])

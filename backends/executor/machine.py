@@ -380,7 +380,7 @@ class Machine:
         if self._checker is not None:
             with self.failures():
                 check_tables(simulation.steps.prepared)
-                check_order(self.target, simulation.steps.prepared, self._memory.is_read_only)
+                check_order(self.target, simulation.steps.with_waits(), self._memory.is_read_only)
 
     def follow(self, other: Machine) -> None:
         """Take order and time from a core that does the same at the same time."""

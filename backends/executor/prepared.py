@@ -36,7 +36,8 @@ class Prepared:
 
     waits: attached ones and that of a semaphore_wait. ports: indices of shared ports it occupies.
     reads, writes: on-chip bytes an engine touches itself; for a transfer what it reads.
-    table_set: the activation table it needs ("" for none).
+    table_set: the activation table it needs ("" for none). wait_register: added to the values of
+    its waits when it starts.
     """
 
     instruction: Instruction
@@ -51,6 +52,7 @@ class Prepared:
     reads: tuple[Region, ...]
     writes: tuple[Region, ...]
     table_set: str
+    wait_register: int = NO_REGISTER
 
 
 @lru_cache(maxsize=65536)
@@ -82,7 +84,8 @@ def _shifted(access: Access | None, registers: list[int]) -> Access | None:
         return access
     offset = registers[access.register] & REGISTER_MASK
     if isinstance(access, HbmAccess):
-        return replace(access, address=access.address + offset, register=NO_REGISTER)
+        moved = access.address + (offset << access.register_shift)
+        return replace(access, address=moved, register=NO_REGISTER, register_shift=0)
     return replace(access, byte_offset=access.byte_offset + offset, register=NO_REGISTER)
 
 
@@ -114,6 +117,7 @@ class Preparer:
             reads=reads,
             writes=() if cost.is_trigger else writes,
             table_set=_table_set(instruction),
+            wait_register=instruction.wait_register,
         )
 
     def resolve(self, prepared: Prepared, registers: list[int]) -> Prepared:

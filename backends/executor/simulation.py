@@ -11,7 +11,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -24,12 +24,15 @@ from axonc.backends.executor.prepared import Prepared, Preparer, Region, regions
 from axonc.backends.executor.sequencer import Registers
 from axonc.backends.executor.step_failure import StepFailure
 from axonc.backends.executor.timeline import EngineRecord, Stall, Timeline, TransferRecord
+from axonc.backends.isa.access_pattern import NO_REGISTER
 from axonc.backends.targets.target import Engine, Target
 
 SIGNAL, ASSIGN, ARRIVAL, DMA_FREE, ISSUE = range(5)
 """Kinds of events, in the order in which simultaneous ones happen."""
 
 NEVER = -1.0
+
+Waits = tuple[tuple[int, int], ...]
 
 
 @dataclass(slots=True, eq=False)
@@ -64,13 +67,24 @@ class EngineRun:
 class Steps:
     """Every started instruction in order: what, when, and when its results were visible.
 
-    stored: by step, the value a register_store writes.
+    stored: by step, the value a register_store writes. waits: by step, what an instruction whose
+    waits count from a register waited for.
     """
 
     prepared: list[Prepared] = field(default_factory=list)
     start_ns: list[float] = field(default_factory=list)
     end_ns: list[float] = field(default_factory=list)
     stored: dict[int, int] = field(default_factory=dict)
+    waits: dict[int, Waits] = field(default_factory=dict)
+
+    def with_waits(self) -> list[Prepared]:
+        """The steps, each with the values it waited for."""
+        if not self.waits:
+            return self.prepared
+        found = list(self.prepared)
+        for step, waits in self.waits.items():
+            found[step] = replace(found[step], waits=waits)
+        return found
 
 
 Execute = Callable[[Prepared, Registers], None]
@@ -239,7 +253,7 @@ class Simulation:
         if run.blocked is not None:
             self._stalled(run, f"semaphore {run.blocked[0]}", run.blocked_ns, now)
             run.blocked = None
-        for semaphore, value in prepared.waits:
+        for semaphore, value in self._waits(run, prepared):
             if self.values[semaphore] < value:
                 run.blocked, run.blocked_ns = (semaphore, value), now
                 self._waiting.setdefault(semaphore, []).append(run)
@@ -252,8 +266,18 @@ class Simulation:
                 return
         self._start(now, run, prepared)
 
+    @staticmethod
+    def _waits(run: EngineRun, prepared: Prepared) -> Waits:
+        """(semaphore, value) with the register that counts for this iteration added."""
+        if prepared.wait_register == NO_REGISTER:
+            return prepared.waits
+        base = run.registers.values[prepared.wait_register]
+        return tuple([(semaphore, base + value) for semaphore, value in prepared.waits])
+
     def _start(self, now: float, run: EngineRun, prepared: Prepared) -> None:
         steps = self.steps
+        if prepared.wait_register != NO_REGISTER:
+            steps.waits[len(steps.prepared)] = self._waits(run, prepared)
         if len(steps.prepared) >= self.max_steps:
             text = f"{self.max_steps} instructions were executed and the program goes on"
             raise StepFailure(prepared, Violation(FindingKind.STEP_LIMIT, text))

@@ -80,12 +80,13 @@ class TileAccess:
 @dataclass(frozen=True, slots=True)
 class HbmAccess:
     """Device memory: absolute byte address and ((stride, size), ...) in elements, outermost
-    first."""
+    first. The register counts units of 2^register_shift bytes, so that 32 bits reach all of it."""
 
     dtype: DType
     address: int
     dims: Dims
     register: int = NO_REGISTER
+    register_shift: int = 0
 
     @property
     def memory(self) -> Memory:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from axonc.backends.isa.access_pattern import Access
+from axonc.backends.isa.access_pattern import NO_REGISTER, Access
 from axonc.backends.isa.instruction import UNKNOWN_LOCATION, Instruction
 from axonc.backends.isa.spec import INSTRUCTIONS, FieldKind, FieldSpec, InstructionSpec
 from axonc.backends.targets.target import Engine
@@ -68,6 +68,7 @@ def instruction(
     waits: Sequence[tuple[int, int]] = (),
     signal: tuple[int, int] | None = None,
     location: int = UNKNOWN_LOCATION,
+    wait_register: int = NO_REGISTER,
 ) -> Instruction:
     """The instruction `mnemonic`; engine defaults to the first legal one (dma_copy and sequencer
     instructions: sync). It is not verified; `verify` does that.
@@ -92,6 +93,7 @@ def instruction(
         tuple(waits),
         signal,
         location,
+        wait_register,
     )
 
 

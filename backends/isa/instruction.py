@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from axonc.backends.isa.access_pattern import Access
+from axonc.backends.isa.access_pattern import NO_REGISTER, Access
 from axonc.backends.isa.spec import InstructionSpec
 from axonc.backends.targets.target import Engine
 
@@ -20,6 +20,8 @@ class Instruction:
     `target.max_attached_waits`, further ones are `semaphore_wait` instructions.
     signal: (semaphore, increment) posted when all writes are visible, or None.
     location: index into the program's table of source locations.
+    wait_register: the register added to the value of its waits (that of a `semaphore_wait` too), so
+    that a loop waits for the counts of its own iteration.
     """
 
     spec: InstructionSpec
@@ -29,6 +31,7 @@ class Instruction:
     waits: tuple[tuple[int, int], ...] = ()
     signal: tuple[int, int] | None = None
     location: int = UNKNOWN_LOCATION
+    wait_register: int = NO_REGISTER
 
     def operand(self, name: str) -> Access | None:
         return self.operands[self.spec.operand_index[name]]

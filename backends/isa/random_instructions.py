@@ -55,7 +55,8 @@ def random_access(rng: random.Random, operand: OperandSpec) -> Access:
     register = rng.choice((-1, -1, 0, 63))
     if memory is Memory.HBM:
         dims = _random_dims(rng, 5, 1 << 31, (1 << 32) - 1)
-        return HbmAccess(dtype, rng.randrange(1 << 35), dims, register)
+        shift = rng.choice((0, 6))
+        return HbmAccess(dtype, rng.randrange(1 << 35), dims, register, shift)
     count = rng.randint(1, 128)
     start = rng.randint(0, 128 - count)
     dims = _random_dims(rng, 4, 1 << 15, (1 << 16) - 1)
@@ -75,4 +76,5 @@ def random_instruction(rng: random.Random, spec: InstructionSpec) -> Instruction
         ((rng.randrange(64), rng.getrandbits(31)),) if rng.random() < 0.5 else (),
         (rng.randrange(64), rng.randint(1, 16)) if rng.random() < 0.5 else None,
         rng.choice((0, rng.randrange(1 << 31))),
+        rng.choice((-1, -1, 0, 63)),
     )

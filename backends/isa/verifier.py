@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from axonc.backends.isa.access_pattern import Access, HbmAccess, Memory, TileAccess
+from axonc.backends.isa.access_pattern import NO_REGISTER, Access, HbmAccess, Memory, TileAccess
 from axonc.backends.isa.construct import FLOAT32_LIMIT
 from axonc.backends.isa.instruction import Instruction
 from axonc.backends.isa.rules import COMMON_RULES
@@ -132,7 +132,7 @@ class Verifier:
             found.append(("C1", f"engine {instruction.engine.value}"))
         self._check_operands(instruction, plan, found)
         self._check_fields(instruction, plan, found)
-        if instruction.waits or instruction.signal:
+        if instruction.waits or instruction.signal or instruction.wait_register != NO_REGISTER:
             self._check_synchronisation(instruction, found)
         if not found:
             for rule in spec.rules:
@@ -240,6 +240,8 @@ class Verifier:
         for semaphore, value in pairs:
             if not 0 <= semaphore < target.semaphores or not 0 <= value <= target.semaphore_max:
                 found.append(("C14", f"semaphore {semaphore}, value {value}"))
+        if not NO_REGISTER <= instruction.wait_register < target.registers:
+            found.append(("C13", f"wait_register = {instruction.wait_register}"))
         if instruction.signal and instruction.signal[1] < 1:
             found.append(("C14", f"signal adds {instruction.signal[1]}"))
 

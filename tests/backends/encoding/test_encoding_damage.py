@@ -45,7 +45,7 @@ def damaged(mnemonic: str, **changes: int) -> bytes:
         (damaged("memset", dst__dims=1 << 16), "dims after a dim of size 0"),
         (damaged("memset", reserved=1), "reserved bytes are not zero"),
         (damaged("dma_copy", src__memory=3), "memory code 3"),
-        (damaged("dma_copy", src__start_partition=3), "partitions or reserved bits set"),
+        (damaged("dma_copy", src__start_partition=3), "bad partitions or register shift"),
         (damaged("dma_copy", dst__dtype=200), "bad element type code 200"),
         (damaged("dma_copy", indirect=3), "bad code 3 of indirect"),
         (damaged("branch", compare=7), "bad code 7 of compare"),
