@@ -13,6 +13,7 @@ import numpy as np
 
 from axonc.backends.isa.access_pattern import Dims, element_count
 from axonc.backends.numerics.dtypes import DType
+from axonc.backends.numerics.strided import as_strided
 from axonc.backends.targets.target import Engine
 from axonc.diagnostics import SourceLocation
 
@@ -76,7 +77,7 @@ class Packing:
         flat = np.ascontiguousarray(source).reshape(-1)[self.offset :]
         dims = self.row_dims + self.column_dims
         strides = tuple(stride * source.itemsize for stride, _ in dims)
-        matrix = np.lib.stride_tricks.as_strided(flat, tuple(size for _, size in dims), strides)
+        matrix = as_strided(flat, tuple(size for _, size in dims), strides)
         padded = np.zeros(
             (self.row_tiles * self.partition_tile, self.column_blocks * self.column_block),
             dtype.numpy,

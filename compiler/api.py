@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from axonc.passes.unsupported import Finding
 
 Weights = str | Path | Mapping[str, WeightRef | np.ndarray]
+Samples = str | Path | Mapping[str, np.ndarray]
 
 
 def compile(
@@ -31,6 +32,11 @@ def compile(
     allow_lossy_integers: bool = False,
     exact_transposes: bool = False,
     parallel: str = "none",
+    weight_dtype: str = "none",
+    weight_scale: str = "channel",
+    auto_cast_override: Sequence[str] = (),
+    auto_cast_budget: float = 0.0,
+    calibrate: Samples | None = None,
     weights: Weights | None = None,
     dump_ir: str | Path | None = None,
     progress: Progress | None = None,
@@ -41,7 +47,15 @@ def compile(
         `Path`), an MLIR module, `jax.jit(f).lower(...)`, `jax.export.export(...)(...)`, or
         `torch.export.export(...)`.
     target: "inf2" or "trn1". auto_cast: "none", "matmult" or "all": which FP32 operations compute
-        in auto_cast_type ("bf16", "fp16", "tf32").
+        in auto_cast_type ("bf16", "fp16", "tf32", "fp8_e4m3", "fp8_e5m2", "fp8_e3m4").
+    weight_dtype: how weights lie in memory, if not as they are computed: an 8-bit float or "int8",
+        with a scale per output channel (per row of a table) or, weight_scale="tensor", one.
+    auto_cast_override: "REGEX=TYPE" each, for operations by name, source line or weight; TYPE is a
+        compute type, an 8-bit type, or "compute/storage". The last that matches counts.
+    calibrate: sample inputs: an .npz file or arrays, by input name, of the input's shape or a stack
+        of such. Ranges of 8-bit activations and the errors in the cast report come from them.
+    auto_cast_budget: the least cosine of the results to those in float32 on the samples; the
+        cheapest casts that keep it are searched (`compiled.cast_report.search` has the curve).
     cores: NeuronCores, two to a chip. A program with shardings (JAX) takes as many as its mesh has
         devices.
     parallel: for a program without shardings on several cores: "tensor" cuts weights (Megatron's
@@ -61,6 +75,7 @@ def compile(
     from axonc.build import build
     from axonc.driver import DebugOptions
     from axonc.frontends import import_program
+    from axonc.samples import read_samples
 
     options = CompileOptions(
         target=target,
@@ -72,10 +87,15 @@ def compile(
         allow_lossy_integers=allow_lossy_integers,
         exact_transposes=exact_transposes,
         parallel=parallel,
+        weight_dtype=weight_dtype,
+        weight_scale=weight_scale,
+        auto_cast_override=tuple(auto_cast_override),
+        auto_cast_budget=auto_cast_budget,
     )
     imported = import_program(source, weights=weights_by_name(weights))
     debug = DebugOptions(dump_dir=None if dump_ir is None else Path(dump_ir))
-    return Executable(build(imported, options, progress=progress, debug=debug))
+    samples = () if calibrate is None else read_samples(calibrate, imported.inputs)
+    return Executable(build(imported, options, samples=samples, progress=progress, debug=debug))
 
 
 def load(path: str | Path) -> Executable:

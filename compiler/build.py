@@ -6,10 +6,13 @@ import hashlib
 from dataclasses import replace
 
 from axonc.backends.link import link_programs
+from axonc.cast_report import CastReport, CastRow
 from axonc.compiled_program import CompiledProgram, HostTensor
+from axonc.diagnostics import UsageError
 from axonc.driver import DebugOptions, Progress, compile_imported
 from axonc.frontends.imported import ImportedProgram
 from axonc.options import CompileOptions
+from axonc.passes.cast_data import Sample
 from axonc.passes.check_collectives import check_core_program
 
 
@@ -17,16 +20,19 @@ def build(
     imported: ImportedProgram,
     options: CompileOptions,
     *,
+    samples: tuple[Sample, ...] = (),
     progress: Progress | None = None,
     debug: DebugOptions | None = None,
 ) -> CompiledProgram:
-    """Compile for `options`.
+    """Compile for `options`. samples: as `compile_imported`.
 
     Raises: as `compile_imported`; CompileError if a pipeline has no places to cut.
     """
     if options.parallel == "pipeline" and options.cores > 1:
+        if samples:
+            raise UsageError("sample inputs are evaluated for programs of one core")
         return _build_pipeline(imported, options, progress, debug or DebugOptions())
-    return compile_imported(imported, options, progress=progress, debug=debug)
+    return compile_imported(imported, options, samples=samples, progress=progress, debug=debug)
 
 
 def _build_pipeline(
@@ -62,5 +68,10 @@ def _build_pipeline(
         weight_shardings={},
         source_hash=hashlib.sha256(imported.module_bytes).hexdigest(),
         casts=tuple(line for c in compiled for line in c.casts),
+        cast_report=CastReport(tuple(r for c in compiled for r in _cast_rows(c))),
         shardings=tuple(map(str, stages)),
     )
+
+
+def _cast_rows(compiled: CompiledProgram) -> tuple[CastRow, ...]:
+    return compiled.cast_report.rows if compiled.cast_report is not None else ()

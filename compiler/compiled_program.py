@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from axonc.backends.program import CoreProgram, HbmTensor, Program, TensorKind
+from axonc.cast_report import CastReport
 from axonc.frontends.sharding import Sharding
 from axonc.options import CompileOptions
 from axonc.weights import WeightRef, tensor_spelling
@@ -45,7 +46,8 @@ class CompiledProgram:
     i-th is the i-th INPUT or OUTPUT tensor of `program`. weights: by the argument name that WEIGHT
     tensors name as their source; weight_shardings: which part of it each core has, by that name
     (absent: all of it). source_hash: sha256 of the imported StableHLO, in hex. casts:
-    lines of the auto-cast report. shardings: of the report of what was cut over cores. others,
+    lines of the cast report; cast_report: all of it, for a program compiled in this process.
+    shardings: of the report of what was cut over cores. others,
     program_of: where cores run different programs (with one table of groups): the further ones, and
     per core the index of its program, `program` being 0; an input goes to every core whose program
     has a tensor of its name, a result comes from there.
@@ -59,6 +61,7 @@ class CompiledProgram:
     source_hash: str = ""
     stages: tuple[StageRecord, ...] = ()
     casts: tuple[str, ...] = ()
+    cast_report: CastReport | None = field(default=None, compare=False)
     shardings: tuple[str, ...] = ()
     weight_shardings: Mapping[str, Sharding] = field(default_factory=dict)
     others: tuple[Program, ...] = ()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from torch_mlir import ir
 
+from axonc.cast_report import CastReport
 from axonc.compiled_program import CompiledProgram, HostTensor, StageRecord
 from axonc.diagnostics import InternalError, UnsupportedOpError, UsageError
 from axonc.frontends.imported import ImportedProgram
@@ -19,10 +20,13 @@ from axonc.options import CompileOptions
 from axonc.parallel import spread_over_cores
 from axonc.pass_manager import ManagerOptions, ModuleState, Pass, PassManager
 from axonc.passes.auto_cast import AutoCastPass
+from axonc.passes.cast_data import CastData, Sample
 from axonc.passes.check_collectives import CheckCollectivesPass
 from axonc.passes.legalize_collectives import cores_of
 from axonc.passes.legalize_to_neuron import find_unsupported, main_function
 from axonc.passes.narrow_integers import NarrowIntegersPass, find_lossy
+from axonc.passes.plan_casts import PlanCastsPass
+from axonc.passes.quantize import QuantizePass
 from axonc.passes.simplify import SimplifyPass
 from axonc.passes.tile_state import (
     AllocateMemoryPass,
@@ -36,6 +40,8 @@ from axonc.passes.tile_state import (
 )
 from axonc.passes.unsupported import Finding
 from axonc.pipeline import TensorOptions, load_module, tensor_pipeline
+from axonc.quantized_weights import Derivation, derived_shardings, with_derived
+from axonc.weights import is_absent
 
 Progress = Callable[[str, int, int], None]
 """Called before each pass with its name, its index from 0, and the number of passes."""
@@ -75,10 +81,11 @@ def compile_imported(
     imported: ImportedProgram,
     options: CompileOptions,
     *,
+    samples: tuple[Sample, ...] = (),
     progress: Progress | None = None,
     debug: DebugOptions | None = None,
 ) -> CompiledProgram:
-    """Compile for `options.target`.
+    """Compile for `options.target`. samples: inputs of calls, to take ranges and errors from.
 
     Raises:
         CompileError, UnsupportedOpError, CapacityError: naming op and source line.
@@ -90,7 +97,9 @@ def compile_imported(
     state = ModuleState(load_module(imported))
     _require_mesh(imported, cores_of(state.module.operation))
     results = _results(state.module, imported)
-    tensor_passes = tensor_pipeline(tensor_options(options))
+    _check_samples(samples, imported, options)
+    cast_data = CastData(imported.weights, samples)
+    tensor_passes = tensor_pipeline(tensor_options(options, cast_data))
     recorder = _Recorder(state, len(tensor_passes), progress)
     passes = (
         *tensor_passes,
@@ -100,19 +109,20 @@ def compile_imported(
     lowered = manager.run(state)
     if not isinstance(lowered, LoweredState):
         raise InternalError(f"the pipeline ends with {type(lowered).__name__}")
+    report, rules = _cast_report(passes), _derivations(passes)
+    shardings = {a.name: a.sharding for a in imported.arguments if a.weight and a.sharding}
     return CompiledProgram(
         program=lowered.pack(),
         inputs=tuple(HostTensor(a.name, a.shape, a.dtype, a.sharding) for a in imported.inputs),
         results=results,
-        weights=imported.weights,
+        weights=with_derived(imported.weights, rules),
         options=options,
         source_hash=hashlib.sha256(imported.module_bytes).hexdigest(),
         stages=recorder.records(manager),
-        casts=tuple(_cast_lines(passes)),
+        casts=report.lines(),
+        cast_report=report,
         shardings=imported.sharding_notes,
-        weight_shardings={
-            a.name: a.sharding for a in imported.arguments if a.weight and a.sharding
-        },
+        weight_shardings=derived_shardings(shardings, rules),
     )
 
 
@@ -155,11 +165,38 @@ def find_unsupported_ops(imported: ImportedProgram) -> list[Finding]:
     return lossy + find_unsupported(state.module)
 
 
-def tensor_options(options: CompileOptions) -> TensorOptions:
+def tensor_options(options: CompileOptions, cast_data: CastData | None = None) -> TensorOptions:
     """What of the user's options concerns the tensor passes."""
     return TensorOptions(
-        options.auto_cast, options.auto_cast_type, allow_lossy=options.allow_lossy_integers
+        options.auto_cast,
+        options.auto_cast_type,
+        allow_lossy=options.allow_lossy_integers,
+        weight_dtype=options.weight_dtype,
+        weight_scale=options.weight_scale,
+        overrides=options.auto_cast_override,
+        budget=options.auto_cast_budget,
+        target=options.target,
+        cast_data=cast_data or CastData(),
     )
+
+
+def _check_samples(
+    samples: tuple[Sample, ...], imported: ImportedProgram, options: CompileOptions
+) -> None:
+    """Raises: UsageError where samples cannot be evaluated."""
+    if not samples:
+        return
+    if options.cores > 1 or imported.cores > 1:
+        raise UsageError(
+            "sample inputs are evaluated for programs of one core",
+            hint="leave --calibrate out, or search on one core and give the overrides it finds",
+        )
+    missing = [name for name, weight in imported.weights.items() if is_absent(weight)]
+    if missing:
+        raise UsageError(
+            f"sample inputs need the weights; '{missing[0]}' has no data",
+            hint="bind them: --weights FILE, or weights= in Python",
+        )
 
 
 class _Recorder:
@@ -243,6 +280,14 @@ def _shape_and_dtype(kind: ir.Type) -> tuple[tuple[int, ...], str]:
     return shape, str(ranked.element_type)
 
 
-def _cast_lines(passes: tuple[Pass, ...]) -> list[str]:
-    rows = [row for p in passes if isinstance(p, AutoCastPass) for row in p.report]
-    return [f"{r.location}: {r.op}: {r.source} -> {r.target}: {r.why}" for r in rows]
+def _cast_report(passes: tuple[Pass, ...]) -> CastReport:
+    """Planned casts, then those auto-cast made by its own rule."""
+    planned = [report for p in passes if isinstance(p, PlanCastsPass) for report in p.report]
+    rows = [row for report in planned for row in report.rows]
+    rows += [row for p in passes if isinstance(p, AutoCastPass) for row in p.report]
+    search = next((report.search for report in planned if report.search), None)
+    return CastReport(tuple(rows), search)
+
+
+def _derivations(passes: tuple[Pass, ...]) -> list[Derivation]:
+    return [rule for p in passes if isinstance(p, QuantizePass) for rule in p.derived]

@@ -8,11 +8,14 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from axonc.backends.numerics.quantize import FORMATS
 from axonc.backends.targets import TARGETS
 from axonc.diagnostics import UsageError, nearest
 
 AUTO_CAST = ("none", "matmult", "all")
-AUTO_CAST_TYPES = ("bf16", "fp16", "tf32", "fp8_e4m3")
+AUTO_CAST_TYPES = ("bf16", "fp16", "tf32", "fp8_e4m3", "fp8_e5m2", "fp8_e3m4")
+WEIGHT_DTYPES = ("none", *FORMATS)
+WEIGHT_SCALES = ("channel", "tensor")
 MODEL_TYPES = ("generic", "transformer", "unet-inference")
 OPTLEVELS = (1, 2, 3)
 PARALLEL = ("none", "tensor", "data", "pipeline")
@@ -24,6 +27,11 @@ class CompileOptions:
     auto_cast_type: none, those of the tensor engine, or all. cores: NeuronCores to compile for.
     parallel: what of an unsharded program is cut: weights ("tensor"), the batch ("data") or the
     layers ("pipeline").
+    weight_dtype: how weights are stored, if not as they are computed: "none", an 8-bit float or
+    "int8". weight_scale: one scale per output "channel" (per row of a table), or per "tensor".
+    auto_cast_override: 'REGEX=TYPE' each, for operations by name, source line or weight; the last
+    that matches counts. auto_cast_budget: the least cosine of the results to those in float32 on
+    the sample inputs, for a search of the cheapest casts; 0: no search.
     optlevel, model_type: accepted; one strategy serves all of their values today.
     allow_lossy_integers: 64-bit integer arithmetic may wrap at 32 bits; else it is refused.
     exact_transposes: by DMA, so that infinities and NaN survive; else on the tensor engine, where
@@ -42,6 +50,10 @@ class CompileOptions:
     allow_lossy_integers: bool = False
     exact_transposes: bool = False
     parallel: str = "none"
+    weight_dtype: str = "none"
+    weight_scale: str = "channel"
+    auto_cast_override: tuple[str, ...] = ()
+    auto_cast_budget: float = 0.0
 
     def __post_init__(self) -> None:
         _check_choice("target", self.target, tuple(TARGETS))
@@ -50,6 +62,11 @@ class CompileOptions:
         _check_choice("model-type", self.model_type, MODEL_TYPES)
         _check_choice("optlevel", self.optlevel, OPTLEVELS)
         _check_choice("parallel", self.parallel, PARALLEL)
+        _check_choice("weight-dtype", self.weight_dtype, WEIGHT_DTYPES)
+        _check_choice("weight-scale", self.weight_scale, WEIGHT_SCALES)
+        _check_budget(self.auto_cast_budget)
+        # A manifest, and a user, may give a list.
+        object.__setattr__(self, "auto_cast_override", tuple(self.auto_cast_override))
         most = TARGETS[self.target].max_cores
         is_number = isinstance(self.cores, int) and not isinstance(self.cores, bool)
         if not is_number or not 1 <= self.cores <= most:
@@ -65,6 +82,15 @@ class CompileOptions:
     def with_changes(self, **changes: Any) -> CompileOptions:
         """A copy with some fields replaced, checked like a new one."""
         return replace(self, **changes)
+
+
+def _check_budget(value: object) -> None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not 0 <= value <= 1:  # type: ignore[operator]
+        raise UsageError(
+            f"auto-cast-budget is {value!r}; it is the least cosine of the results to float32's",
+            hint="a number up to 1, such as 0.999",
+        )
 
 
 def _check_choice(name: str, value: object, known: tuple[Any, ...]) -> None:

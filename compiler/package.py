@@ -29,6 +29,7 @@ from axonc.compiled_program import CompiledProgram
 from axonc.diagnostics import ProgramFormatError, SourceLocation, UsageError, nearest
 from axonc.manifest import Json, ManifestReader, manifest_text, read_manifest
 from axonc.options import CompileOptions
+from axonc.quantized_weights import DerivedWeight, derived_weight, rule_json, rule_of_json
 from axonc.weights import (
     NUMPY_OF_MLIR,
     Absent,
@@ -204,9 +205,17 @@ def _embedded(compiled: CompiledProgram, everything: bool) -> dict[str, int]:
     held = {
         name: weight.size_bytes
         for name, weight in compiled.weights.items()
-        if name in used and (everything or isinstance(weight.storage, HeldArray))
+        if name in used and (everything or _is_held(weight))
     }
     return _offsets(held)
+
+
+def _is_held(weight: WeightRef) -> bool:
+    """Whether no file has the bytes, or those they are derived from."""
+    storage = weight.storage
+    while isinstance(storage, DerivedWeight):
+        storage = storage.source.storage
+    return isinstance(storage, HeldArray)
 
 
 def _weight_references(
@@ -217,19 +226,31 @@ def _weight_references(
     for name, weight in compiled.weights.items():
         if name not in used:
             continue
-        facts: Json = {"shape": list(weight.shape), "dtype": weight.dtype}
         if name in embedded:
-            references[name] = facts | {"offset": embedded[name]}
-            continue
-        if isinstance(weight.storage, Absent):
-            references[name] = facts | {"absent": True}
-            continue
-        if weight.stored_shape is not None:
-            facts["stored_shape"] = list(weight.stored_shape)
-        if isinstance(weight.storage, FileRegion | ZipMember):
-            file = _reference_to(weight.storage.path, path)
-            references[name] = facts | {"file": file, "key": weight.storage.key}
+            references[name] = _type_json(weight) | {"offset": embedded[name]}
+        else:
+            references[name] = _reference(weight, path)
     return references
+
+
+def _type_json(weight: WeightRef) -> Json:
+    return {"shape": list(weight.shape), "dtype": weight.dtype}
+
+
+def _reference(weight: WeightRef, path: Path) -> Json:
+    """Where a weight that does not travel along is, or how to make it."""
+    facts = _type_json(weight)
+    if isinstance(weight.storage, Absent):
+        return facts | {"absent": True}
+    if isinstance(weight.storage, DerivedWeight):
+        source = _reference(weight.storage.source, path)
+        return facts | {"rule": rule_json(weight.storage.rule), "from": source}
+    if weight.stored_shape is not None:
+        facts["stored_shape"] = list(weight.stored_shape)
+    if isinstance(weight.storage, FileRegion | ZipMember):
+        file = _reference_to(weight.storage.path, path)
+        return facts | {"file": file, "key": weight.storage.key}
+    return facts
 
 
 def _reference_to(weight_file: Path, program_file: Path) -> str:
@@ -245,21 +266,33 @@ def _read_weights(archive: Archive, references: dict[str, Any]) -> dict[str, Wei
     embedded_at = _verified_weights(archive) if WEIGHTS in archive else -1
     found: dict[str, WeightRef] = {}
     for name, facts in references.items():
-        shape, dtype = tuple(int(n) for n in facts["shape"]), str(facts["dtype"])
-        if "absent" in facts:
-            found[name] = WeightRef.absent(shape, dtype, name=name)
-        elif "offset" in facts:
-            found[name] = _embedded_weight(
-                archive, name, shape, dtype, embedded_at, facts["offset"]
-            )
+        if "offset" in facts:
+            found[name] = _embedded_weight(archive, name, facts, embedded_at)
         else:
-            file = str(facts["file"])
-            if file not in opened:
-                opened[file] = open_weight_file(archive.path.resolve().parent / file)
-            stored = tuple(int(n) for n in facts.get("stored_shape", shape))
-            weight = _file_weight(opened[file], file, str(facts["key"]), stored, dtype)
-            found[name] = weight if stored == shape else weight.reshaped(shape)
+            found[name] = _referred_weight(archive, name, facts, opened)
     return found
+
+
+def _type_of(facts: Json) -> tuple[tuple[int, ...], str]:
+    return tuple(int(n) for n in facts["shape"]), str(facts["dtype"])
+
+
+def _referred_weight(
+    archive: Archive, name: str, facts: Json, opened: dict[str, dict[str, WeightRef]]
+) -> WeightRef:
+    """The reverse of `_reference`. opened: weight files by path, so that each is read once."""
+    shape, dtype = _type_of(facts)
+    if "absent" in facts:
+        return WeightRef.absent(shape, dtype, name=name)
+    if "rule" in facts:
+        rule = rule_of_json(name, facts["rule"])
+        return derived_weight(_referred_weight(archive, rule.source, facts["from"], opened), rule)
+    file = str(facts["file"])
+    if file not in opened:
+        opened[file] = open_weight_file(archive.path.resolve().parent / file)
+    stored = tuple(int(n) for n in facts.get("stored_shape", shape))
+    weight = _file_weight(opened[file], file, str(facts["key"]), stored, dtype)
+    return weight if stored == shape else weight.reshaped(shape)
 
 
 def _verified_weights(archive: Archive) -> int:
@@ -267,10 +300,10 @@ def _verified_weights(archive: Archive) -> int:
     return archive.data_offset(WEIGHTS)
 
 
-def _embedded_weight(
-    archive: Archive, name: str, shape: tuple[int, ...], dtype: str, base: int, offset: int
-) -> WeightRef:
-    weight = WeightRef(shape, dtype, FileRegion(archive.path, name, base + int(offset)))
+def _embedded_weight(archive: Archive, name: str, facts: Json, base: int) -> WeightRef:
+    shape, dtype = _type_of(facts)
+    region = FileRegion(archive.path, name, base + int(facts["offset"]))
+    weight = WeightRef(shape, dtype, region)
     if base < 0 or dtype not in NUMPY_OF_MLIR:
         raise ProgramFormatError(f"{archive.path}: the bytes of weight '{name}' are missing")
     return weight

@@ -239,9 +239,16 @@ def _passes_of(item: lark.Tree, path: tuple[str, ...]) -> Iterator[Pass]:
     yield configure(ours, pairs) if ours else _upstream(str(name), pairs, path)
 
 
+def option_fields(kind: type[Pass] | Pass) -> list[dataclasses.Field[Any]]:
+    """The fields of a pass that are options. Fields without repr hold what is no text: weights,
+    samples."""
+    fields = dataclasses.fields(kind)  # type: ignore[arg-type]
+    return [f for f in fields if f.init and f.repr]
+
+
 def configure(kind: type[Pass], options: dict[str, str]) -> Pass:
     """A pass with options given as text, kebab-case or snake_case."""
-    fields = {f.name: f for f in dataclasses.fields(kind) if f.init}  # type: ignore[arg-type]
+    fields = {f.name: f for f in option_fields(kind)}
     values: dict[str, Any] = {}
     for key, text in options.items():
         name = key.replace("-", "_")
@@ -259,8 +266,13 @@ def _boolean(text: str) -> bool:
     return {"true": True, "false": False}[text]
 
 
+def _texts(text: str) -> tuple[str, ...]:
+    return tuple(text.split(";"))
+
+
 _PARSERS: dict[str, Callable[[str], Any]] = {
-    "bool": _boolean, "int": int, "float": float, "str": str
+    "bool": _boolean, "int": int, "float": float, "str": str,
+    "tuple[str, ...]": _texts,
 }  # fmt: skip
 
 
@@ -406,13 +418,15 @@ def pipeline_text(item: Pass) -> str:
         return item.pipeline
     options = " ".join(
         f"{f.name.replace('_', '-')}={_option_text(getattr(item, f.name))}"
-        for f in dataclasses.fields(item)  # type: ignore[arg-type]
-        if f.init
+        for f in option_fields(item)
+        if getattr(item, f.name) != ()
     )
     return f"{item.name}{{{options}}}" if options else item.name
 
 
 def _option_text(value: object) -> str:
+    if isinstance(value, tuple):
+        return ";".join(map(str, value))
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch_mlir import ir
 
+from axonc.backends.numerics.quantize import FORMATS
 from axonc.context import make_context, parse_module
 from axonc.diagnostics import UsageError
 from axonc.frontends.imported import Argument, ImportedProgram
 from axonc.pass_manager import ManagerOptions, ModuleState, Pass, PassManager, UpstreamPass
 from axonc.passes.auto_cast import AutoCastPass
+from axonc.passes.cast_data import CastData
 from axonc.passes.fuse_dot_epilogue import FuseDotEpiloguePass
 from axonc.passes.fuse_elementwise import FuseElementwisePass
 from axonc.passes.legalize_to_neuron import LegalizeToNeuronPass, main_function
 from axonc.passes.merge_views import MergeViewsPass
 from axonc.passes.narrow_integers import NarrowIntegersPass
+from axonc.passes.plan_casts import PlanCastsPass
+from axonc.passes.quantize import QuantizePass
 from axonc.passes.recognize_gelu import RecognizeGeluPass
 from axonc.passes.recognize_layer_norm import RecognizeLayerNormPass
 from axonc.passes.recognize_silu import RecognizeSiluPass
@@ -30,14 +34,38 @@ from axonc.passes.update_in_place import ALIAS
 
 @dataclass(frozen=True)
 class TensorOptions:
-    """auto_cast: none | matmult | all. auto_cast_type: bf16 | fp16 | tf32 | fp8_e4m3.
+    """auto_cast: none | matmult | all. auto_cast_type: bf16 | fp16 | tf32, or an 8-bit float.
 
-    allow_lossy: let 64-bit integer arithmetic wrap at 32 bits.
+    allow_lossy: let 64-bit integer arithmetic wrap at 32 bits. The others as `CompileOptions`;
+    cast_data: weights and samples that casts may look at.
     """
 
     auto_cast: str = "none"
     auto_cast_type: str = "bf16"
     allow_lossy: bool = False
+    weight_dtype: str = "none"
+    weight_scale: str = "channel"
+    overrides: tuple[str, ...] = ()
+    budget: float = 0.0
+    target: str = "inf2"
+    cast_data: CastData = field(default_factory=CastData)
+
+    def cast_passes(self) -> tuple[Pass, ...]:
+        """What decides on casts and makes them."""
+        plan = PlanCastsPass(
+            self.auto_cast,
+            self.auto_cast_type,
+            self.weight_dtype,
+            self.weight_scale,
+            self.overrides,
+            self.budget,
+            self.target,
+            self.cast_data,
+        )
+        # 8 bits are for what the tensor engine reads: other values are kept in bf16.
+        wide = "bf16" if self.auto_cast_type in FORMATS else self.auto_cast_type
+        # Quantize last: auto-cast has then settled the types that products are rounded to.
+        return (plan, AutoCastPass(self.auto_cast, wide), QuantizePass(self.weight_scale))
 
 
 def stablehlo_pipeline(options: TensorOptions) -> tuple[Pass, ...]:
@@ -68,7 +96,7 @@ def tensor_pipeline(options: TensorOptions | None = None) -> tuple[Pass, ...]:
         # Before casts are hoisted over transposes: fewer of them are left.
         SinkTransposePass(),
         # Before fusion, so that conversions join the graph that makes their operand.
-        AutoCastPass(options.auto_cast, options.auto_cast_type),
+        *options.cast_passes(),
         UpstreamPass("func.func(cse)"),
         FuseElementwisePass(),
         # It turns a whole fused graph into an epilogue.

@@ -174,8 +174,10 @@ def _device_bytes(machine: Machine, timeline: Timeline) -> _DeviceBytes:
         instruction = machine.instruction(engine, index)
         source, target = instruction.operand("src"), instruction.operand("dst")
         if isinstance(source, HbmAccess):
-            read += moved
-            reload += moved * spilled.holds(source)
+            # A cast on the way writes other sizes than it reads.
+            size = moved * source.dtype.size_bytes // (target or source).dtype.size_bytes
+            read += size
+            reload += size * spilled.holds(source)
         if isinstance(target, HbmAccess):
             save += moved * spilled.holds(target)
     return _DeviceBytes(read, save, reload)

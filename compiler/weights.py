@@ -209,6 +209,11 @@ class WeightRef:
         return f"{self.storage.describe()}, {tensor_spelling(self.shape, self.dtype)}"
 
 
+def is_absent(weight: WeightRef) -> bool:
+    """Whether the weight has no data."""
+    return isinstance(weight.storage, Absent)
+
+
 def tensor_spelling(shape: tuple[int, ...], dtype: str) -> str:
     """`tensor<2x3xf32>`, as MLIR would print it."""
     return f"tensor<{'x'.join([*map(str, shape), dtype])}>"

@@ -16,42 +16,34 @@ After (mode=matmult type=bf16):
     %0 = "neuron.dot"(%a, %b) ({}) {...} : (tensor<4x8xbf16>, tensor<8x8xbf16>) -> tensor<4x8xf32>
 
 A tensor is converted once, however many dots read it, and before reshapes and transposes, so that
-the conversion meets its producer. `report` lists every cast. Options: mode = none | matmult | all;
-type = bf16 | fp16 | tf32 | fp8_e4m3.
+the conversion meets its producer. An operation with the attribute `cast.compute` (plan-casts) takes
+that type in any mode; where it is an 8-bit float, `quantize` converts the operands. `report` lists
+every cast that was not planned. Options: mode = none | matmult | all; type = bf16 | fp16 | tf32.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import ml_dtypes
 import numpy as np
 from torch_mlir import ir
 
+from axonc.cast_report import CastRow
 from axonc.context import source_location
-from axonc.diagnostics import SourceLocation, UsageError, nearest
+from axonc.diagnostics import UsageError, nearest
 from axonc.dialects import neuron_builder as build
 from axonc.dialects.attributes import NUMPY_DTYPES, dense_to_numpy, numpy_to_dense
 from axonc.dialects.neuron_builder import create
 from axonc.pass_manager import Pass
+from axonc.passes.cast_choice import FLOATS, choice_of
 from axonc.passes.dead_code import defining_op, erase_dead
 
-TYPES = {"bf16": "bf16", "fp16": "f16", "tf32": "tf32", "fp8_e4m3": "f8E4M3"}
-"""MLIR element type of every value of the option `type`."""
+TYPES = ("bf16", "fp16", "tf32")
+"""Values of the option `type`."""
 
 _VIEWS = frozenset({"neuron.reshape", "neuron.transpose", "neuron.slice", "neuron.broadcast"})
-
-
-@dataclass(frozen=True)
-class CastRow:
-    """One cast that was made. op, location: for which operation. why: the rule."""
-
-    op: str
-    location: SourceLocation
-    source: str
-    target: str
-    why: str
 
 
 @dataclass(frozen=True)
@@ -68,7 +60,7 @@ class AutoCastPass(Pass, name="auto-cast", anchor="func.func"):
 
     def apply(self, op: ir.Operation) -> bool:
         block = op.regions[0].blocks[0]
-        caster = _Caster(ir.Type.parse(TYPES[self.type]), self.report)
+        caster = _Caster(ir.Type.parse(FLOATS[self.type]), self.report)
         changed = _MODES[self.mode](block, caster)
         return erase_dead(block) or changed
 
@@ -84,49 +76,79 @@ def _check(option: str, value: str, known: object) -> None:
 
 @dataclass
 class _Caster:
-    """Makes conversions to one type, once per value."""
+    """Makes conversions, once per value and type. element: of operations without a planned one.
+    changed: results that were f32 before."""
 
     element: ir.Type
     report: list[CastRow]
-    made: dict[ir.Value, ir.Value] = field(default_factory=dict)
+    made: dict[tuple[ir.Value, ir.Type], ir.Value] = field(default_factory=dict)
+    changed: set[ir.Value] = field(default_factory=set)
+
+    def element_of(self, op: ir.Operation) -> ir.Type:
+        """The type an operation computes in; where that has 8 bits, `element` until quantize."""
+        choice = choice_of(op)
+        if choice is None or choice.compute not in FLOATS:
+            return self.element
+        return ir.Type.parse(FLOATS[choice.compute])
+
+    def concerns(self, value: ir.Value) -> bool:
+        """Whether a value is, or was, f32."""
+        return _is_f32(value) or value in self.changed
 
     def note(self, op: ir.Operation, why: str) -> None:
-        self.report.append(CastRow(op.name, source_location(op), "f32", str(self.element), why))
+        if choice_of(op) is None:
+            row = CastRow(op.name, source_location(op), "f32", str(self.element), why)
+            self.report.append(row)
 
-    def cast(self, value: ir.Value) -> ir.Value:
-        """`value` in the smaller type. Reshapes and transposes are made anew behind the
-        conversion."""
-        if value not in self.made:
-            self.made[value] = self._convert(value)
-        return self.made[value]
+    def cast_operands(self, op: ir.Operation, positions: Iterable[int]) -> bool:
+        """Operands that are or were f32 in the operation's type; whether any was not."""
+        element = self.element_of(op)
+        found = False
+        for position in positions:
+            value = op.operands[position]
+            if self.concerns(value) and value.type.element_type != element:
+                op.operands[position] = self.cast(value, element)
+                found = True
+        if found:
+            _update_runs(op)
+        return found
 
-    def _convert(self, value: ir.Value) -> ir.Value:
+    def cast(self, value: ir.Value, element: ir.Type) -> ir.Value:
+        """`value` in another type. Reshapes and transposes are made anew behind the conversion."""
+        if value.type.element_type == element:
+            return value
+        if (value, element) not in self.made:
+            self.made[value, element] = self._convert(value, element)
+        return self.made[value, element]
+
+    def _convert(self, value: ir.Value, element: ir.Type) -> ir.Value:
         op = defining_op(value)
         if op is None:
             block = value.owner
             with ir.InsertionPoint.at_block_begin(block), value.location:
-                return build.convert(value, self.element)
+                return build.convert(value, element)
         if op.name in _VIEWS:
-            source = self.cast(op.operands[0])
-            kind = build.tensor(build.shape_of(value), self.element)
+            source = self.cast(op.operands[0], element)
+            kind = build.tensor(build.shape_of(value), element)
             attributes = dict(op.attributes.items())
             with ir.InsertionPoint(op):
                 return create(
                     op.name.removeprefix("neuron."), (source,), kind, attributes, op.location
                 )
         if op.name == "neuron.constant":
-            return self._constant(op)
+            return _constant(op, element)
         with _after(op), op.location:
-            return build.convert(value, self.element)
+            return build.convert(value, element)
 
-    def _constant(self, op: ir.Operation) -> ir.Value:
-        """The constant rounded; finite numbers beyond the type's range become its largest, for a
-        mask of -3e38 must stay a number."""
-        array = dense_to_numpy(op.attributes["value"])
-        limit = _largest(NUMPY_DTYPES[str(self.element)])
-        bounded = np.where(np.isfinite(array), np.clip(array, -limit, limit), array)
-        with ir.InsertionPoint(op):
-            return build.constant(_dense(bounded, self.element), op.location)
+
+def _constant(op: ir.Operation, element: ir.Type) -> ir.Value:
+    """The constant rounded; finite numbers beyond the type's range become its largest, for a mask
+    of -3e38 must stay a number."""
+    array = dense_to_numpy(op.attributes["value"])
+    limit = _largest(NUMPY_DTYPES[str(element)])
+    bounded = np.where(np.isfinite(array), np.clip(array, -limit, limit), array)
+    with ir.InsertionPoint(op):
+        return build.constant(_dense(bounded, element), op.location)
 
 
 def _largest(dtype: np.dtype) -> float:
@@ -150,19 +172,23 @@ def _is_f32(value: ir.Value) -> bool:
     return isinstance(value.type.element_type, ir.F32Type)
 
 
-def _cast_nothing(block: ir.Block, caster: _Caster) -> bool:
-    return False
+def _dots(block: ir.Block) -> list[ir.Operation]:
+    return [o.operation for o in block.operations if o.operation.name == "neuron.dot"]
+
+
+def _cast_planned(block: ir.Block, caster: _Caster) -> bool:
+    """Operands of dots that have a planned type."""
+    planned = [op for op in _dots(block) if (c := choice_of(op)) and c.compute in FLOATS]
+    return any([caster.cast_operands(op, (0, 1)) for op in planned])
 
 
 def _cast_dots(block: ir.Block, caster: _Caster) -> bool:
-    """Operands of dots."""
+    """Operands of dots; those whose type has 8 bits stay f32 for quantize."""
     changed = False
-    for op in [o.operation for o in block.operations if o.operation.name == "neuron.dot"]:
-        wide = [i for i in (0, 1) if _is_f32(op.operands[i])]
-        for position in wide:
-            op.operands[position] = caster.cast(op.operands[position])
-        if wide:
-            _update_runs(op)
+    for op in _dots(block):
+        choice = choice_of(op)
+        is_float = choice is None or choice.compute in FLOATS
+        if is_float and caster.cast_operands(op, (0, 1)):
             caster.note(op, "operands of a matrix product")
             changed = True
     return changed
@@ -194,12 +220,11 @@ def _cast_op(op: ir.Operation, caster: _Caster) -> bool:
     """Operands and result of one operation in the smaller type."""
     if _reads_argument(op):
         return False  # cast where the result is read
-    for position, value in enumerate(list(op.operands)):
-        if _is_f32(value):
-            op.operands[position] = caster.cast(value)
-    _update_runs(op)
-    if op.results and _is_f32(op.results[0]):
-        op.results[0].set_type(build.tensor(build.shape_of(op.results[0]), caster.element))
+    caster.cast_operands(op, range(len(op.operands)))
+    element = caster.element_of(op)
+    if op.results and _is_f32(op.results[0]) and not isinstance(element, ir.F32Type):
+        op.results[0].set_type(build.tensor(build.shape_of(op.results[0]), element))
+        caster.changed.add(op.results[0])
     caster.note(op, "all computation")
     return True
 
@@ -226,7 +251,7 @@ def _restore_results(op: ir.Operation) -> bool:
 
 
 _MODES: dict[str, Callable[[ir.Block, _Caster], bool]] = {
-    "none": _cast_nothing,
+    "none": _cast_planned,
     "matmult": _cast_dots,
     "all": _cast_all,
 }

@@ -10,15 +10,31 @@ from axonc.passes.expression_nodes import machine_dtype
 
 def is_float_conversion(op: ir.Operation) -> bool:
     """Whether the op only converts between float types."""
-    if op.name == "neuron.fused":
-        block = op.regions[0].blocks[0]
-        inner = [o.operation for o in block.operations]
-        if len(inner) != 2 or inner[0].name != "neuron.convert" or len(block.arguments) != 1:
-            return False
-    elif op.name != "neuron.convert":
+    return _only_converts(op) and all(dtype.is_float for dtype in _dtypes(op))
+
+
+def raises_bytes(op: ir.Operation) -> bool:
+    """Whether the op raises 8-bit integers to a float type, which holds all of them, for dots
+    alone: as a factor it may lie in a stream, or be copied in another type."""
+    if not _only_converts(op):
         return False
-    kinds = [machine_dtype(v.type) for v in (op.operands[0], op.results[0])]
-    return all(dtype.is_float for dtype in kinds)
+    before, after = _dtypes(op)
+    if before.is_float or before.size_bytes > 1 or not after.is_float or after.size_bytes == 1:
+        return False
+    uses = [(use.owner.operation, use.operand_number) for use in op.results[0].uses]
+    return all(user.name == "neuron.dot" and number < 2 for user, number in uses)
+
+
+def _only_converts(op: ir.Operation) -> bool:
+    if op.name != "neuron.fused":
+        return op.name == "neuron.convert"
+    block = op.regions[0].blocks[0]
+    inner = [o.operation for o in block.operations]
+    return len(inner) == 2 and inner[0].name == "neuron.convert" and len(block.arguments) == 1
+
+
+def _dtypes(op: ir.Operation) -> tuple[DType, DType]:
+    return machine_dtype(op.operands[0].type), machine_dtype(op.results[0].type)
 
 
 def narrowing_uses(op: ir.Operation) -> list[ir.Operation]:

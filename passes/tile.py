@@ -31,7 +31,7 @@ from axonc.passes.elementwise_expression import (
 from axonc.passes.kernel_builder import KernelBuilder
 from axonc.passes.legalize_collectives import cores_of
 from axonc.passes.region_operands import RegionOperands
-from axonc.passes.stored_dtype import is_float_conversion, narrowing_uses
+from axonc.passes.stored_dtype import is_float_conversion, narrowing_uses, raises_bytes
 from axonc.passes.tensor_storage import Loop, Storage
 from axonc.passes.tile_collective import COLLECTIVE_RULES
 from axonc.passes.tile_concatenate import tile_concatenate
@@ -241,7 +241,7 @@ class Tiler:
             self._constant(op)
         elif op.name in VIEW_OPS:
             self.values.derived[op.results[0]] = op
-        elif is_float_conversion(op):
+        elif is_float_conversion(op) or raises_bytes(op):
             if op.results[0] not in self.values.storages:
                 self.values.converted[op.results[0]] = op.operands[0]
         else:

@@ -204,7 +204,7 @@ class DotTiler:
     def _stream(self, number: int, value: ir.Value, dtype: DType) -> Stream | None:
         """A stream for a matrix in device memory; None for what is, or should be, in SBUF."""
         side = self.geometry.sides[number]
-        source = None if self.geometry.batch_count > 1 else self.values.source(value)
+        source = None if self.geometry.batch_count > 1 else self.values.stored_source(value)
         if source is None or not self._streams(side, number, dtype):
             return None
         limit = self._block_width(number, dtype)

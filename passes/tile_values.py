@@ -119,6 +119,13 @@ class Values:
         """The device-memory storage of an argument, or of a relabelling or cast of one."""
         return next((s for s in self.known(value) if s.in_hbm), None)
 
+    def stored_source(self, value: ir.Value) -> Storage | None:
+        """As `source`, also of what is stored narrower than the value is read."""
+        found = self.source(value)
+        if found is None and value in self.converted:
+            found = self.source(self.converted[value])
+        return found
+
     def _make(self, value: ir.Value, rows: PartitionDims, dtype: DType) -> Storage:
         if value in self.splats:
             return self._splat(value, rows, dtype)

@@ -131,5 +131,7 @@ def stream_weight(
     columns_dims = dims(columns)
     block = min(widest, element_count(columns_dims))
     packing = Packing(dims(rows), columns_dims, source.offset, builder.target.partitions, block)
-    packed = builder.packed_weight(tensor, packing, dtype)
+    # What is stored narrower is raised by the DMA that fetches it.
+    stored = source.dtype if source.dtype.size_bytes < dtype.size_bytes else dtype
+    packed = builder.packed_weight(tensor, packing, stored)
     return WeightStream(builder, packed, packing, dtype)

@@ -10,6 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from axonc.tools.cast_flags import (
+    add_cast_flags,
+    cast_options,
+    sample_inputs,
+    write_cast_report,
+)
 from axonc.tools.cli_parser import verb_parser
 from axonc.tools.neuronx_flags import (
     add_accepted_flags,
@@ -31,6 +37,8 @@ Arguments of its @main are inputs of each call; --weights binds those that are p
 _EXAMPLES = """\
   axonc compile model.mlir --target inf2 --output model.axon
   axonc compile model.mlir --weights model.safetensors --auto-cast matmult --output model.axon
+  axonc compile model.mlir --weights model.safetensors --auto-cast matmult --weight-dtype fp8_e4m3
+  axonc compile model.mlir --weights model.safetensors --calibrate in.npz --auto-cast-budget 0.999
   axonc compile model.mlir --dump-ir ir/ --time-passes      # every step, numbered, and its time
 """
 
@@ -81,8 +89,9 @@ def _add_numerics(parser: argparse.ArgumentParser) -> None:
         "--auto-cast-type",
         default="bf16",
         metavar="TYPE",
-        help="bf16 (default), fp16, tf32, fp8_e4m3",
+        help="bf16 (default), fp16, tf32, fp8_e4m3, fp8_e5m2, fp8_e3m4",
     )
+    add_cast_flags(group)
     group.add_argument(
         "--implicit-integer-downcast",
         metavar="OPS",
@@ -188,6 +197,7 @@ def _compile(options: argparse.Namespace, output: Path) -> None:
         allow_lossy_integers=lossy,
         exact_transposes=options.exact_transposes,
         parallel="pipeline" if options.pipeline_cores else options.parallel,
+        **cast_options(options),
     )
     debug = DebugOptions(
         dump_dir=Path(options.dump_ir) if options.dump_ir else None,
@@ -196,9 +206,13 @@ def _compile(options: argparse.Namespace, output: Path) -> None:
     )
     with shown_progress(is_verbose=options.verbose in ("info", "debug")) as progress:
         imported = import_program(Path(options.model), weights=_weights(options.weights))
-        executable = Executable(build(imported, chosen, progress=progress, debug=debug))
+        samples = sample_inputs(options, imported)
+        compiled = build(imported, chosen, samples=samples, progress=progress, debug=debug)
+    executable = Executable(compiled)
     executable.save(output, embed_weights=options.embed_weights)
     _tell(executable, output)
+    if compiled.cast_report is not None and compiled.cast_report.rows:
+        write_cast_report(compiled.cast_report, output)
 
 
 def _weights(files: list[str]) -> dict[str, WeightRef]:

@@ -27,6 +27,7 @@ from axonc.backends.isa.instruction import Instruction
 from axonc.backends.isa.spec import Role
 from axonc.backends.numerics.cast import Rounding, from_float32, to_float32
 from axonc.backends.numerics.dtypes import BF16, F16, F32, DType
+from axonc.backends.numerics.strided import as_strided
 from axonc.backends.targets.target import Engine, Target
 
 Closure = Callable[[], None]
@@ -374,7 +375,7 @@ def split_view(view: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
             strides.append(stride * covered)
             covered *= sizes[position]
             position += 1
-    return np.lib.stride_tricks.as_strided(view, shape, strides[::-1])
+    return as_strided(view, shape, tuple(reversed(strides)))
 
 
 def bind_indirect(instruction: Instruction, bindings: Bindings) -> Closure:

@@ -15,6 +15,7 @@ from axonc.backends.executor.workers import Workers
 from axonc.backends.isa.access_pattern import Access, HbmAccess, TileAccess
 from axonc.backends.numerics.cast import to_float32
 from axonc.backends.numerics.dtypes import F32, DType
+from axonc.backends.numerics.strided import as_strided
 
 Operand = Callable[[], np.ndarray]
 """Gives a float32 matrix [all rows' partitions, columns]; its bytes are good until the next call of
@@ -52,7 +53,7 @@ class Stack:
         if inner < self.columns * F32.size_bytes:
             return None
         shape, strides = (outer_count * inner_count, first.shape[1]), (inner, first.strides[1])
-        return np.lib.stride_tricks.as_strided(first, shape, strides)
+        return as_strided(first, shape, strides)
 
 
 def bind_block(block: Block, bindings: Bindings) -> Closure:
@@ -179,7 +180,7 @@ def _parts(stack: Stack, buffer: np.ndarray) -> list[tuple[np.ndarray, np.ndarra
         return [(part.reshape(shape), v) for part, v in zip(buffer, views, strict=True)]
     shape = (len(views), *views[0].shape)
     strides = (stack.step_bytes, *views[0].strides)
-    return [(buffer.reshape(shape), np.lib.stride_tricks.as_strided(views[0], shape, strides))]
+    return [(buffer.reshape(shape), as_strided(views[0], shape, strides))]
 
 
 def _scratch(bindings: Bindings, name: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -197,4 +198,4 @@ def _stacked_results(block: Block, bindings: Bindings) -> np.ndarray:
     views = [bindings.memory.view(tile) for tile in tiles]
     distance = tiles[1].byte_offset - tiles[0].byte_offset if len(tiles) > 1 else 0
     shape, strides = (len(tiles), *views[0].shape), (distance, *views[0].strides)
-    return np.lib.stride_tricks.as_strided(views[0], shape, strides)
+    return as_strided(views[0], shape, strides)

@@ -1,0 +1,187 @@
+"""What casts cost: local errors and effects on the results, from weights and samples. An analysis.
+
+Evaluated are the reference evaluators in float32, with the operands of the cast operations rounded
+(`fake_cast`): the error of the casts alone, without the machine's other roundings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+
+import numpy as np
+from torch_mlir import ir
+
+from axonc.backends.numerics.quantize import FORMATS, QuantizedFormat, scales_of
+from axonc.cast_report import CastRow
+from axonc.context import source_location
+from axonc.passes.cast_choice import SAME, CastChoice
+from axonc.passes.cast_data import CastData
+from axonc.passes.dead_code import defining_op
+from axonc.passes.dot_geometry import dot_geometry
+from axonc.passes.fake_cast import cast_dot, cast_gather, stored
+from axonc.passes.quantize import BOUNDED, constant_scale, producer
+from axonc.passes.sample_run import Change, SampleRun, cosine, relative_error
+from axonc.passes.weight_operands import WeightOperand, weight_behind, weight_names
+from axonc.weights import Absent
+
+KEPT_SAMPLES = 4
+"""Samples whose values are all kept, for effects and searches; ranges are taken from every one."""
+
+EFFECT_SAMPLES = 1
+"""Samples the effect of each operation alone is measured on."""
+
+Plan = Mapping[ir.Operation, CastChoice]
+
+
+class CastEffects:
+    """Of one function. Samples are run when first needed, once."""
+
+    def __init__(self, function: ir.Operation, data: CastData, *, is_per_channel: bool) -> None:
+        self.function = function
+        self.data = data
+        self.is_per_channel = is_per_channel
+        self._names = weight_names(function)
+
+    # ---- samples ----------------------------------------------------------------------------
+
+    @cached_property
+    def runs(self) -> list[SampleRun]:
+        """Of the kept samples."""
+        kept = self.data.samples[:KEPT_SAMPLES]
+        return [SampleRun(self.function, self.data, sample) for sample in kept]
+
+    @cached_property
+    def _largest(self) -> dict[ir.Operation, list[float]]:
+        """Largest magnitude of the two operands of every dot, over all samples."""
+        found: dict[ir.Operation, list[float]] = {}
+        for number in range(len(self.data.samples)):
+            run = self._run(number)
+            for op in run.values:
+                dot = defining_op(op, "neuron.dot")
+                if dot is None:
+                    continue
+                ranges = [float(np.abs(a).max(initial=0)) for a in run.operands(dot)]
+                found[dot] = list(map(max, found.get(dot, ranges), ranges))
+        return found
+
+    def _run(self, number: int) -> SampleRun:
+        if number < KEPT_SAMPLES:
+            return self.runs[number]
+        return SampleRun(self.function, self.data, self.data.samples[number])
+
+    def activation_scales(self, op: ir.Operation, kind: QuantizedFormat) -> list[float]:
+        """One per operand of a dot, so that the largest value seen is the format's largest; 0 where
+        there is no range. A dot only."""
+        if op.name != "neuron.dot" or not self.data.samples:
+            return [0.0, 0.0]
+        return [x / kind.limit if np.isfinite(x) else 0.0 for x in self._largest[op]]
+
+    def _scale(self, op: ir.Operation, number: int, kind: QuantizedFormat) -> float:
+        """The scale `quantize` gives an activation."""
+        base = producer(op.operands[number])
+        if base is not None and base.name == "neuron.constant":
+            return constant_scale(base, kind)
+        if base is not None and base.name in BOUNDED:
+            return BOUNDED[base.name] / kind.limit
+        return self.activation_scales(op, kind)[number] or 1.0
+
+    # ---- casts ------------------------------------------------------------------------------
+
+    def weights_of(self, op: ir.Operation) -> list[WeightOperand | None]:
+        """The weight behind each operand; a gather has one table."""
+        count = 2 if op.name == "neuron.dot" else 1
+        return [weight_behind(value, self._names) for value in list(op.operands)[:count]]
+
+    def has_effect(self, op: ir.Operation, choice: CastChoice) -> bool:
+        """Whether a choice changes what an operation computes from float32."""
+        if choice.weight in FORMATS and any(self.weights_of(op)):
+            return True
+        return choice.compute != "fp32" and op.name == "neuron.dot"
+
+    def change(self, op: ir.Operation, choice: CastChoice) -> Change:
+        """What a cast operation does to its operands."""
+        if op.name != "neuron.dot":
+            return lambda operands: cast_gather(
+                op, operands, choice, is_per_channel=self.is_per_channel
+            )
+        left, right = (weight is not None for weight in self.weights_of(op))
+        scales = (1.0, 1.0)
+        if choice.compute in FORMATS:
+            kind = FORMATS[choice.compute]
+            scales = (self._scale(op, 0, kind), self._scale(op, 1, kind))
+        return lambda operands: cast_dot(
+            op, operands, choice, (left, right), scales, is_per_channel=self.is_per_channel
+        )
+
+    def cosine_of(self, plan: Plan, samples: range | None = None) -> float:
+        """Of the results to those of float32, the worst over the samples (default: the kept)."""
+        changes = {op: self.change(op, c) for op, c in plan.items() if self.has_effect(op, c)}
+        numbers = samples if samples is not None else range(len(self.runs))
+        found = []
+        for number in numbers:
+            run = self._run(number)
+            found.append(cosine(run.results_with(changes), run.results))
+        return min(found, default=1.0)
+
+    def effect(self, op: ir.Operation, choice: CastChoice) -> float:
+        """1 - cosine when this operation alone is cast."""
+        count = min(EFFECT_SAMPLES, len(self.runs))
+        return 1.0 - self.cosine_of({op: choice}, range(count))
+
+    # ---- the report -------------------------------------------------------------------------
+
+    def rows(self, plan: Plan) -> Iterator[CastRow]:
+        """A row per operation that something is done to."""
+        for op, choice in plan.items():
+            if op.name in ("neuron.dot", "neuron.gather_rows"):
+                if self.has_effect(op, choice):
+                    yield self._row(op, choice)
+            elif choice.compute != "fp32":
+                why = "an override"
+                yield CastRow(op.name, source_location(op), "f32", choice.compute, why)
+
+    def _row(self, op: ir.Operation, choice: CastChoice) -> CastRow:
+        weight = next((w for w in self.weights_of(op) if w is not None), None)
+        target, why = str(choice), "operands of a matrix product"
+        if op.name == "neuron.gather_rows":
+            target, why = choice.weight, "a table"
+        elif choice.weight != SAME and weight is None:
+            target = choice.compute
+        scale, error = self._weight_facts(op, weight, choice)
+        effect = None
+        if self.data.samples:
+            run = self.runs[0]
+            result = self.change(op, choice)(run.operands(op))
+            error = relative_error(result, run.values[op.results[0]])
+            effect = self.effect(op, choice)
+        return CastRow(op.name, source_location(op), "f32", target, why, scale, error, effect)
+
+    def _weight_facts(
+        self, op: ir.Operation, weight: WeightOperand | None, choice: CastChoice
+    ) -> tuple[str, float | None]:
+        """The scales of a weight as text, and the relative error of storing it."""
+        if weight is None or choice.weight not in FORMATS or weight.name not in self.data.weights:
+            return "", None
+        reference = self.data.weights[weight.name]
+        if isinstance(reference.storage, Absent):
+            return "", None
+        kept = self._kept(op, weight)
+        array, kind = reference.load(), FORMATS[choice.weight]
+        scales = scales_of(array, kept, kind)
+        error = relative_error(stored(array, kept, kind, is_per_channel=True), array)
+        if scales.size == 1:
+            return f"{scales.item():.3g}", error
+        return f"{scales.min():.3g} to {scales.max():.3g} ({scales.size} channels)", error
+
+    def _kept(self, op: ir.Operation, weight: WeightOperand) -> tuple[int, ...]:
+        """Axes of a weight that have a scale per index."""
+        if not self.is_per_channel:
+            return ()
+        dims = frozenset({0})
+        if op.name == "neuron.dot":
+            side = dot_geometry(op).sides[self.weights_of(op).index(weight)]
+            shape = side.shape
+            dims = frozenset(d for d in (*side.free, *side.batch) if shape[d] > 1)
+        through = weight.kept_by_argument(dims)
+        return () if through is None else tuple(sorted(through[0]))

@@ -1,0 +1,82 @@
+"""What a cast does to numbers, in numpy: a value rounded as the machine would, as float32 again.
+
+The reference evaluators run on these to tell what a cast costs in accuracy."""
+
+from __future__ import annotations
+
+import numpy as np
+from torch_mlir import ir
+
+from axonc.backends.numerics.cast import from_float32, to_float32
+from axonc.backends.numerics.dtypes import BF16, F16, F32, TF32, DType
+from axonc.backends.numerics.quantize import (
+    FORMATS,
+    QuantizedFormat,
+    dequantize,
+    quantize,
+    scales_of,
+)
+from axonc.dialects.evaluate import evaluate_op
+from axonc.passes.cast_choice import CastChoice
+from axonc.passes.dot_geometry import dot_geometry
+
+_DTYPES: dict[str, DType] = {"fp32": F32, "bf16": BF16, "fp16": F16, "tf32": TF32}
+
+
+def rounded(array: np.ndarray, compute: str) -> np.ndarray:
+    """`array` in a type without scale."""
+    wide = np.ascontiguousarray(array, np.float32)
+    return to_float32(from_float32(wide, _DTYPES[compute]), _DTYPES[compute])
+
+
+def stored(
+    array: np.ndarray, kept: tuple[int, ...], kind: QuantizedFormat, *, is_per_channel: bool
+) -> np.ndarray:
+    """A weight in 8 bits; kept: dims with a scale of their own."""
+    scales = scales_of(array, kept if is_per_channel else (), kind)
+    return dequantize(quantize(array, scales, kind), scales, kind)
+
+
+def limited(array: np.ndarray, scale: float, kind: QuantizedFormat) -> np.ndarray:
+    """An activation in 8 bits."""
+    number = np.float32(scale)
+    return dequantize(quantize(array, number, kind), number, kind)
+
+
+def cast_dot(
+    op: ir.Operation,
+    operands: list[np.ndarray],
+    choice: CastChoice,
+    weights: tuple[bool, bool],
+    scales: tuple[float, float],
+    *,
+    is_per_channel: bool,
+) -> np.ndarray:
+    """The dot's result if its operands are cast. weights: which operands are weights; scales: of
+    those that are not, in an 8-bit type."""
+    sides = dot_geometry(op).sides
+    made = []
+    for array, side, is_weight, scale in zip(operands, sides, weights, scales, strict=True):
+        if is_weight and choice.weight in FORMATS:
+            kept = tuple(sorted((*side.free, *side.batch)))
+            kind = FORMATS[choice.weight]
+            made.append(stored(array, kept, kind, is_per_channel=is_per_channel))
+        elif choice.compute in FORMATS:
+            made.append(limited(array, scale, FORMATS[choice.compute]))
+        else:
+            made.append(rounded(array, choice.compute))
+    return evaluate_op(op, made)
+
+
+def cast_gather(
+    op: ir.Operation, operands: list[np.ndarray], choice: CastChoice, *, is_per_channel: bool
+) -> np.ndarray:
+    """The rows gathered from a table in 8 bits."""
+    rows = evaluate_op(op, operands)
+    if choice.weight not in FORMATS:
+        return rows
+    kind = FORMATS[choice.weight]
+    if is_per_channel:
+        index_dims = tuple(range(operands[1].ndim))
+        return stored(rows, index_dims, kind, is_per_channel=True)
+    return limited(rows, float(scales_of(operands[0], (), kind).max()), kind)
