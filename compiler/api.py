@@ -33,7 +33,7 @@ def compile(
     exact_transposes: bool = False,
     parallel: str = "none",
     weight_dtype: str = "none",
-    weight_scale: str = "channel",
+    weight_scale: str = "auto",
     auto_cast_override: Sequence[str] = (),
     auto_cast_budget: float = 0.0,
     calibrate: Samples | None = None,
@@ -49,7 +49,8 @@ def compile(
     target: "inf2" or "trn1". auto_cast: "none", "matmult" or "all": which FP32 operations compute
         in auto_cast_type ("bf16", "fp16", "tf32", "fp8_e4m3", "fp8_e5m2", "fp8_e3m4").
     weight_dtype: how weights lie in memory, if not as they are computed: an 8-bit float or "int8",
-        with a scale per output channel (per row of a table) or, weight_scale="tensor", one.
+        with a scale per output channel (per row of a table) or per tensor: weight_scale is
+        "channel", "tensor" or "auto", which is "channel" for int8 and fp8_e3m4.
     auto_cast_override: "REGEX=TYPE" each, for operations by name, source line or weight; TYPE is a
         compute type, an 8-bit type, or "compute/storage". The last that matches counts.
     calibrate: sample inputs: an .npz file or arrays, by input name, of the input's shape or a stack

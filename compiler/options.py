@@ -8,14 +8,13 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from axonc.backends.numerics.quantize import FORMATS
+from axonc.backends.numerics.quantize import FORMATS, SCALE_OPTIONS
 from axonc.backends.targets import TARGETS
 from axonc.diagnostics import UsageError, nearest
 
 AUTO_CAST = ("none", "matmult", "all")
 AUTO_CAST_TYPES = ("bf16", "fp16", "tf32", "fp8_e4m3", "fp8_e5m2", "fp8_e3m4")
 WEIGHT_DTYPES = ("none", *FORMATS)
-WEIGHT_SCALES = ("channel", "tensor")
 MODEL_TYPES = ("generic", "transformer", "unet-inference")
 OPTLEVELS = (1, 2, 3)
 PARALLEL = ("none", "tensor", "data", "pipeline")
@@ -28,7 +27,8 @@ class CompileOptions:
     parallel: what of an unsharded program is cut: weights ("tensor"), the batch ("data") or the
     layers ("pipeline").
     weight_dtype: how weights are stored, if not as they are computed: "none", an 8-bit float or
-    "int8". weight_scale: one scale per output "channel" (per row of a table), or per "tensor".
+    "int8". weight_scale: one scale per output "channel" (per row of a table), or per "tensor", or
+    "auto": channels for int8 and fp8_e3m4, whose range is small.
     auto_cast_override: 'REGEX=TYPE' each, for operations by name, source line or weight; the last
     that matches counts. auto_cast_budget: the least cosine of the results to those in float32 on
     the sample inputs, for a search of the cheapest casts; 0: no search.
@@ -51,7 +51,7 @@ class CompileOptions:
     exact_transposes: bool = False
     parallel: str = "none"
     weight_dtype: str = "none"
-    weight_scale: str = "channel"
+    weight_scale: str = "auto"
     auto_cast_override: tuple[str, ...] = ()
     auto_cast_budget: float = 0.0
 
@@ -63,7 +63,7 @@ class CompileOptions:
         _check_choice("optlevel", self.optlevel, OPTLEVELS)
         _check_choice("parallel", self.parallel, PARALLEL)
         _check_choice("weight-dtype", self.weight_dtype, WEIGHT_DTYPES)
-        _check_choice("weight-scale", self.weight_scale, WEIGHT_SCALES)
+        _check_choice("weight-scale", self.weight_scale, SCALE_OPTIONS)
         _check_budget(self.auto_cast_budget)
         # A manifest, and a user, may give a list.
         object.__setattr__(self, "auto_cast_override", tuple(self.auto_cast_override))

@@ -44,7 +44,7 @@ class TensorOptions:
     auto_cast_type: str = "bf16"
     allow_lossy: bool = False
     weight_dtype: str = "none"
-    weight_scale: str = "channel"
+    weight_scale: str = "auto"
     overrides: tuple[str, ...] = ()
     budget: float = 0.0
     target: str = "inf2"

@@ -57,7 +57,7 @@ class DerivedWeight:
         UsageError: the weight holds an infinity or NaN.
         """
         array, kind = self.source.load(), FORMATS[self.rule.format]
-        scales = _scales(array, self.rule.kept, kind, self.rule.source)
+        scales = weight_scales(array, self.rule.kept, kind, self.rule.source)
         if self.rule.part == "scales":
             return scales
         return quantize(array, scales, kind)
@@ -66,14 +66,15 @@ class DerivedWeight:
         return f"{self.rule.format} {self.rule.part} of {self.source.describe()}"
 
 
-def _scales(
+def weight_scales(
     array: np.ndarray, kept: tuple[int, ...], kind: QuantizedFormat, name: str
 ) -> np.ndarray:
+    """As `scales_of`; an error names the weight."""
     try:
         return scales_of(array, kept, kind)
-    except ValueError as error:
+    except UsageError as error:
         raise UsageError(
-            f"weight '{name}' cannot be stored as {kind.name}: {error}",
+            f"weight '{name}' cannot be stored as {kind.name}: {error.message}",
             hint=f"leave it out: --auto-cast-override '{name}=fp32'",
         ) from None
 

@@ -36,7 +36,8 @@ class CastChoice:
     weight: str = SAME
 
     def __str__(self) -> str:
-        return self.compute if self.weight == SAME else f"{self.compute}/{self.weight}"
+        alone = self.weight in (SAME, self.compute)
+        return self.compute if alone else f"{self.compute}/{self.weight}"
 
     @property
     def element(self) -> str:

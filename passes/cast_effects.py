@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 from torch_mlir import ir
 
-from axonc.backends.numerics.quantize import FORMATS, QuantizedFormat, scales_of
+from axonc.backends.numerics.quantize import FORMATS
 from axonc.cast_report import CastRow
 from axonc.context import source_location
 from axonc.passes.cast_choice import SAME, CastChoice
@@ -23,6 +23,7 @@ from axonc.passes.fake_cast import cast_dot, cast_gather, stored
 from axonc.passes.quantize import BOUNDED, constant_scale, producer
 from axonc.passes.sample_run import Change, SampleRun, cosine, relative_error
 from axonc.passes.weight_operands import WeightOperand, weight_behind, weight_names
+from axonc.quantized_weights import weight_scales
 from axonc.weights import Absent
 
 KEPT_SAMPLES = 4
@@ -37,10 +38,10 @@ Plan = Mapping[ir.Operation, CastChoice]
 class CastEffects:
     """Of one function. Samples are run when first needed, once."""
 
-    def __init__(self, function: ir.Operation, data: CastData, *, is_per_channel: bool) -> None:
+    def __init__(self, function: ir.Operation, data: CastData, scale: str) -> None:
         self.function = function
         self.data = data
-        self.is_per_channel = is_per_channel
+        self.scale = scale
         self._names = weight_names(function)
 
     # ---- samples ----------------------------------------------------------------------------
@@ -70,21 +71,23 @@ class CastEffects:
             return self.runs[number]
         return SampleRun(self.function, self.data, self.data.samples[number])
 
-    def activation_scales(self, op: ir.Operation, kind: QuantizedFormat) -> list[float]:
-        """One per operand of a dot, so that the largest value seen is the format's largest; 0 where
-        there is no range. A dot only."""
-        if op.name != "neuron.dot" or not self.data.samples:
+    def activation_scales(self, op: ir.Operation, choice: CastChoice) -> list[float]:
+        """One per operand of a dot in an 8-bit type, so that the largest value seen is the format's
+        largest; 0 where there is no range."""
+        if op.name != "neuron.dot" or choice.compute not in FORMATS or not self.data.samples:
             return [0.0, 0.0]
-        return [x / kind.limit if np.isfinite(x) else 0.0 for x in self._largest[op]]
+        limit = FORMATS[choice.compute].limit
+        return [x / limit if np.isfinite(x) else 0.0 for x in self._largest[op]]
 
-    def _scale(self, op: ir.Operation, number: int, kind: QuantizedFormat) -> float:
+    def _scale(self, op: ir.Operation, number: int, choice: CastChoice) -> float:
         """The scale `quantize` gives an activation."""
+        kind = FORMATS[choice.compute]
         base = producer(op.operands[number])
         if base is not None and base.name == "neuron.constant":
             return constant_scale(base, kind)
         if base is not None and base.name in BOUNDED:
             return BOUNDED[base.name] / kind.limit
-        return self.activation_scales(op, kind)[number] or 1.0
+        return self.activation_scales(op, choice)[number] or 1.0
 
     # ---- casts ------------------------------------------------------------------------------
 
@@ -102,17 +105,12 @@ class CastEffects:
     def change(self, op: ir.Operation, choice: CastChoice) -> Change:
         """What a cast operation does to its operands."""
         if op.name != "neuron.dot":
-            return lambda operands: cast_gather(
-                op, operands, choice, is_per_channel=self.is_per_channel
-            )
+            return lambda operands: cast_gather(op, operands, choice, self.scale)
         left, right = (weight is not None for weight in self.weights_of(op))
         scales = (1.0, 1.0)
         if choice.compute in FORMATS:
-            kind = FORMATS[choice.compute]
-            scales = (self._scale(op, 0, kind), self._scale(op, 1, kind))
-        return lambda operands: cast_dot(
-            op, operands, choice, (left, right), scales, is_per_channel=self.is_per_channel
-        )
+            scales = (self._scale(op, 0, choice), self._scale(op, 1, choice))
+        return lambda operands: cast_dot(op, operands, choice, (left, right), scales, self.scale)
 
     def cosine_of(self, plan: Plan, samples: range | None = None) -> float:
         """Of the results to those of float32, the worst over the samples (default: the kept)."""
@@ -166,18 +164,16 @@ class CastEffects:
         reference = self.data.weights[weight.name]
         if isinstance(reference.storage, Absent):
             return "", None
-        kept = self._kept(op, weight)
         array, kind = reference.load(), FORMATS[choice.weight]
-        scales = scales_of(array, kept, kind)
-        error = relative_error(stored(array, kept, kind, is_per_channel=True), array)
+        kept = self._kept(op, weight) if kind.has_channel_scales(self.scale) else ()
+        scales = weight_scales(array, kept, kind, weight.name)
+        error = relative_error(stored(array, kept, kind, "channel"), array)
         if scales.size == 1:
             return f"{scales.item():.3g}", error
         return f"{scales.min():.3g} to {scales.max():.3g} ({scales.size} channels)", error
 
     def _kept(self, op: ir.Operation, weight: WeightOperand) -> tuple[int, ...]:
         """Axes of a weight that have a scale per index."""
-        if not self.is_per_channel:
-            return ()
         dims = frozenset({0})
         if op.name == "neuron.dot":
             side = dot_geometry(op).sides[self.weights_of(op).index(weight)]

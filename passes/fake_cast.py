@@ -30,10 +30,10 @@ def rounded(array: np.ndarray, compute: str) -> np.ndarray:
 
 
 def stored(
-    array: np.ndarray, kept: tuple[int, ...], kind: QuantizedFormat, *, is_per_channel: bool
+    array: np.ndarray, kept: tuple[int, ...], kind: QuantizedFormat, option: str
 ) -> np.ndarray:
-    """A weight in 8 bits; kept: dims with a scale of their own."""
-    scales = scales_of(array, kept if is_per_channel else (), kind)
+    """A weight in 8 bits; kept: dims with a scale of their own, if there are any by `option`."""
+    scales = scales_of(array, kept if kind.has_channel_scales(option) else (), kind)
     return dequantize(quantize(array, scales, kind), scales, kind)
 
 
@@ -49,8 +49,7 @@ def cast_dot(
     choice: CastChoice,
     weights: tuple[bool, bool],
     scales: tuple[float, float],
-    *,
-    is_per_channel: bool,
+    option: str,
 ) -> np.ndarray:
     """The dot's result if its operands are cast. weights: which operands are weights; scales: of
     those that are not, in an 8-bit type."""
@@ -60,7 +59,7 @@ def cast_dot(
         if is_weight and choice.weight in FORMATS:
             kept = tuple(sorted((*side.free, *side.batch)))
             kind = FORMATS[choice.weight]
-            made.append(stored(array, kept, kind, is_per_channel=is_per_channel))
+            made.append(stored(array, kept, kind, option))
         elif choice.compute in FORMATS:
             made.append(limited(array, scale, FORMATS[choice.compute]))
         else:
@@ -69,14 +68,14 @@ def cast_dot(
 
 
 def cast_gather(
-    op: ir.Operation, operands: list[np.ndarray], choice: CastChoice, *, is_per_channel: bool
+    op: ir.Operation, operands: list[np.ndarray], choice: CastChoice, option: str
 ) -> np.ndarray:
     """The rows gathered from a table in 8 bits."""
     rows = evaluate_op(op, operands)
     if choice.weight not in FORMATS:
         return rows
     kind = FORMATS[choice.weight]
-    if is_per_channel:
+    if kind.has_channel_scales(option):
         index_dims = tuple(range(operands[1].ndim))
-        return stored(rows, index_dims, kind, is_per_channel=True)
+        return stored(rows, index_dims, kind, option)
     return limited(rows, float(scales_of(operands[0], (), kind).max()), kind)

@@ -16,7 +16,7 @@ After:
 
 `report` says for every planned operation what it was cast to, and at what error if `data` has
 weights or samples. Options: mode, type as auto-cast's, type also fp8_e4m3 | fp8_e5m2 | fp8_e3m4;
-weight-dtype = none | fp8_e4m3 | fp8_e5m2 | fp8_e3m4 | int8; weight-scale = channel | tensor;
+weight-dtype = none | fp8_e4m3 | fp8_e5m2 | fp8_e3m4 | int8; weight-scale = auto | channel | tensor;
 overrides = REGEX=TYPE;..., of which the last that matches counts; budget = the least cosine of the
 results to those in float32, or 0 for no search; target = for the modelled time a search saves.
 """
@@ -28,7 +28,7 @@ from dataclasses import dataclass, field
 
 from torch_mlir import ir
 
-from axonc.backends.numerics.quantize import FORMATS
+from axonc.backends.numerics.quantize import FORMATS, SCALE_OPTIONS
 from axonc.cast_report import CastReport
 from axonc.context import source_location
 from axonc.diagnostics import UsageError, nearest
@@ -51,7 +51,7 @@ class PlanCastsPass(Pass, name="plan-casts", anchor="func.func"):
     mode: str = "none"
     type: str = "bf16"
     weight_dtype: str = "none"
-    weight_scale: str = "channel"
+    weight_scale: str = "auto"
     overrides: tuple[str, ...] = ()
     budget: float = 0.0
     target: str = "inf2"
@@ -62,6 +62,7 @@ class PlanCastsPass(Pass, name="plan-casts", anchor="func.func"):
         _check("mode", self.mode, MODES)
         _check("type", self.type, COMPUTE)
         _check("weight-dtype", self.weight_dtype, WEIGHT_DTYPES)
+        _check("weight-scale", self.weight_scale, SCALE_OPTIONS)
         if not 0 <= self.budget <= 1:
             raise UsageError(f"auto-cast-budget is {self.budget}, a cosine is at most 1")
         if self.budget and not self.data.samples:
@@ -76,7 +77,7 @@ class PlanCastsPass(Pass, name="plan-casts", anchor="func.func"):
         if not self._is_needed():
             return False
         plan = self._plan(op)
-        effects = CastEffects(op, self.data, is_per_channel=self.weight_scale == "channel")
+        effects = CastEffects(op, self.data, self.weight_scale)
         search = None
         if self.budget:
             is_fixed = self._is_overridden(op)
@@ -84,14 +85,15 @@ class PlanCastsPass(Pass, name="plan-casts", anchor="func.func"):
             plan, search = search_casts(
                 effects, plan, is_fixed, candidate, self.budget, self.target
             )
-        for one, choice in plan.items():
-            choice.put(one)
-            if choice.compute in FORMATS and self.data.samples:
-                scales = effects.activation_scales(one, FORMATS[choice.compute])
-                f64 = ir.F64Type.get()
-                numbers = [ir.FloatAttr.get(f64, x) for x in scales]
-                one.attributes[SCALES_ATTRIBUTE] = ir.ArrayAttr.get(numbers)
         self.report.append(CastReport(tuple(effects.rows(plan)), search))
+        scales = [effects.activation_scales(*item) for item in plan.items()]
+        # Attributes last: the hash of an operation, which analyses look it up by, depends on them.
+        for (one, choice), numbers in zip(plan.items(), scales, strict=True):
+            choice.put(one)
+            if any(numbers):
+                f64 = ir.F64Type.get()
+                attributes = [ir.FloatAttr.get(f64, x) for x in numbers]
+                one.attributes[SCALES_ATTRIBUTE] = ir.ArrayAttr.get(attributes)
         return bool(plan)
 
     def _is_needed(self) -> bool:
@@ -142,7 +144,7 @@ class PlanCastsPass(Pass, name="plan-casts", anchor="func.func"):
                 known += texts[:1]
                 for override in matching:
                     unused.pop(override, None)
-                plan[one] = self._choice(matching)
+                plan[one] = _without_weight(self._choice(matching), one, names)
             elif self.mode == "all" and matching and _computes_f32(one):
                 for override in matching:
                     unused.pop(override, None)
@@ -155,6 +157,12 @@ class PlanCastsPass(Pass, name="plan-casts", anchor="func.func"):
     def _choice(self, matching: list[Override]) -> CastChoice:
         default = self._default()
         return matching[-1].choice(default) if matching else default
+
+
+def _without_weight(choice: CastChoice, op: ir.Operation, names: dict[int, str]) -> CastChoice:
+    """A storage type is for operations that have a weight."""
+    weights = [weight_behind(value, names) for value in list(op.operands)[:2]]
+    return choice if any(weights) else CastChoice(choice.compute)
 
 
 def _computes_f32(op: ir.Operation) -> bool:

@@ -23,7 +23,8 @@ int8, and any format under tf32, has no path through the tensor engine: the oper
 which the weight stream does by a casting DMA (hardware.md 1.4). Scales of activations are those of
 `cast.scales`; of a constant, its own; of softmax and the like, their known range; else 1.
 Leaves alone: dots with an epilogue, weights whose elements no channel can be told of get one scale.
-Options: scale = channel (one per output channel, per row of a table) | tensor.
+Options: scale = channel (one per output channel, per row of a table) | tensor | auto (channel where
+the format's range is small: int8, fp8_e3m4).
 """
 
 from __future__ import annotations
@@ -34,8 +35,14 @@ from dataclasses import dataclass, field
 import numpy as np
 from torch_mlir import ir
 
-from axonc.backends.numerics.quantize import FORMATS, QuantizedFormat, quantize, scales_of
-from axonc.diagnostics import UsageError, nearest
+from axonc.backends.numerics.quantize import (
+    FORMATS,
+    SCALE_OPTIONS,
+    QuantizedFormat,
+    quantize,
+    scales_of,
+)
+from axonc.diagnostics import InternalError, UsageError, nearest
 from axonc.dialects import neuron_builder as build
 from axonc.dialects.attributes import dense_to_numpy, numpy_to_dense
 from axonc.dialects.neuron_builder import create, shape_of
@@ -59,8 +66,6 @@ from axonc.passes.weight_operands import (
 )
 from axonc.quantized_weights import Derivation
 
-SCALES = ("channel", "tensor")
-
 BOUNDED = {
     "neuron.softmax": 1.0,
     "neuron.logistic": 1.0,
@@ -78,18 +83,20 @@ _VIEWS = frozenset({"neuron.reshape", "neuron.transpose", "neuron.slice", "neuro
 class QuantizePass(Pass, name="quantize", anchor="func.func"):
     """Keep operands of dots, and tables, in 8 bits; put the scales behind the product."""
 
-    scale: str = "channel"
+    scale: str = "auto"
     derived: list[Derivation] = field(default_factory=list, init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        if self.scale not in SCALES:
-            hint = nearest(self.scale, SCALES)
-            raise UsageError(f"scale '{self.scale}' is none of {', '.join(SCALES)}", hint=hint)
+        if self.scale not in SCALE_OPTIONS:
+            hint = nearest(self.scale, SCALE_OPTIONS)
+            raise UsageError(
+                f"scale '{self.scale}' is none of {', '.join(SCALE_OPTIONS)}", hint=hint
+            )
 
     def apply(self, op: ir.Operation) -> bool:
         block = op.regions[0].blocks[0]
         planned = [o.operation for o in block.operations if choice_of(o.operation)]
-        quantizer = _Quantizer(DerivedArguments(op), weight_names(op), self.scale == "channel")
+        quantizer = _Quantizer(DerivedArguments(op), weight_names(op), self.scale)
         for one in planned:
             choice = choice_of(one)
             assert choice is not None
@@ -121,7 +128,7 @@ class _Quantizer:
 
     arguments: DerivedArguments
     names: dict[int, str]
-    is_per_channel: bool
+    scale: str
     made: dict[tuple[ir.Value, str, float], ir.Value] = field(default_factory=dict)
 
     # ---- dots -------------------------------------------------------------------------------
@@ -130,6 +137,8 @@ class _Quantizer:
         if op.regions[0].blocks:
             return
         geometry = dot_geometry(op)
+        if choice.weight in FORMATS and not any(weight_behind(v, self.names) for v in op.operands):
+            raise InternalError(f"no weight to store as {choice.weight}", op=op.name)
         sides = [self._operand(op, geometry, number, choice) for number in (0, 1)]
         if all(side.value == op.operands[n] for n, side in enumerate(sides)):
             return
@@ -172,8 +181,9 @@ class _Quantizer:
     ) -> tuple[ir.Value, ir.Value]:
         """Both in the place of the operand behind which the weight is."""
         end = weight.chain[-1].results[0] if weight.chain else weight.argument
-        wide = frozenset(d for d in kept if shape_of(end)[d] > 1) if self.is_per_channel else None
-        through = weight.kept_by_argument(wide) if wide is not None else None
+        wide = frozenset(d for d in kept if shape_of(end)[d] > 1)
+        has_channels = kind.has_channel_scales(self.scale)
+        through = weight.kept_by_argument(wide) if has_channels else None
         if through is None:  # one scale for the tensor
             through = [frozenset()] * (len(weight.chain) + 1)
         axes = tuple(sorted(through[0]))
@@ -185,9 +195,7 @@ class _Quantizer:
 
     # ---- activations ------------------------------------------------------------------------
 
-    def _activation(
-        self, value: ir.Value, kind: QuantizedFormat, given: float | None
-    ) -> _Operand:
+    def _activation(self, value: ir.Value, kind: QuantizedFormat, given: float | None) -> _Operand:
         base = producer(value)
         if base is not None and base.name == "neuron.constant":
             scale = constant_scale(base, kind)
@@ -276,7 +284,7 @@ def constant_scale(op: ir.Operation, kind: QuantizedFormat) -> float:
     array = dense_to_numpy(op.attributes["value"])
     try:
         return float(scales_of(array, (), kind).reshape(-1)[0])
-    except ValueError:
+    except UsageError:
         return 1.0  # infinities saturate
 
 

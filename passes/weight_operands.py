@@ -22,6 +22,9 @@ CHAIN = frozenset({"neuron.reshape", "neuron.transpose", "neuron.slice", "neuron
 FLOAT_WEIGHTS = frozenset({"f32", "bf16", "f16"})
 """Element types of arguments that are worth storing in 8 bits."""
 
+_CHAIN_TYPES = FLOAT_WEIGHTS | {"tf32"}
+"""What auto-cast may have converted them to."""
+
 
 @dataclass(frozen=True)
 class WeightOperand:
@@ -61,7 +64,7 @@ def weight_behind(value: ir.Value, names: dict[int, str]) -> WeightOperand | Non
     chain: list[ir.Operation] = []
     op = defining_op(value)
     while op is not None:
-        if op.name not in CHAIN or str(op.results[0].type.element_type) not in FLOAT_WEIGHTS:
+        if op.name not in CHAIN or str(op.results[0].type.element_type) not in _CHAIN_TYPES:
             return None
         chain.insert(0, op)
         value = op.operands[0]

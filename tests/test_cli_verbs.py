@@ -332,3 +332,25 @@ def test_help_loads_nothing_heavy() -> None:
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.splitlines()[-1] == "[]"
     assert time.perf_counter() - start < 2.0  # 0.1 s on an idle machine
+
+
+def test_8_bit_weights_and_the_report_beside_the_program(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arrays = dense_arrays()
+    save_file({"w": arrays["w"], "b": arrays["b"]}, "w.safetensors")
+    np.savez("calls.npz", x=np.stack([arrays["x"], -arrays["x"]]))
+    flags = ["--weights", "w.safetensors", "--calibrate", "calls.npz"]
+    compiled(folder, *flags, "--auto-cast", "matmult", "--weight-dtype", "fp8_e4m3")
+    (cast,) = json.loads((folder / "m.axon.casts.json").read_text())["casts"]
+    assert cast["to"] == "bf16/fp8_e4m3" and 0 < cast["local_error"] < 0.1
+    np.savez("x.npz", x=arrays["x"])
+    assert main(["run", "m.axon", "--inputs", "x.npz", "--outputs", "out.npz"]) == 0
+    with np.load("out.npz") as out:
+        np.testing.assert_allclose(out["y"], dense_oracle(**arrays)[0], atol=0.1)
+    capsys.readouterr()
+    compiled(folder, *flags, "--auto-cast-budget", "0.9999999")
+    assert "chosen" in capsys.readouterr().out
+    assert "search" in json.loads((folder / "m.axon.casts.json").read_text())
+    assert main(["compile", "m.mlir", "--auto-cast-override", "nothing=bf16"]) == 2
+    assert "matches no operation" in capsys.readouterr().err

@@ -26,9 +26,10 @@ def add_cast_flags(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--weight-scale",
-        default="channel",
+        default="auto",
         metavar="WHAT",
-        help="channel (default): a scale per output channel, per row of a table; tensor: one",
+        help="channel: a scale per output channel, per row of a table; tensor: one; auto (the "
+        "default): channel for int8 and fp8_e3m4",
     )
     group.add_argument(
         "--auto-cast-override",
@@ -90,7 +91,7 @@ def write_cast_report(report: CastReport, program: Path) -> None:
 
 
 def curve(search: CastSearch) -> str:
-    """The points of a search as a table with bars: longer is closer to float32."""
+    """The points of a search as a table, with a bar for what is lost."""
     worst = max(max(1 - point.cosine for point in search.points), 1e-12)
     lines = [f"{'casts':>6} {'cosine':>10} {'MB less':>9} {'us less':>9}  1 - cosine"]
     for number, point in enumerate(search.points):

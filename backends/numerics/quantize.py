@@ -14,6 +14,12 @@ import numpy as np
 
 from axonc.backends.numerics.cast import from_float32, to_float32
 from axonc.backends.numerics.dtypes import F8E3M4, F8E4M3, F8E5M2, I8, DType
+from axonc.diagnostics import UsageError
+
+CHANNEL_RANGE = 1000.0
+"""Channels of trained weights differ less than this in magnitude, with few exceptions (assumed)."""
+
+SCALE_OPTIONS = ("auto", "channel", "tensor")
 
 Scales = np.ndarray | np.float32
 
@@ -43,6 +49,17 @@ class QuantizedFormat:
         relative = np.abs(numbers) * float(facts.eps) / 2
         return np.maximum(relative, float(facts.smallest_subnormal) / 2)
 
+    def has_channel_scales(self, option: str) -> bool:
+        """Whether a weight gets a scale per channel: `option` is "channel", "tensor", or "auto",
+        which takes one scale where the format's own exponent spans the channels."""
+        return option == "channel" or option == "auto" and self._range < CHANNEL_RANGE
+
+    @property
+    def _range(self) -> float:
+        """Largest over smallest magnitude stored at full precision."""
+        smallest = float(ml_dtypes.finfo(self.dtype.numpy).smallest_normal) if self.is_float else 1
+        return self.limit / smallest
+
 
 def _float_format(name: str, mlir: str, dtype: DType) -> QuantizedFormat:
     return QuantizedFormat(name, mlir, dtype, float(ml_dtypes.finfo(dtype.numpy).max))
@@ -65,14 +82,14 @@ def scales_of(array: np.ndarray, kept: tuple[int, ...], kind: QuantizedFormat) -
     of zeros.
 
     Raises:
-        ValueError: an infinity or NaN, which no scale maps into the format.
+        UsageError: an infinity or NaN, which no scale maps into the format.
     """
     axes = tuple(a for a in range(array.ndim) if a not in kept)
     low = array.min(axis=axes, keepdims=True, initial=0).astype(np.float32)
     high = array.max(axis=axes, keepdims=True, initial=0).astype(np.float32)
     largest = np.maximum(-low, high)
     if not np.isfinite(largest).all():
-        raise ValueError("an infinity or NaN has no 8-bit form")
+        raise UsageError(f"an infinity or NaN has no form in {kind.name}")
     scales = largest / np.float32(kind.limit)
     # A channel of denormals could have a scale of 0, or one whose inverse overflows.
     tiny = np.finfo(np.float32).tiny

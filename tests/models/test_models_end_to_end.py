@@ -110,3 +110,65 @@ def test_the_bytes_of_a_program_do_not_depend_on_the_hash_seed(tmp_path: Path) -
         command = [sys.executable, "-c", script, str(file)]
         subprocess.run(command, env=environment, check=True, timeout=300)
     assert files[0].read_bytes() == files[1].read_bytes()
+
+
+TWENTY = [
+    *SENTENCES,
+    "How do I reset my password?",
+    "Snow is expected in the mountains tonight.",
+    "She opened the door and saw the sea.",
+    "Compilers turn programs into instructions.",
+    "The recipe needs two eggs and a cup of flour.",
+    "Our train to Vienna leaves at noon.",
+    "He scored in the last minute of the match.",
+    "Vaccines train the immune system.",
+    "The court postponed its decision.",
+    "A black cat sleeps on the warm roof.",
+    "Quarterly revenue rose by four percent.",
+    "Please send me the signed contract.",
+    "The telescope found a planet beyond Neptune.",
+    "Children were laughing in the playground.",
+    "My laptop does not start any more.",
+    "The orchestra played until midnight.",
+    "Rents in the city have doubled.",
+    "No.",
+]
+
+
+@needs_minilm
+@pytest.mark.parametrize("kind", ["fp8_e4m3", "fp8_e3m4"])
+def test_minilm_with_8_bit_weights(kind: str, tmp_path: Path) -> None:
+    """cFP8 weights: cosine to float32, size of the file, bytes read from device memory."""
+    pytest.importorskip("tokenizers")
+    ids, mask = minilm_jax.tokenize(TWENTY, 128)
+    lowered, weights = minilm_jax.lowered(1, 128), minilm_jax.weights()
+    narrow, bf16 = (
+        axonc.compile(lowered, auto_cast="matmult", weight_dtype=stored, weights=weights)
+        for stored in (kind, "none")
+    )
+    expected = torch_embedding(ids, mask)
+    for i, (row, keep) in enumerate(zip(ids[:, None], mask[:, None], strict=True)):
+        (found,) = narrow.run(row, keep, checked=i == 0)
+        assert cosine(found, expected[i]) >= 0.99
+    narrow.save(tmp_path / "m.axon", embed_weights=True)
+    originals = sum(ref.size_bytes for ref in weights.values() if ref.dtype == "f32")
+    assert (tmp_path / "m.axon").stat().st_size <= 0.3 * originals
+    assert narrow.profile().hbm_bytes_read <= 0.55 * bf16.profile().hbm_bytes_read
+
+
+@needs_minilm
+def test_a_budget_on_minilm_is_kept_by_the_machine() -> None:
+    pytest.importorskip("tokenizers")
+    ids, mask = minilm_jax.tokenize(TWENTY[:2], 32)
+    samples = {"input_ids": ids[:, None], "attention_mask": mask[:, None]}
+    executable = axonc.compile(
+        minilm_jax.lowered(1, 32),
+        auto_cast_budget=0.999,
+        calibrate=samples,
+        weights=minilm_jax.weights(),
+    )
+    expected = torch_embedding(ids, mask)
+    for i in range(len(ids)):
+        (found,) = executable.run(ids[i : i + 1], mask[i : i + 1])
+        assert cosine(found, expected[i]) >= 0.999 - 1e-4
+    assert any("fp8_e4m3" in line for line in executable.compiled.casts)

@@ -1,4 +1,4 @@
-// RUN: axonc opt %s --split-input-file --pass-pipeline "plan-casts{mode=matmult type=bf16 weight-dtype=fp8_e4m3},auto-cast{mode=matmult type=bf16},quantize"
+// RUN: axonc opt %s --split-input-file --pass-pipeline "plan-casts{mode=matmult type=bf16 weight-dtype=fp8_e4m3},auto-cast{mode=matmult type=bf16},quantize{scale=channel}"
 
 // A scale per output channel, behind the product; the weight and its scales are new arguments.
 // CHECK-LABEL: func.func @main
