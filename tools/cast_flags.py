@@ -73,7 +73,8 @@ def sample_inputs(options: argparse.Namespace, imported: ImportedProgram) -> tup
 
 
 def write_cast_report(report: CastReport, program: Path) -> None:
-    """Beside the program file, as JSON; a search's curve also on the screen.
+    """Beside the program file, as JSON, if there is anything to say or an older report to replace;
+    a search's curve also on the screen.
 
     Raises:
         UsageError: it cannot be written.
@@ -81,6 +82,8 @@ def write_cast_report(report: CastReport, program: Path) -> None:
     from axonc.diagnostics import UsageError
 
     path = program.with_name(program.name + REPORT_SUFFIX)
+    if not (report.rows or report.search or path.exists()):
+        return
     try:
         path.write_text(report.json())
     except OSError as error:

@@ -211,7 +211,7 @@ def _compile(options: argparse.Namespace, output: Path) -> None:
     executable = Executable(compiled)
     executable.save(output, embed_weights=options.embed_weights)
     _tell(executable, output)
-    if compiled.cast_report is not None and compiled.cast_report.rows:
+    if compiled.cast_report is not None:
         write_cast_report(compiled.cast_report, output)
 
 
