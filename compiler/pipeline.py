@@ -29,6 +29,7 @@ from axonc.passes.sink_reshape import SinkReshapePass
 from axonc.passes.sink_transpose import SinkTransposePass
 from axonc.passes.split_attention import SplitAttentionPass
 from axonc.passes.split_feed_forward import SplitFeedForwardPass
+from axonc.passes.split_wide_results import SplitWideResultsPass
 from axonc.passes.update_in_place import ALIAS
 
 
@@ -105,6 +106,7 @@ def tensor_pipeline(options: TensorOptions | None = None) -> tuple[Pass, ...]:
         SplitAttentionPass(),
         # Likewise: activation, bias and residual are in the epilogues.
         SplitFeedForwardPass(),
+        SplitWideResultsPass(),
     )
 
 

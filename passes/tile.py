@@ -31,6 +31,7 @@ from axonc.passes.elementwise_expression import (
 from axonc.passes.kernel_builder import KernelBuilder
 from axonc.passes.legalize_collectives import cores_of
 from axonc.passes.region_operands import RegionOperands
+from axonc.passes.returned_pieces import CONCATENATE, places, returned_concatenations
 from axonc.passes.stored_dtype import is_float_conversion, narrowing_uses, raises_bytes
 from axonc.passes.tensor_storage import Loop, Storage
 from axonc.passes.tile_collective import COLLECTIVE_RULES
@@ -54,7 +55,7 @@ from axonc.passes.tile_move import (
 )
 from axonc.passes.tile_program import TileProgram
 from axonc.passes.tile_reduce import tile_layer_norm, tile_reduce, tile_rms_norm, tile_softmax
-from axonc.passes.tile_values import Values, hbm_storage
+from axonc.passes.tile_values import Values, hbm_storage, is_whole
 from axonc.passes.update_in_place import ALIAS, plan_updates
 from axonc.passes.view_ops import VIEW_OPS, shape_of
 
@@ -217,11 +218,13 @@ class Tiler:
         self.values = Values(self.builder)
         self.aliases: dict[int, Storage] = {}
         self.outputs: dict[int, Storage] = {}
+        self.pieces: dict[ir.Value, list[Storage]] = {}
 
     def run(self, progress: Callable[[int, int], None] = lambda done, total: None) -> TileProgram:
         block = self.function.regions[0].blocks[0]
         self._declare_arguments(block)
         self._plan_updates(block)
+        self._plan_pieces(block)
         ops = [op.operation for op in block.operations]
         for number, op in enumerate(ops):
             progress(number, len(ops))
@@ -241,6 +244,8 @@ class Tiler:
             self._constant(op)
         elif op.name in VIEW_OPS:
             self.values.derived[op.results[0]] = op
+        elif op.name == CONCATENATE and op.results[0] in self.values.returned:
+            self._finish_pieces(op)
         elif is_float_conversion(op) or raises_bytes(op):
             if op.results[0] not in self.values.storages:
                 self.values.converted[op.results[0]] = op.operands[0]
@@ -263,6 +268,7 @@ class Tiler:
         storage = RULES[op.name](self.values, op, dtype)
         for value in [c.results[0] for c in casts] or [result]:
             self.values.add(value, storage)
+            self._store_piece(value)
 
     # ---- the edges of the program -----------------------------------------------------------
 
@@ -301,6 +307,29 @@ class Tiler:
             storage = self._declare_result(number, results[number])
             self.values.outputs[value] = self.outputs[number] = storage
 
+    def _plan_pieces(self, block: ir.Block) -> None:
+        """Results that are stored piece by piece, each as it is made."""
+        results = list(block.operations)[-1].operation.operands
+        for value, number in returned_concatenations(block).items():
+            if number not in self.outputs:
+                out = self._declare_result(number, results[number])
+                whole = out.reshaped(shape_of(value))
+                assert whole is not None, "contiguous memory allows every reshape"
+                self.outputs[number] = out
+                self.values.returned[value] = whole
+                for operand, place in places(value.owner.operation, whole):
+                    self.pieces.setdefault(operand, []).append(place)
+
+    def _store_piece(self, value: ir.Value) -> None:
+        for place in self.pieces.pop(value, ()):
+            store(self.builder, place, self._for_output(value, place))
+
+    def _finish_pieces(self, op: ir.Operation) -> None:
+        """The operands that no rule has made: arguments, relabellings, conversions."""
+        for operand in op.operands:
+            self._store_piece(operand)
+        self.values.add(op.results[0], self.values.returned[op.results[0]])
+
     def _return(self, op: ir.Operation) -> None:
         for number, value in enumerate(op.operands):
             self._store_result(number, value)
@@ -331,7 +360,7 @@ class Tiler:
     def _store_result(self, number: int, value: ir.Value) -> None:
         """Nothing moves when the value was made in its own memory, or in that of the argument whose
         place it takes."""
-        made = {s.buffer for s in self.values.storages.get(value, ()) if s.in_hbm}
+        made = {s.buffer for s in self.values.known(value) if is_whole(s)}
         alias = self.aliases.get(number)
         if alias is not None and alias.buffer in made:
             self._declare_result(number, value, alias.buffer.name)

@@ -53,7 +53,7 @@ def new_result(
 
 def _place(values: Values, value: ir.Value) -> Storage | None:
     op = only_user(value)
-    if op is None or op.name != "neuron.concatenate":
+    if op is None or op.name != "neuron.concatenate" or op.results[0] in values.returned:
         return None
     start = next(start for operand, start in _starts(op) if operand == value)
     return _slice(op, _whole(values, op), value, start)

@@ -38,6 +38,17 @@ def hbm_storage(view: View, shape: Shape) -> Storage:
     return Storage(view.buffer, view.dtype, shape, (), contiguous_strides(shape), 0)
 
 
+def is_whole(storage: Storage) -> bool:
+    """Whether the storage is a row-major device tensor from its begin."""
+    row_major = contiguous_strides(storage.shape)
+    dims = zip(storage.shape, storage.strides, row_major, strict=True)
+    same = all(a == b for size, a, b in dims if size > 1)
+    tensor = storage.buffer.tensor
+    if not storage.in_hbm or tensor is None or storage.offset or not same:
+        return False
+    return math.prod(storage.shape) == math.prod(tensor.shape)
+
+
 def is_narrowing(value: ir.Value, source: ir.Value) -> bool:
     """Whether a conversion from `source` to `value` may round (or keeps the type)."""
     return machine_dtype(value.type).size_bytes <= machine_dtype(source.type).size_bytes
@@ -49,7 +60,8 @@ class Values:
     or widened to, another dtype; never the source of anything else. derived: relabellings (reshape,
     slice, ...) by the op that makes them; converted: conversions by their operand; splats:
     constants of one number. These three cost nothing until somebody asks. wholes: concatenations
-    some of whose operands are made in place. updates: which slice updates write into their
+    some of whose operands are made in place; returned: those whose operands go straight to device
+    memory. updates: which slice updates write into their
     operand's memory; outputs: memory of program results in which others begin; indices: of indirect
     transfers, by what they are made from (tile_dynamic.py)."""
 
@@ -60,6 +72,7 @@ class Values:
     converted: dict[ir.Value, ir.Value] = field(default_factory=dict)
     splats: dict[ir.Value, float] = field(default_factory=dict)
     wholes: dict[ir.Value, Storage] = field(default_factory=dict)
+    returned: dict[ir.Value, Storage] = field(default_factory=dict)
     updates: UpdatePlan = field(default_factory=UpdatePlan)
     outputs: dict[ir.Value, Storage] = field(default_factory=dict)
     indices: dict[tuple[object, ...], View] = field(default_factory=dict)
@@ -178,12 +191,17 @@ class Values:
         return _normal(made)
 
     def _from_device_memory(self, value: ir.Value, rows: PartitionDims, dtype: DType) -> Storage:
-        """A relabelling that no on-chip storage allows: device memory allows all."""
+        """A relabelling that no on-chip storage allows, until the operand has been made: then by
+        transposes, else through device memory, which allows all."""
         op = self.derived[value]
         operand = op.operands[0]
         if self.source(value) is None:  # not there, or there with strides that a reshape breaks
             on_chip = [s for s in self.known(operand) if not s.in_hbm]
             have = on_chip or [self.get(operand, default_of(op))]
+            view = VIEW_OPS[op.name].forward(op, have[0])
+            exact = self.builder.exact_transposes
+            if view is not None and can_transpose(_normal(view), rows) and not exact:
+                return self._transposed(_normal(view), rows, dtype)
             self.add(operand, self.to_device_memory(have[0], "relayout"))
         source = self.source(value)
         assert source is not None, "a row-major copy allows every relabelling"
