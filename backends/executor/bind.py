@@ -254,16 +254,11 @@ def bind_multiply_moving(instruction: Instruction, bindings: Bindings) -> Closur
 def _transpose(
     product: Callable[[], tuple[np.ndarray, np.ndarray]], target: np.ndarray, dtype: DType
 ) -> Closure:
-    """A transpose by the unit matrix. Infinities and NaN times its zeros would spoil their whole
-    row (hardware.md 2.3): that is a finding in every mode, as nobody wants such a result."""
+    """A transpose by the unit matrix."""
 
     def transpose() -> None:
         stationary, streamed = product()
-        if not np.isfinite(stationary).all():
-            raise Violation(
-                FindingKind.TRANSPOSE_RANGE,
-                "transposes infinities or NaN on the tensor engine: NaN spreads over their row",
-            )
+        check_finite(stationary)
         if np.array_equal(streamed, unit_matrix(stationary.shape[1])):
             result = stationary + _POSITIVE_ZERO  # what the product gives, zeros' signs included
         else:
@@ -274,6 +269,19 @@ def _transpose(
 
 
 _POSITIVE_ZERO = np.float32(0)
+
+
+def check_finite(stationary: np.ndarray) -> None:
+    """Infinities and NaN times the zeros of a unit matrix would spoil their whole row
+    (hardware.md 2.3): that is a finding in every mode, as nobody wants such a result.
+
+    Raises: Violation.
+    """
+    if not np.isfinite(stationary).all():
+        raise Violation(
+            FindingKind.TRANSPOSE_RANGE,
+            "transposes infinities or NaN on the tensor engine: NaN spreads over their row",
+        )
 
 
 @cache

@@ -40,6 +40,7 @@ from axonc.backends.executor.simulation import Execute, Simulation, Steps
 from axonc.backends.executor.step_failure import StepFailure
 from axonc.backends.executor.table_checks import check_tables
 from axonc.backends.executor.timeline import Timeline
+from axonc.backends.executor.transposes import Transpose, bind_transpose
 from axonc.backends.isa.collective import is_collective
 from axonc.backends.isa.instruction import Instruction
 from axonc.backends.numerics.cast import Rounding
@@ -281,6 +282,10 @@ class Machine:
             if isinstance(item, Block):
                 p = item.first.load
                 plan.append((p, self._guarded(p, partial(bind_block, item, self._bindings))))
+                continue
+            if isinstance(item, Transpose):
+                p = item.load
+                plan.append((p, self._guarded(p, partial(bind_transpose, item, self._bindings))))
                 continue
             p = steps.prepared[item]
             if is_collective(p.instruction):

@@ -19,18 +19,18 @@ order that BLAS likes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from axonc.backends.executor.bind import WITHOUT_EFFECT
 from axonc.backends.executor.memory import MemorySystem
 from axonc.backends.executor.prepared import Prepared, Region, region_of, regions_overlap
+from axonc.backends.executor.tensor_steps import eager_tensor_order, find_pairs, is_plain
+from axonc.backends.executor.transposes import Transpose, is_unit_matrix
 from axonc.backends.executor.weight_copies import WeightCopies
 from axonc.backends.isa.access_pattern import (
-    NO_REGISTER,
     Access,
     HbmAccess,
-    Memory,
     TileAccess,
 )
 from axonc.backends.isa.collective import is_collective
@@ -162,8 +162,8 @@ def _moved(access: Access, columns: int) -> Access:
     return replace(access, byte_offset=access.byte_offset + offset)
 
 
-PlanItem = int | Block
-"""The number of a step that runs as it is, or a block."""
+PlanItem = int | Block | Transpose
+"""The number of a step that runs as it is, or what runs instead of some."""
 
 
 def plan_blocks(steps: Sequence[Prepared], memory: MemorySystem) -> list[PlanItem]:
@@ -172,40 +172,7 @@ def plan_blocks(steps: Sequence[Prepared], memory: MemorySystem) -> list[PlanIte
     planner = _Planner(steps, WeightCopies(memory))
     planner.visit_all()
     unneeded = planner.copies.unneeded_steps()
-    return [item for item in planner.items if isinstance(item, Block) or item not in unneeded]
-
-
-def eager_tensor_order(steps: Sequence[Prepared]) -> Iterator[int]:
-    """Numbers of the steps, with those of the tensor engine that wait for nothing right behind
-    their predecessor in its stream."""
-    tensor = [i for i, p in enumerate(steps) if p.engine is Engine.TENSOR]
-    done = 0
-    for i, prepared in enumerate(steps):
-        if prepared.engine is not Engine.TENSOR:
-            yield i
-        elif done < len(tensor) and tensor[done] == i:
-            yield i
-            done += 1
-            while done < len(tensor) and not steps[tensor[done]].waits:
-                yield tensor[done]
-                done += 1
-
-
-def find_pairs(steps: Sequence[Prepared]) -> dict[int, int]:
-    """MultiplyMoving by LoadStationary (numbers of steps) where the product needs no other state of
-    the tensor engine: it waits for nothing, and whatever comes next on the engine loads again."""
-    tensor = [
-        i
-        for i, p in enumerate(steps)
-        if p.engine is Engine.TENSOR and p.mnemonic not in WITHOUT_EFFECT
-    ]
-    names = [steps[i].mnemonic for i in tensor] + ["load_stationary"]
-    return {
-        tensor[n]: tensor[n + 1]
-        for n in range(len(tensor) - 1)
-        if names[n : n + 3] == ["load_stationary", "multiply_moving", "load_stationary"]
-        and not steps[tensor[n + 1]].waits
-    }
+    return [item for item in planner.items if not isinstance(item, int) or item not in unneeded]
 
 
 class _Planner:
@@ -235,8 +202,11 @@ class _Planner:
             self._visit_pair(pair)
         self._close()
 
-    def _visit_pair(self, pair: Pair) -> None:
-        if self._open is None or not self._open.add(pair):
+    def _visit_pair(self, pair: Pair | Transpose) -> None:
+        if isinstance(pair, Transpose):
+            self._before([region_of(pair.source)], [region_of(pair.result)])
+            self.items.append(pair)
+        elif self._open is None or not self._open.add(pair):
             self._close()
             self._open = Block.of(pair)
 
@@ -245,28 +215,38 @@ class _Planner:
         reads = _regions(accesses_read(prepared.instruction))
         writes = _regions(accesses_written(prepared.instruction))
         is_barrier = prepared.engine is Engine.TENSOR or is_collective(prepared.instruction)
+        self._before(reads, writes, is_barrier)
+        for region in writes:
+            self.copies.write(step, prepared.instruction, region)
+        self.items.append(step)
+
+    def _before(self, reads: list[Region], writes: list[Region], is_barrier: bool = False) -> None:
+        """A step that reads and writes these boxes of on-chip memory is next."""
         if is_barrier or (self._open is not None and self._open.conflicts(reads, writes)):
             self._close()
         for region in reads:
             self.copies.read(region)
-        for region in writes:
-            self.copies.write(step, prepared.instruction, region)
-        self.items.append(step)
 
     def _close(self) -> None:
         if self._open is not None:
             self.items.extend(self._open.split())
             self._open = None
 
-    def _pair(self, load: int, multiply: int) -> Pair | None:
+    def _pair(self, load: int, multiply: int) -> Pair | Transpose | None:
         """The two steps as a pair, operands traced; None if the general path has to do them."""
         first, second = self.steps[load].instruction, self.steps[multiply].instruction
         stationary = first.operand("stationary")
         moving, result = second.operand("moving"), second.operand("dst")
-        if second.field("is_transpose") or not _is_plain(stationary, moving, result):
+        if not is_plain(stationary, moving, result):
             return None
         assert isinstance(stationary, TileAccess)
         assert isinstance(moving, TileAccess) and isinstance(result, TileAccess)
+        if second.field("is_transpose"):
+            unit = self.copies.source(moving)
+            if unit is None or not is_unit_matrix(unit, self.copies.memory):
+                self.copies.read(region_of(moving))
+                return None
+            return Transpose(self.steps[load], stationary, result)
         sources = [self.copies.source(tile) or tile for tile in (stationary, moving)]
         reads = tuple(region_of(s) for s in sources if isinstance(s, TileAccess))
         accumulate = bool(second.field("accumulate"))
@@ -275,24 +255,3 @@ class _Planner:
 
 def _regions(accesses: list[Access]) -> list[Region]:
     return [region_of(access) for access in accesses if isinstance(access, TileAccess)]
-
-
-def _is_plain(stationary: Access | None, moving: Access | None, result: Access | None) -> bool:
-    """Operands in SBUF and results in PSUM with static addresses, one unit-stride free dim for the
-    stationary tile and the result, matching shapes (others take the general path, which reports
-    what is wrong)."""
-    for access, memory in ((stationary, Memory.SBUF), (moving, Memory.SBUF), (result, Memory.PSUM)):
-        if not isinstance(access, TileAccess) or access.memory is not memory:
-            return False
-        if access.register != NO_REGISTER:
-            return False
-    assert isinstance(stationary, TileAccess)
-    assert isinstance(moving, TileAccess) and isinstance(result, TileAccess)
-    return (
-        len(stationary.dims) == len(result.dims) == 1
-        and stationary.dims[0][0] == result.dims[0][0] == 1
-        and result.dtype is F32
-        and result.num_partitions == stationary.elements_per_partition
-        and result.elements_per_partition == moving.elements_per_partition
-        and stationary.num_partitions == moving.num_partitions
-    )

@@ -63,7 +63,7 @@ class WeightCopies:
     """The copies that are in SBUF at the step that is being visited."""
 
     def __init__(self, memory: MemorySystem) -> None:
-        self._memory = memory
+        self.memory = memory
         self._pages: dict[int, list[WeightCopy]] = defaultdict(list)
         self._made: list[WeightCopy] = []
 
@@ -129,8 +129,8 @@ class WeightCopies:
         only the host writes the source."""
         assert isinstance(source, HbmAccess)
         try:
-            self._memory.check_tile(target)
-            return self._memory.is_read_only(source)
+            self.memory.check_tile(target)
+            return self.memory.is_read_only(source)
         except Violation:
             return False
 

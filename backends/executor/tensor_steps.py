@@ -1,0 +1,65 @@
+"""Fast mode: in which order the tensor engine's steps may run, and which belong together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from axonc.backends.executor.bind import WITHOUT_EFFECT
+from axonc.backends.executor.prepared import Prepared
+from axonc.backends.isa.access_pattern import NO_REGISTER, Access, Memory, TileAccess
+from axonc.backends.numerics.dtypes import F32
+from axonc.backends.targets.target import Engine
+
+
+def eager_tensor_order(steps: Sequence[Prepared]) -> Iterator[int]:
+    """Numbers of the steps, with those of the tensor engine that wait for nothing right behind
+    their predecessor in its stream."""
+    tensor = [i for i, p in enumerate(steps) if p.engine is Engine.TENSOR]
+    done = 0
+    for i, prepared in enumerate(steps):
+        if prepared.engine is not Engine.TENSOR:
+            yield i
+        elif done < len(tensor) and tensor[done] == i:
+            yield i
+            done += 1
+            while done < len(tensor) and not steps[tensor[done]].waits:
+                yield tensor[done]
+                done += 1
+
+
+def find_pairs(steps: Sequence[Prepared]) -> dict[int, int]:
+    """MultiplyMoving by LoadStationary (numbers of steps) where the product needs no other state of
+    the tensor engine: it waits for nothing, and whatever comes next on the engine loads again."""
+    tensor = [
+        i
+        for i, p in enumerate(steps)
+        if p.engine is Engine.TENSOR and p.mnemonic not in WITHOUT_EFFECT
+    ]
+    names = [steps[i].mnemonic for i in tensor] + ["load_stationary"]
+    return {
+        tensor[n]: tensor[n + 1]
+        for n in range(len(tensor) - 1)
+        if names[n : n + 3] == ["load_stationary", "multiply_moving", "load_stationary"]
+        and not steps[tensor[n + 1]].waits
+    }
+
+
+def is_plain(stationary: Access | None, moving: Access | None, result: Access | None) -> bool:
+    """Operands in SBUF and results in PSUM with static addresses, one unit-stride free dim for the
+    stationary tile and the result, matching shapes (others take the general path, which reports
+    what is wrong)."""
+    for access, memory in ((stationary, Memory.SBUF), (moving, Memory.SBUF), (result, Memory.PSUM)):
+        if not isinstance(access, TileAccess) or access.memory is not memory:
+            return False
+        if access.register != NO_REGISTER:
+            return False
+    assert isinstance(stationary, TileAccess)
+    assert isinstance(moving, TileAccess) and isinstance(result, TileAccess)
+    return (
+        len(stationary.dims) == len(result.dims) == 1
+        and stationary.dims[0][0] == result.dims[0][0] == 1
+        and result.dtype is F32
+        and result.num_partitions == stationary.elements_per_partition
+        and result.elements_per_partition == moving.elements_per_partition
+        and stationary.num_partitions == moving.num_partitions
+    )
