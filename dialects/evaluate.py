@@ -15,6 +15,7 @@ from torch_mlir import ir
 
 from axonc.diagnostics import InternalError, UsageError
 from axonc.dialects.attributes import NUMPY_DTYPES, dense_to_numpy, element_name, integers
+from axonc.dialects.evaluate_window import convolve, pool
 from axonc.dialects.neuron_builder import dot_dims
 from axonc.dialects.neuron_table import COMPARISONS, ELEMENTWISE, FLOAT, REDUCTIONS
 
@@ -252,6 +253,27 @@ def _dot(op: ir.Operation, operands: Operands, f64: bool) -> np.ndarray:
     return _region(op.regions[0].blocks[0], [_wide(product, f64), *extras], f64)
 
 
+def _convolution(op: ir.Operation, operands: Operands, f64: bool) -> np.ndarray:
+    lhs, rhs, *extras = operands
+    product = convolve(op, _wide(lhs, f64), _wide(rhs, f64))
+    if not op.regions[0].blocks:
+        return product
+    return _region(op.regions[0].blocks[0], [product, *extras], f64)
+
+
+def _reduce_window(op: ir.Operation, operands: Operands, f64: bool) -> np.ndarray:
+    wide = _wide(operands[0], f64)
+    kind = ir.StringAttr(op.attributes["kind"]).value
+    return pool(op, wide, _neutral(kind, wide.dtype))
+
+
+def _neutral(kind: str, dtype: np.dtype) -> float | int:
+    """What changes nothing in a reduction of this kind."""
+    if kind in ("max", "min"):
+        return bool(kind == "min") if dtype.kind == "b" else _empty_extreme(kind, dtype)
+    return {"sum": 0, "product": 1, "or": 0, "and": True if dtype.kind == "b" else -1}[kind]
+
+
 def _product(lhs: np.ndarray, rhs: np.ndarray, dims: tuple[tuple[int, ...], ...]) -> np.ndarray:
     """Batched matrix product of any dims, in the dtype of the operands."""
     lhs_batch, rhs_batch, lhs_contract, rhs_contract = dims
@@ -326,6 +348,8 @@ _RULES: dict[str, Rule] = {f"neuron.{name}": _elementwise(name) for name in ELEM
     "neuron.reverse": _reverse,
     "neuron.reduce": _reduce,
     "neuron.dot": _dot,
+    "neuron.convolution": _convolution,
+    "neuron.reduce_window": _reduce_window,
     "neuron.gather_rows": _gather_rows,
     "neuron.softmax": _softmax,
     "neuron.layer_norm": _layer_norm,

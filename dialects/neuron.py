@@ -23,6 +23,7 @@ from torch_mlir.dialects import ext
 from torch_mlir.dialects.ext import Operand, Region, Result
 
 from axonc.dialects import neuron_rules as rules
+from axonc.dialects import window_rules
 from axonc.dialects.neuron_table import ELEMENTWISE
 
 Tensor = ir.RankedTensorType
@@ -315,6 +316,60 @@ class DotOp(VariadicOp, dialect=Neuron, name="dot", traits=[
     lhs_contract: ir.ArrayAttr
     rhs_contract: ir.ArrayAttr
     epilogue: Region
+
+
+class ConvolutionOp(VariadicOp, dialect=Neuron, name="convolution", traits=[
+    ir.IsIsolatedFromAboveTrait, *_pure(window_rules.convolution)
+]):  # fmt: skip
+    """Sum of products of an image and a kernel that slides over its spatial dims.
+
+    inputs: image, kernel, extras. lhs_dims, result_dims: which dims are (batch, feature, spatial
+    ...); rhs_dims: which are (output feature, input feature, spatial ...). The other lists have an
+    entry for each spatial dim: the image is spread out by lhs_dilation with zeros, padded by low
+    and high (negative: cut); the kernel steps by strides, its elements lie rhs_dilation apart, in
+    reverse order where reversal is 1. groups: of features, each convolved apart. Accumulates in
+    float32, then rounds once, or computes the epilogue region from the f32 sums and the extras.
+    (C2) image and kernel have one rank >= 2; the dims lists are permutations. (C3) one entry for
+    each spatial dim; strides and dilations are at least 1, reversal 0 or 1. (C4) the image has
+    groups times the kernel's input features; groups divides its output features. (C5) floats.
+    (C6) the result has the shape of the product. (C7) without epilogue there are no extras; with
+    one, its first argument is the f32 product and the others have the types of the extras.
+    (C8) the region is an elementwise graph, see `FusedOp`.
+    """
+
+    result: Result[Tensor]
+    lhs_dims: ir.ArrayAttr
+    rhs_dims: ir.ArrayAttr
+    result_dims: ir.ArrayAttr
+    strides: ir.ArrayAttr
+    low: ir.ArrayAttr
+    high: ir.ArrayAttr
+    lhs_dilation: ir.ArrayAttr
+    rhs_dilation: ir.ArrayAttr
+    reversal: ir.ArrayAttr
+    groups: ir.IntegerAttr
+    epilogue: Region
+
+
+class ReduceWindowOp(
+    ext.Operation, dialect=Neuron, name="reduce_window", traits=_pure(window_rules.reduce_window)
+):
+    """`kind` (sum, max, min, product, and, or) over windows that slide along the dims. Padding
+    counts for nothing. Floats accumulate in float32.
+
+    (C2) kind is one of these; `and` and `or` need integers or i1. (C3) window, strides, low, high
+    and dilation have one entry for each dim; window, strides and dilation are at least 1, low and
+    high at least 0. (C4) the result has one element for each window and the operand's element type.
+    """
+
+    operand: Operand[Tensor]
+    result: Result[Tensor]
+    kind: ir.StringAttr
+    window: ir.ArrayAttr
+    strides: ir.ArrayAttr
+    low: ir.ArrayAttr
+    high: ir.ArrayAttr
+    dilation: ir.ArrayAttr
 
 
 class GatherRowsOp(

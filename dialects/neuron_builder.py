@@ -16,7 +16,7 @@ from axonc.dialects.neuron import RUNS
 from axonc.dialects.neuron_rules import dot_shape
 
 DOT_DIMS = ("lhs_batch", "rhs_batch", "lhs_contract", "rhs_contract")
-VARIADIC = frozenset({"neuron.concatenate", "neuron.dot", "neuron.fused"})
+VARIADIC = frozenset({"neuron.concatenate", "neuron.convolution", "neuron.dot", "neuron.fused"})
 
 
 def tensor(shape: Sequence[int], element: ir.Type) -> ir.RankedTensorType:
@@ -302,7 +302,7 @@ def dot_with_epilogue(
     op = ir.Operation.create("neuron.dot", [kind], operands, attributes, regions=1, loc=loc)
     if epilogue:
         accumulator = tensor(kind.shape, ir.F32Type.get())
-        _fill_region(op, [accumulator, *(e.type for e in extras)], epilogue)
+        fill_region(op, [accumulator, *(e.type for e in extras)], epilogue)
     return op.results[0]
 
 
@@ -315,11 +315,12 @@ def fused(
     """A fused elementwise graph over `inputs`."""
     attributes = {"operandSegmentSizes": operand_runs([v.type for v in inputs])}
     op = ir.Operation.create("neuron.fused", [kind], list(inputs), attributes, regions=1, loc=loc)
-    _fill_region(op, [v.type for v in inputs], body)
+    fill_region(op, [v.type for v in inputs], body)
     return op.results[0]
 
 
-def _fill_region(op: ir.Operation, kinds: Sequence[ir.Type], body: RegionBuilder) -> None:
+def fill_region(op: ir.Operation, kinds: Sequence[ir.Type], body: RegionBuilder) -> None:
+    """Give `op` a region with arguments of these types; it yields what `body` returns."""
     block = op.regions[0].blocks.append(*kinds, arg_locs=[op.location] * len(kinds))
     with ir.InsertionPoint(block):
         result = body(list(block.arguments))

@@ -277,17 +277,31 @@ def dot(op: ir.Operation) -> str:
     shape = dot_shape(_shape(lhs), _shape(rhs), *lists)
     if not op.regions[0].blocks:
         return "(C5) extras without epilogue" if extras else _result_shape("C3", op, shape)
-    return _epilogue(op, shape, extras)
+    return epilogue(op, shape, extras, ("C3", "C5", "C6"))
 
 
-def _epilogue(op: ir.Operation, shape: tuple[int, ...], extras: Sequence[ir.Value]) -> str:
+def epilogue(
+    op: ir.Operation,
+    shape: tuple[int, ...],
+    extras: Sequence[ir.Value],
+    names: tuple[str, str, str],
+) -> str:
+    """The rules of an epilogue on a product of this shape. names: those about the result's shape,
+    the arguments of the region, and its body."""
+    of_shape, of_arguments, of_body = names
     first, *others = [a.type for a in op.regions[0].blocks[0].arguments]
     if tuple(first.shape) != shape or element_name(first) != "f32":
-        return f"(C5) the region's first argument is {first}, expected f32 of shape {list(shape)}"
+        return (
+            f"({of_arguments}) the region's first argument is {first}, "
+            f"expected f32 of shape {list(shape)}"
+        )
     expected = [e.type for e in extras]
     if others != expected:
-        return f"(C5) region arguments {_list(others)} after the first, expected {_list(expected)}"
-    return _result_shape("C3", op, shape) or _region("C6", "C6", op)
+        return (
+            f"({of_arguments}) region arguments {_list(others)} after the first, "
+            f"expected {_list(expected)}"
+        )
+    return _result_shape(of_shape, op, shape) or _region(of_body, of_body, op)
 
 
 def _list(values: Sequence[object]) -> str:

@@ -38,6 +38,20 @@ def scatter_dimensions(op: ir.Operation) -> _stablehlo.ScatterDimensionNumbers:
     return _stablehlo.ScatterDimensionNumbers(op.attributes["scatter_dimension_numbers"])
 
 
+def convolution_dimensions(op: ir.Operation) -> tuple[tuple[int, ...], ...]:
+    """Of a `convolution`: (batch, feature, spatial ...) dims of the image, (output feature, input
+    feature, spatial ...) dims of the kernel, and those of the result like the image's."""
+    d = _stablehlo.ConvDimensionNumbers(op.attributes["dimension_numbers"])
+    lhs = (d.input_batch_dimension, d.input_feature_dimension, *d.input_spatial_dimensions)
+    rhs = (
+        d.kernel_output_feature_dimension,
+        d.kernel_input_feature_dimension,
+        *d.kernel_spatial_dimensions,
+    )
+    result = (d.output_batch_dimension, d.output_feature_dimension, *d.output_spatial_dimensions)
+    return lhs, rhs, result
+
+
 def comparison_direction(op: ir.Operation) -> str:
     """ "EQ", "NE", "LT", "LE", "GT" or "GE"."""
     return _stablehlo.ComparisonDirectionAttr(op.attributes["comparison_direction"]).value

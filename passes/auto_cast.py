@@ -43,6 +43,12 @@ from axonc.passes.dead_code import defining_op, erase_dead
 TYPES = ("bf16", "fp16", "tf32")
 """Values of the option `type`."""
 
+PRODUCTS = {
+    "neuron.dot": "operands of a matrix product",
+    "neuron.convolution": "operands of a convolution",
+}
+"""Operations of the tensor engine, and the rule that casts their operands."""
+
 _VIEWS = frozenset({"neuron.reshape", "neuron.transpose", "neuron.slice", "neuron.broadcast"})
 
 
@@ -183,13 +189,13 @@ def _cast_planned(block: ir.Block, caster: _Caster) -> bool:
 
 
 def _cast_dots(block: ir.Block, caster: _Caster) -> bool:
-    """Operands of dots; those whose type has 8 bits stay f32 for quantize."""
+    """Operands of dots and convolutions; dots whose type has 8 bits stay f32 for quantize."""
     changed = False
-    for op in _dots(block):
+    for op in [o.operation for o in block.operations if o.operation.name in PRODUCTS]:
         choice = choice_of(op)
         is_float = choice is None or choice.compute in FLOATS
         if is_float and caster.cast_operands(op, (0, 1)):
-            caster.note(op, "operands of a matrix product")
+            caster.note(op, PRODUCTS[op.name])
             changed = True
     return changed
 

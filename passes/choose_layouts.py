@@ -38,6 +38,8 @@ from axonc.backends.numerics.dtypes import F32
 from axonc.backends.targets.target import Engine, Target
 from axonc.dialects.attributes import integers
 from axonc.dialects.neuron_table import COLLECTIVES
+from axonc.dialects.window import WindowDim
+from axonc.dialects.window_rules import convolution_dims, pool_windows
 from axonc.passes.dot_geometry import LHS, RHS, DotGeometry, dot_geometry
 from axonc.passes.tensor_storage import PartitionDims, Shape, normalised
 from axonc.passes.view_ops import (
@@ -48,6 +50,9 @@ from axonc.passes.view_ops import (
     shape_of,
     unbroadcast,
 )
+
+PRODUCTS = ("neuron.dot", "neuron.convolution")
+"""Ops of the tensor engine: the first argument of their epilogue stands for two operands."""
 
 ROUNDS = 2
 """Rounds of choices; the second sees the first's."""
@@ -194,6 +199,24 @@ class LayoutPlanner:
             rows = tuple({g: None for g in operand_candidates(geometry, side, self.target)})
             self._wish(op.operands[side], [Wish(rows=rows)])
         self._wish_region_operands(op, range(2, len(op.operands)))
+
+    def _wish_convolution(self, op: ir.Operation) -> None:
+        """Features on partitions."""
+        dims = convolution_dims(op)
+        for position, dim in ((0, dims.lhs[1]), (1, dims.rhs[1])):
+            value = op.operands[position]
+            self._wish(value, [Wish(rows=(normalised((dim,), shape_of(value)),))])
+        self._wish_region_operands(op, range(2, len(op.operands)))
+
+    def _wish_pooling(self, op: ir.Operation) -> None:
+        self._wish(op.operands[0], [Wish(avoid=windowed_dims(op))])
+        self._wish(op.operands[0], self._pool_wishes(op))
+
+    def _pool_wishes(self, op: ir.Operation) -> list[Wish]:
+        avoid = windowed_dims(op)
+        found = [[r for r in w.rows if not avoid & set(r)] for w in
+                 self.wishes.get(op.results[0], ())]  # fmt: skip
+        return [Wish(rows=tuple(rows)) for rows in found if rows]
 
     def _wish_reduction(self, op: ir.Operation) -> None:
         operand = op.operands[0]
@@ -387,6 +410,28 @@ class LayoutPlanner:
             self._take(op.operands[side], geometry.sides[side].rows(batch_rows))
         return best
 
+    def _choose_convolution(self, op: ir.Operation) -> Choice:
+        dims = convolution_dims(op)
+        image, result = op.operands[0], op.results[0]
+        self._take(image, normalised((dims.lhs[1],), shape_of(image)))
+        return Choice(normalised((dims.result[1],), shape_of(result)))
+
+    def _choose_pooling(self, op: ir.Operation) -> Choice:
+        operand, result = op.operands[0], op.results[0]
+        avoid = windowed_dims(op)
+        candidates = [r for r in self.available.get(operand, ()) if not avoid & set(r)]
+        candidates += self._result_candidates(result, avoid)
+        choice = self._best(
+            result,
+            dict.fromkeys(candidates),
+            lambda rows: (
+                self.conversion_ns(operand, rows)
+                + streaming_ns(shape_of(operand), rows, self.target)
+            ),
+        )
+        self._take(operand, choice.rows)
+        return choice
+
     def _region_ns(self, op: ir.Operation, rows: PartitionDims, numbers: Iterable[int]) -> float:
         """Cost of a region's operands lying like a result with `rows`."""
         shape = shape_of(op.results[0])
@@ -471,12 +516,22 @@ def region_broadcasts(op: ir.Operation, number: int) -> list[tuple[int, ...]]:
     if not len(op.regions) or not len(op.regions[0].blocks):
         return []
     block = op.regions[0].blocks[0]
-    argument = block.arguments[number - (1 if op.name == "neuron.dot" else 0)]
+    argument = block.arguments[number - (1 if op.name in PRODUCTS else 0)]
     return [
         integers(inner.attributes["dims"])
         for inner in block.operations
         if inner.name == "neuron.broadcast" and inner.operands[0] == argument
     ]
+
+
+def is_windowed(window: WindowDim) -> bool:
+    """Whether the window does anything along its dim."""
+    return window != WindowDim(1)
+
+
+def windowed_dims(op: ir.Operation) -> frozenset[int]:
+    """Dims along which a `neuron.reduce_window` has a window."""
+    return frozenset(d for d, w in enumerate(pool_windows(op)) if is_windowed(w))
 
 
 def operand_candidates(geometry: DotGeometry, side: int, target: Target) -> list[PartitionDims]:
@@ -538,6 +593,8 @@ WISHES: dict[str, Callable[[LayoutPlanner, ir.Operation], None]] = {
     "neuron.fused": LayoutPlanner._wish_elementwise,
     "neuron.all_reduce": LayoutPlanner._wish_elementwise,
     "neuron.dot": LayoutPlanner._wish_dot,
+    "neuron.convolution": LayoutPlanner._wish_convolution,
+    "neuron.reduce_window": LayoutPlanner._wish_pooling,
     "neuron.reduce": LayoutPlanner._wish_reduction,
     "neuron.softmax": LayoutPlanner._wish_reduction,
     "neuron.layer_norm": LayoutPlanner._wish_reduction,
@@ -553,6 +610,8 @@ CHOOSERS: dict[str, Callable[[LayoutPlanner, ir.Operation], Choice]] = {
     "neuron.dynamic_slice": LayoutPlanner._choose_dynamic_slice,
     "neuron.dynamic_update_slice": LayoutPlanner._choose_update,
     "neuron.dot": LayoutPlanner._choose_dot,
+    "neuron.convolution": LayoutPlanner._choose_convolution,
+    "neuron.reduce_window": LayoutPlanner._choose_pooling,
     "neuron.reduce": LayoutPlanner._choose_reduction,
     "neuron.softmax": LayoutPlanner._choose_reduction,
     "neuron.layer_norm": LayoutPlanner._choose_reduction,

@@ -25,7 +25,9 @@ SMALL_ELEMENTS = 4096
 _MOVES = frozenset(f"neuron.{n}" for n in ("broadcast", "reshape", "transpose", "slice", "reverse"))
 """Operations whose result is a splat of the same number as their operand."""
 
-_NEVER = frozenset({"neuron.dot", "neuron.fused", "neuron.constant", "neuron.iota"})
+_NEVER = frozenset(
+    f"neuron.{n}" for n in ("dot", "convolution", "fused", "constant", "iota", "reduce_window")
+)
 
 
 def constant_attribute(value: ir.Value) -> ir.Attribute | None:

@@ -13,9 +13,10 @@ Before:
 After:
     %1 = "neuron.dot"(%x, %w, %b) ({ add }) {...}
 
-A dot whose result type is not f32 rounds before its users see it: the epilogue then begins with
-that conversion. Of several dots a graph reads, the last in the program takes it. Leaves alone:
-dots that have an epilogue, integer dots, dots read by more than the fused operation.
+Convolutions take epilogues in the same way. A dot whose result type is not f32 rounds before its
+users see it: the epilogue then begins with that conversion. Of several dots a graph reads, the last
+in the program takes it. Leaves alone: dots that have an epilogue, integer dots, dots read by more
+than the fused operation.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from torch_mlir import ir
 
 from axonc.dialects import neuron_builder as build
 from axonc.dialects.neuron_table import FLOAT
+from axonc.dialects.window_builder import convolution_with_epilogue
+from axonc.dialects.window_rules import CONVOLUTION_ATTRIBUTES
 from axonc.pass_manager import Pass
 from axonc.passes.dead_code import defining_op, erase_dead, use_count
 from axonc.passes.region_body import copy_body, fits_runs, grouped_by_type
@@ -54,7 +57,7 @@ def _last_dot(graph: ir.Operation, place: dict[ir.Value, int]) -> ir.Operation |
 
 
 def _candidate(value: ir.Value, graph: ir.Operation) -> ir.Operation | None:
-    dot = defining_op(value, "neuron.dot")
+    dot = defining_op(value, "neuron.dot") or defining_op(value, "neuron.convolution")
     if dot is None or dot.regions[0].blocks or use_count(value) != 1:
         return None
     if build.shape_of(value) != build.shape_of(graph.results[0]):
@@ -67,6 +70,20 @@ def _candidate(value: ir.Value, graph: ir.Operation) -> ir.Operation | None:
 
 def _extras(graph: ir.Operation, accumulator: ir.Value) -> list[ir.Value]:
     return grouped_by_type(v for v in graph.operands if v != accumulator)
+
+
+def _with_epilogue(
+    dot: ir.Operation,
+    extras: Sequence[ir.Value],
+    kind: ir.RankedTensorType,
+    epilogue: build.RegionBuilder,
+) -> ir.Value:
+    """The dot or convolution again, with an epilogue."""
+    lhs, rhs, where = dot.operands[0], dot.operands[1], dot.location
+    if dot.name == "neuron.dot":
+        return build.dot_with_epilogue(lhs, rhs, extras, build.dot_dims(dot), kind, epilogue, where)
+    attributes = {name: dot.attributes[name] for name in CONVOLUTION_ATTRIBUTES}
+    return convolution_with_epilogue(lhs, rhs, extras, attributes, kind, epilogue, where)
 
 
 def _merge(graph: ir.Operation, dot: ir.Operation) -> None:
@@ -82,15 +99,7 @@ def _merge(graph: ir.Operation, dot: ir.Operation) -> None:
         return copy_body(body, [values[v] for v in graph.operands])
 
     with ir.InsertionPoint(graph):
-        merged = build.dot_with_epilogue(
-            dot.operands[0],
-            dot.operands[1],
-            extras,
-            build.dot_dims(dot),
-            graph.results[0].type,
-            epilogue,
-            dot.location,
-        )
+        merged = _with_epilogue(dot, extras, graph.results[0].type, epilogue)
     graph.results[0].replace_all_uses_with(merged)
     graph.erase()
     dot.erase()

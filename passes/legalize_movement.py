@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from torch_mlir import ir
@@ -59,18 +59,25 @@ def reverse(op: ir.Operation) -> ir.Value:
 
 
 def pad(op: ir.Operation) -> ir.Value:
-    """Negative padding cuts elements off: a slice after the positive part."""
     names = ("edge_padding_low", "edge_padding_high", "interior_padding")
     low, high, interior = (dense_integers(op.attributes[n]) for n in names)
-    operand, value = op.operands
-    padded = build.pad(
-        operand, value, [max(p, 0) for p in low], [max(p, 0) for p in high], interior
-    )
+    return padded(op.operands[0], op.operands[1], low, high, interior)
+
+
+def padded(
+    operand: ir.Value,
+    value: ir.Value,
+    low: Sequence[int],
+    high: Sequence[int],
+    interior: Sequence[int],
+) -> ir.Value:
+    """Negative padding cuts elements off: a slice after the positive part."""
+    wide = build.pad(operand, value, [max(p, 0) for p in low], [max(p, 0) for p in high], interior)
     start = [max(-p, 0) for p in low]
-    limit = [s - max(-p, 0) for s, p in zip(padded.type.shape, high, strict=True)]
-    if not any(start) and limit == list(padded.type.shape):
-        return padded
-    return build.slice_(padded, start, limit)
+    limit = [s - max(-p, 0) for s, p in zip(wide.type.shape, high, strict=True)]
+    if not any(start) and limit == list(wide.type.shape):
+        return wide
+    return build.slice_(wide, start, limit)
 
 
 def dot_general(op: ir.Operation) -> ir.Value:
@@ -123,8 +130,11 @@ def reduce(op: ir.Operation) -> ir.Value:
     kind = reduction_kind_of(op, operand)
     dims = sorted(dense_integers(op.attributes["dimensions"]))
     reduced = build.reduce(operand, kind, dims) if dims else operand
-    if _is_neutral(kind, initial):
-        return reduced
+    return reduced if is_neutral(kind, initial) else combined_with(kind, reduced, initial)
+
+
+def combined_with(kind: str, reduced: ir.Value, initial: ir.Value) -> ir.Value:
+    """Every element of a reduction's result with its initial value."""
     start = fold(build.broadcast(initial, reduced.type.shape, ()))
     return build.create(_COMBINE[kind], (reduced, start), reduced.type)
 
@@ -147,7 +157,7 @@ def _region_kind(op: ir.Operation) -> str:
     return _KINDS[body[0].name]
 
 
-def _is_neutral(kind: str, initial: ir.Value) -> bool:
+def is_neutral(kind: str, initial: ir.Value) -> bool:
     """Whether the initial value changes nothing."""
     array = constant_array(initial)
     if array is None:

@@ -34,12 +34,14 @@ from axonc.passes.legalize_dynamic import DYNAMIC_LEGALIZERS
 from axonc.passes.legalize_elementwise import COMPOSITES, ELEMENTWISE_LEGALIZERS
 from axonc.passes.legalize_gather import gather
 from axonc.passes.legalize_movement import MOVEMENT_LEGALIZERS
+from axonc.passes.legalize_window import WINDOW_LEGALIZERS
 from axonc.passes.unsupported import Finding, Unsupported, unsupported_error
 
 _LEGALIZERS = (
     ELEMENTWISE_LEGALIZERS
     | MOVEMENT_LEGALIZERS
     | DYNAMIC_LEGALIZERS
+    | WINDOW_LEGALIZERS
     | COLLECTIVE_LEGALIZERS
     | {"gather": gather}
 )
@@ -50,8 +52,7 @@ _NEAREST_FORMS = {
     "stablehlo.while": "unroll the loop in the model",
     "stablehlo.case": "compute both branches and select",
     "stablehlo.if": "compute both branches and select",
-    "stablehlo.convolution": "write the convolution as slices and dot_general",
-    "stablehlo.reduce_window": "write the window as slices and add, or maximum",
+    "stablehlo.select_and_scatter": "write the pooling's gradient as compare, select, pad",
     "stablehlo.sort": "sort on the host",
     "stablehlo.rng_bit_generator": "pass random numbers as an argument",
     "stablehlo.rng": "pass random numbers as an argument",
@@ -65,6 +66,8 @@ def supported_operations() -> list[tuple[str, str]]:
         "stablehlo.gather": "rows (one element along indexed dims, whole along others); one window",
         "stablehlo.scatter": "one window, set or added",
         "stablehlo.reduce": "one tensor; add, max, min, multiply, and, or",
+        "stablehlo.reduce_window": "one tensor; add, max, min, multiply, and, or",
+        "stablehlo.convolution": "integers only where float32 is exact",
         "stablehlo.compare": "not the total order",
         "stablehlo.reduce_precision": "bf16, f16 and f32 formats",
         "stablehlo.all_reduce": "one tensor; groups of one size; integers by gathering",

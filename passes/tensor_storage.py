@@ -53,6 +53,12 @@ class Lane:
             dims,
         )
 
+    def merged_view(self, sizes: Shape) -> View:
+        """As `view`, in as few dims as possible."""
+        merged = merge_loops(list(sizes), [list(self.strides)])
+        strides = tuple(strides[0] for _, strides in merged)
+        return replace(self, strides=strides).view(tuple(size for size, _ in merged))
+
     def advanced(self, axis: int, count: int) -> Lane:
         """The lane started `count` steps later on loop `axis`."""
         shift = self.strides[axis] * count * self.dtype.size_bytes
@@ -183,7 +189,7 @@ class Storage:
             if loop.dim == ROW_TILES and not self.partition_dims:
                 stride = 0
             offset += loop.start * stride
-            strides.append(stride)
+            strides.append(stride * loop.step)
         return Lane(
             self.buffer,
             self.dtype,
@@ -205,11 +211,13 @@ ROW_TILES = -1
 
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """One loop of a nest: over [start, start + size) of a tensor dim, or over row tiles."""
+    """One loop of a nest: `size` elements of a tensor dim, every `step`-th from `start` on, or row
+    tiles."""
 
     dim: int
     size: int
     start: int = 0
+    step: int = 1
 
 
 def normalised(partition_dims: PartitionDims, shape: Shape) -> PartitionDims:

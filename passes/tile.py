@@ -36,6 +36,7 @@ from axonc.passes.stored_dtype import is_float_conversion, narrowing_uses, raise
 from axonc.passes.tensor_storage import Loop, Storage
 from axonc.passes.tile_collective import COLLECTIVE_RULES
 from axonc.passes.tile_concatenate import tile_concatenate
+from axonc.passes.tile_convolution import tile_convolution
 from axonc.passes.tile_dot import DotTiler
 from axonc.passes.tile_dynamic import (
     DYNAMIC_RULES,
@@ -53,6 +54,7 @@ from axonc.passes.tile_move import (
     store,
     wants_transpose,
 )
+from axonc.passes.tile_pool import tile_reduce_window
 from axonc.passes.tile_program import TileProgram
 from axonc.passes.tile_reduce import tile_layer_norm, tile_reduce, tile_rms_norm, tile_softmax
 from axonc.passes.tile_values import Values, hbm_storage, is_whole
@@ -198,6 +200,8 @@ RULES: dict[str, Rule] = {
     "neuron.pad": tile_pad,
     "neuron.iota": tile_iota,
     **DYNAMIC_RULES,
+    "neuron.convolution": tile_convolution,
+    "neuron.reduce_window": tile_reduce_window,
     **COLLECTIVE_RULES,
 }
 

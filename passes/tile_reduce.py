@@ -70,7 +70,7 @@ def tile_reduce(values: Values, op: ir.Operation, dtype: DType) -> Storage:
         result = reduce_all(values, op, how, stored)
     else:
         result = _reduce_free_dims(values, op, how, stored)
-    return result if stored == dtype else _low_bits(values.builder, result, dtype)
+    return result if stored == dtype else low_bits(values.builder, result, dtype)
 
 
 def _reduce_free_dims(values: Values, op: ir.Operation, how: Reduction, dtype: DType) -> Storage:
@@ -93,7 +93,7 @@ def _reduce_free_dims(values: Values, op: ir.Operation, how: Reduction, dtype: D
     return result
 
 
-def _low_bits(builder: KernelBuilder, source: Storage, dtype: DType) -> Storage:
+def low_bits(builder: KernelBuilder, source: Storage, dtype: DType) -> Storage:
     """The i32 storage as a narrower integer, wrapping around."""
     result = new_storage(builder, source.shape, dtype, source.partition_dims, "reduced")
     leaf = Expression("leaf", (), source.dtype, argument=0, uses=1)

@@ -117,6 +117,33 @@ def test_dot_epilogue_reads_the_float32_accumulator() -> None:
     assert found[0, 0] == 1.0 and found.dtype == BF16
 
 
+def test_convolution_and_windows_against_loops() -> None:
+    """A strided, padded, dilated convolution of groups with a turned kernel, and a maximum, element
+    by element from their definitions."""
+    rng = np.random.default_rng(5)
+    image, kernel = rng.standard_normal((1, 4, 7)), rng.standard_normal((6, 2, 3))
+    line = """%r = "neuron.convolution"(%a0, %a1) ({}) {groups = 2 : i64, lhs_dims = [0, 1, 2],
+      rhs_dims = [0, 1, 2], result_dims = [0, 2, 1], strides = [2], low = [2], high = [-1],
+      lhs_dilation = [2], rhs_dilation = [3], reversal = [1]}
+      : (tensor<1x4x7xf32>, tensor<6x2x3xf32>) -> tensor<1x4x6xf32>"""
+    inputs = ("tensor<1x4x7xf32>", image), ("tensor<6x2x3xf32>", kernel)
+    found = run(line, "tensor<1x4x6xf32>", *inputs, f64=True)
+    expected = np.zeros((1, 4, 6))
+    for place, output, channel, tap in np.ndindex(4, 6, 2, 3):
+        position, left = divmod(2 * place + 3 * tap - 2, 2)
+        if not left and 0 <= position < 7 and 2 * position + 2 <= 13:
+            seen = image[0, 2 * (output // 3) + channel, position]
+            expected[0, place, output] += seen * kernel[output, channel, 2 - tap]
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+    line = """%r = "neuron.reduce_window"(%a0) {kind = "max", window = [1, 1, 2],
+      strides = [1, 2, 3], low = [0, 0, 1], high = [0, 0, 2], dilation = [1, 1, 2]}
+      : (tensor<1x4x7xf32>) -> tensor<1x2x3xf32>"""
+    found = run(line, "tensor<1x2x3xf32>", inputs[0], f64=True)
+    starts = range(-1, 8, 3)
+    seen = [[max(image[0, c, i] for i in (s, s + 2) if 0 <= i < 7) for s in starts] for c in (0, 2)]
+    np.testing.assert_array_equal(found, [seen])
+
+
 def test_gather_rows_clamps() -> None:
     line = '%r = "neuron.gather_rows"(%a0, %a1) : (tensor<3xf32>, tensor<4xi32>) -> tensor<4xf32>'
     table = ("tensor<3xf32>", np.array([10.0, 20.0, 30.0]))

@@ -14,6 +14,15 @@ CONTEXT = make_context()
 
 F = "tensor<4x8xf32>"
 DOT = "lhs_batch = [], lhs_contract = [1], rhs_batch = [], rhs_contract = [0]"
+CONV = (
+    "lhs_dims = [0, 1], rhs_dims = [0, 1], result_dims = [0, 1], groups = {groups} : i64, strides ="
+    " [{strides}], low = [], high = [], lhs_dilation = [], rhs_dilation = [], reversal = []"
+)
+PLAIN = CONV.format(groups=1, strides="")
+POOL = (
+    'kind = "{kind}", window = [1, 2], strides = [1, 1], low = [0, {low}], high = [0, 0],'
+    " dilation = [1, 1]"
+)
 REGION = (
     '({{ ^bb0(%p: tensor<4x8xf32>{extra}): {body} "neuron.yield"(%r) : (tensor<4x8xf32>) -> () }})'
 )
@@ -119,6 +128,31 @@ BROKEN = {
     f" -> {F}",
     "dot C6": f'"neuron.dot"(%x, %w) {REGION.format(extra="", body=TRANSPOSED)} {{{DOT}}} :'
     f" ({F}, tensor<8x8xf32>) -> {F}",
+    "convolution C2": f'"neuron.convolution"(%x, %v) ({{}}) {{{PLAIN}}} :'
+    f" ({F}, tensor<8xf32>) -> {F}",
+    "convolution C3": '"neuron.convolution"(%x, %w) ({}) {'
+    + CONV.format(groups=1, strides="1")
+    + f"}} : ({F}, tensor<8x8xf32>) -> {F}",
+    "convolution C4": '"neuron.convolution"(%x, %w) ({}) {'
+    + CONV.format(groups=2, strides="")
+    + f"}} : ({F}, tensor<8x8xf32>) -> {F}",
+    "convolution C5": f'"neuron.convolution"(%x, %j) ({{}}) {{{PLAIN}}} :'
+    f" ({F}, tensor<8x8xi8>) -> {F}",
+    "convolution C6": f'"neuron.convolution"(%x, %w) ({{}}) {{{PLAIN}}} :'
+    f" ({F}, tensor<8x8xf32>) -> tensor<8x4xf32>",
+    "convolution C7": f'"neuron.convolution"(%x, %w, %v) ({{}}) {{{PLAIN}}} :'
+    f" ({F}, tensor<8x8xf32>, tensor<8xf32>) -> {F}",
+    "convolution C8": f'"neuron.convolution"(%x, %w) {REGION.format(extra="", body=TRANSPOSED)}'
+    f" {{{PLAIN}}} : ({F}, tensor<8x8xf32>) -> {F}",
+    "reduce_window C2": '"neuron.reduce_window"(%x) {'
+    + POOL.format(kind="or", low=0)
+    + f"}} : ({F}) -> tensor<4x7xf32>",
+    "reduce_window C3": '"neuron.reduce_window"(%x) {'
+    + POOL.format(kind="max", low=-1)
+    + f"}} : ({F}) -> tensor<4x6xf32>",
+    "reduce_window C4": '"neuron.reduce_window"(%x) {'
+    + POOL.format(kind="max", low=0)
+    + f"}} : ({F}) -> {F}",
     "gather_rows C2": '"neuron.gather_rows"(%x, %v) : (tensor<4x8xf32>, tensor<8xf32>)'
     " -> tensor<8x8xf32>",
     "gather_rows C3": '"neuron.gather_rows"(%x, %i) : (tensor<4x8xf32>, tensor<4xi32>)'

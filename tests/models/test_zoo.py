@@ -58,7 +58,17 @@ def test_an_imported_model_gives_the_numbers_of_torch(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["distilbert", "albert-base", "electra-large", "gpt2-prefill", "llama-prefill"]
+    "name",
+    [
+        "distilbert",
+        "albert-base",
+        "electra-large",
+        "gpt2-prefill",
+        "llama-prefill",
+        "resnet-50",
+        "unet",
+        "unet-transposed",
+    ],
 )
 def test_a_small_model_compiles_and_is_accurate(name: str) -> None:
     assert compiled_error(build(name, small=True)) <= 2e-6

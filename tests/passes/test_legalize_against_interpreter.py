@@ -242,3 +242,61 @@ def test_integers_at_their_limits() -> None:
     check(body(f"%r = stablehlo.add %a0, %a0 : {kind}", kind, kind), a0=extreme)
     text = body(f"%r = stablehlo.shift_right_logical %a0, %a1 : {kind}", kind, kind, kind)
     check(text, a0=extreme, a1=np.array([1, 31, 32, 0]))
+
+
+CONVOLUTIONS = {
+    "two groups of the batch": (
+        "[b, f, 0]x[o, i, 0]->[b, f, 0], window = {stride = [2], pad = [[1, 2]], reverse = [true]}",
+        "batch_group_count = 2 : i64, feature_group_count = 1 : i64",
+        ("tensor<4x3x9xf32>", "tensor<6x3x3xf32>", "tensor<2x6x5xf32>"),
+    ),
+    "groups of features, features last": (
+        "[b, 0, f]x[0, i, o]->[0, b, f], window = {lhs_dilate = [2], pad = [[-1, 3]]}",
+        "batch_group_count = 1 : i64, feature_group_count = 3 : i64",
+        ("tensor<2x5x6xf32>", "tensor<2x2x9xf32>", "tensor<10x2x9xf32>"),
+    ),
+    "small integers": (
+        "[b, f, 0]x[o, i, 0]->[b, f, 0], window = {rhs_dilate = [2]}",
+        "batch_group_count = 1 : i64, feature_group_count = 1 : i64",
+        ("tensor<1x3x9xi8>", "tensor<4x3x3xi8>", "tensor<1x4x5xi32>"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_convolutions(name: str) -> None:
+    numbers, counts, (image, kernel, result) = CONVOLUTIONS[name]
+    line = (
+        f"%r = stablehlo.convolution(%a0, %a1) dim_numbers = {numbers} {{{counts}}} :"
+        f" ({image}, {kernel}) -> {result}"
+    )
+    check(body(line, result, image, kernel), 1e-5)
+
+
+@pytest.mark.parametrize("initial", ["0.0", "2.5"])
+def test_a_window_over_padding_reads_the_initial_value(initial: str) -> None:
+    text = body(
+        f"""%i = stablehlo.constant dense<{initial}> : tensor<f32>
+      %r = "stablehlo.reduce_window"(%a0, %i) <{{window_dimensions = array<i64: 1, 3>,
+        window_strides = array<i64: 1, 2>, base_dilations = array<i64: 1, 2>,
+        window_dilations = array<i64: 1, 2>, padding = dense<[[0, 0], [3, 1]]> : tensor<2x2xi64>}}>
+        ({{ ^bb0(%p: tensor<f32>, %q: tensor<f32>):
+          %s = stablehlo.add %p, %q : tensor<f32>
+          stablehlo.return %s : tensor<f32> }}) : ({X}, tensor<f32>) -> tensor<4x8xf32>""",
+        "tensor<4x8xf32>",
+        X,
+    )
+    check(text)
+
+
+def test_batch_norm() -> None:
+    """Against its definition: the interpreter does not have it."""
+    vectors = ["tensor<8xf32>"] * 4
+    line = f"""%r = "stablehlo.batch_norm_inference"(%a0, %a1, %a2, %a3, %a4) <{{epsilon =
+      1.0e-03 : f32, feature_index = 1 : i64}}> : ({X}, {", ".join(vectors)}) -> {X}"""
+    module = parse_module(body(line, X, X, *vectors), CONTEXT)
+    PassManager(parse_pipeline("legalize-to-neuron")).run(ModuleState(module))
+    x, scale, offset, mean, variance = (RNG.uniform(0.5, 2, s) for s in ((4, 8), 8, 8, 8, 8))
+    (found,) = evaluate_module(module, [x, scale, offset, mean, variance], f64=True)
+    expected = (x - mean) / np.sqrt(variance + np.float32(1e-3)) * scale + offset
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
