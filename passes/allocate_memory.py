@@ -34,7 +34,7 @@ from axonc.passes.buffer_placement import (
 )
 from axonc.passes.memory_map import device_memory_error, on_chip_error
 from axonc.passes.sbuf_plan import ALIGNMENT, plan_sbuf
-from axonc.passes.tile_program import Pool, TileProgram
+from axonc.passes.tile_program import Buffer, Pool, Repeat, TileProgram
 
 
 @dataclass
@@ -100,15 +100,45 @@ def _place_psum(program: TileProgram, lives: list[Lifetime], plan: MemoryPlan) -
 def _place_hbm(program: TileProgram, plan: MemoryPlan) -> None:
     address = 0
     for buffer in program.buffers:
-        if buffer.tensor is None or buffer.tensor.alias:
+        if buffer.tensor is None or buffer.tensor.alias or buffer.each:
             continue
         buffer.address = address
         buffer.tensor = replace(buffer.tensor, address=address)
         address += aligned(max(1, buffer.tensor.size_bytes), ALIGNMENT)
+    address = _place_iterations(program, address)
     plan.hbm_bytes = address
     _place_aliases(program)
     if address > program.target.hbm_bytes:
         raise device_memory_error(program, address)
+
+
+def _place_iterations(program: TileProgram, address: int) -> int:
+    """The tensors of each repeat: all of the first iteration, all of the second, and so on, every
+    iteration alike. Returns the first free address."""
+    for number, repeat in enumerate(program.repeats):
+        buffers = _iterated(program, repeat)
+        offsets = [0]
+        for buffer in buffers:
+            assert buffer.tensor is not None
+            offsets.append(offsets[-1] + aligned(max(1, buffer.tensor.size_bytes), ALIGNMENT))
+        stride = offsets[-1]
+        for buffer, offset in zip(buffers, offsets, strict=False):
+            buffer.address = address + offset
+            buffer.each = tuple(
+                replace(tensor, address=buffer.address + i * stride)
+                for i, tensor in enumerate(buffer.each)
+            )
+            buffer.tensor = buffer.each[0]
+        program.repeats[number] = replace(repeat, stride=stride)
+        address += stride * repeat.count
+    return address
+
+
+def _iterated(program: TileProgram, repeat: Repeat) -> list[Buffer]:
+    """Buffers of a repeat that are other tensors in every iteration."""
+    ops = program.ops[repeat.first : repeat.end]
+    used = dict.fromkeys(view.buffer for op in ops for _, view in op.accesses())
+    return [buffer for buffer in used if buffer.each]
 
 
 def _place_aliases(program: TileProgram) -> None:

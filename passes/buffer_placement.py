@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from axonc.passes.tile_program import Buffer, TileProgram
+from axonc.passes.tile_program import Buffer, Repeat, TileProgram
 
 REST_OPS = 500
 """Bytes that were not used for this many operations can be taken over without waiting (assumed:
@@ -42,7 +42,18 @@ def lifetimes(program: TileProgram) -> list[Lifetime]:
                 found[view.buffer] = Lifetime(view.buffer, number, number)
             else:
                 life.last = number
+    for repeat in program.repeats:
+        for life in found.values():
+            _span(life, repeat)
     return list(found.values())
+
+
+def _span(life: Lifetime, repeat: Repeat) -> None:
+    """What is used in a repeat and outside of it lives through all iterations."""
+    inside = life.first < repeat.end and life.last >= repeat.first
+    if inside and (life.first < repeat.first or life.last >= repeat.end):
+        life.first = min(life.first, repeat.first)
+        life.last = max(life.last, repeat.end - 1)
 
 
 def aligned(size: int, alignment: int) -> int:

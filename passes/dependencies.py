@@ -9,6 +9,7 @@ stays linear in the number of accesses.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Set
 from dataclasses import dataclass, field
 
 from axonc.backends.isa.access_pattern import Memory
@@ -55,15 +56,20 @@ class _History:
         self.writers.append((touched, op))
 
 
+Life = tuple[Buffer, int]
+"""A buffer, and the iteration it lives in: bytes of the same place are another life in each."""
+
+
 class _Ownership:
-    """Which buffer had which bytes of an on-chip memory last: disjoint ranges, ascending."""
+    """Whose the bytes of an on-chip memory were last: disjoint ranges, ascending."""
 
     def __init__(self) -> None:
         self._firsts: list[int] = []
-        self._ranges: list[tuple[int, int, Buffer]] = []
+        self._ranges: list[tuple[int, int, Life]] = []
 
-    def take(self, buffer: Buffer) -> list[tuple[int, int, Buffer]]:
-        """`buffer` starts; returns the ranges it takes over, cut to its own."""
+    def take(self, life: Life) -> list[tuple[int, int, Life]]:
+        """`life` starts; returns the ranges it takes over, cut to its own."""
+        buffer, _ = life
         low, high = buffer.address, buffer.address + buffer.partition_bytes
         start = max(0, bisect_right(self._firsts, low) - 1)
         end = bisect_left(self._firsts, high)
@@ -75,25 +81,30 @@ class _Ownership:
                 taken.append((max(first, low), min(last, high), owner))
             if high < last:
                 kept.append((high, last, owner))
-        kept = sorted([*kept, (low, high, buffer)], key=lambda r: r[0])
+        kept = sorted([*kept, (low, high, life)], key=lambda r: r[0])
         self._ranges[start:end] = kept
         self._firsts[start:end] = [first for first, _, _ in kept]
         return taken
 
 
 class _Analysis:
-    def __init__(self, program: TileProgram) -> None:
-        self.program = program
-        self.histories: dict[Buffer, _History] = {}
-        self.releases: dict[Buffer, int] = {}
-        self.predecessors: list[list[int]] = [[] for _ in program.ops]
+    """iterations: how often the operations are unrolled. lasting: buffers that are the same in all
+    iterations."""
+
+    def __init__(self, program: TileProgram, iterations: int, lasting: Set[Buffer]) -> None:
+        self.ops = program.ops * iterations
+        self.period = max(1, len(program.ops))
+        self.lasting = lasting
+        self.histories: dict[Life, _History] = {}
+        self.releases: dict[Life, int] = {}
+        self.predecessors: list[list[int]] = [[] for _ in self.ops]
         self.ownership = {Memory.SBUF: _Ownership(), Memory.PSUM: _Ownership()}
 
     def run(self) -> DependenceGraph:
-        for number, op in enumerate(self.program.ops):
+        for number, op in enumerate(self.ops):
             before: set[int] = set()
             for role, view in op.accesses():
-                history = self._history(view.buffer)
+                history = self._history(view.buffer, number // self.period)
                 touched = footprint(view)
                 if role is not Role.WRITE:
                     history.read(touched, number, before)
@@ -101,37 +112,43 @@ class _Analysis:
                     history.write(touched, number, before)
             before.discard(number)
             self.predecessors[number] = sorted(before)
-        return DependenceGraph(len(self.program.ops), self.predecessors)
+        return DependenceGraph(len(self.ops), self.predecessors)
 
-    def _history(self, buffer: Buffer) -> _History:
-        history = self.histories.get(buffer)
+    def _history(self, buffer: Buffer, iteration: int) -> _History:
+        on_chip = buffer.memory in self.ownership
+        life = (buffer, iteration if on_chip and buffer not in self.lasting else 0)
+        history = self.histories.get(life)
         if history is None:
-            history = self.histories[buffer] = _History()
-            if buffer.address >= 0 and buffer.memory in self.ownership:
-                history.inherited = self._inherit(buffer)
+            history = self.histories[life] = _History()
+            if buffer.address >= 0 and on_chip:
+                history.inherited = self._inherit(life)
         return history
 
-    def _inherit(self, buffer: Buffer) -> list[tuple[Footprint, int]]:
-        """What `buffer` takes over from others, in its own byte offsets, with their releases."""
+    def _inherit(self, life: Life) -> list[tuple[Footprint, int]]:
+        """What a life takes over from others, in its own byte offsets, with their releases."""
+        start = life[0].address
         return [
-            (
-                Footprint(0, previous.partitions, first - buffer.address, last - buffer.address),
-                self._release(previous),
-            )
-            for first, last, previous in self.ownership[buffer.memory].take(buffer)
+            (Footprint(0, old[0].partitions, first - start, last - start), self._release(old))
+            for first, last, old in self.ownership[life[0].memory].take(life)
         ]
 
-    def _release(self, buffer: Buffer) -> int:
-        """The node after the last accesses of a buffer whose life is over."""
-        if buffer not in self.releases:
-            history = self.histories[buffer]
+    def _release(self, life: Life) -> int:
+        """The node after the last accesses of a life that is over."""
+        if life not in self.releases:
+            history = self.histories[life]
             users = {i for _, i in history.writers} | {i for _, i in history.readers}
             users |= {i for _, i in history.inherited}
-            self.releases[buffer] = len(self.predecessors)
+            self.releases[life] = len(self.predecessors)
             self.predecessors.append(sorted(users))
-        return self.releases[buffer]
+        return self.releases[life]
 
 
-def dependence_graph(program: TileProgram) -> DependenceGraph:
-    """The graph of `program`, in whose order every predecessor comes first (releases aside)."""
-    return _Analysis(program).run()
+def dependence_graph(
+    program: TileProgram, iterations: int = 1, lasting: Set[Buffer] = frozenset()
+) -> DependenceGraph:
+    """The graph of `program`, in whose order every predecessor comes first (releases aside).
+
+    iterations: the operations follow each other so often; operation i of iteration k is node
+    k * len(ops) + i. lasting: buffers that keep their contents from one iteration to the next.
+    """
+    return _Analysis(program, iterations, lasting).run()

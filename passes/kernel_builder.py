@@ -14,8 +14,9 @@ Buffers, engines, addresses and semaphores are the business of the passes that f
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 
@@ -26,7 +27,16 @@ from axonc.backends.numerics.dtypes import DType
 from axonc.backends.program import Groups, HbmTensor, Packing, TensorKind
 from axonc.backends.targets.target import Engine, Target
 from axonc.diagnostics import SourceLocation, UnsupportedOpError, VerifyError, nearest
-from axonc.passes.tile_program import Buffer, Form, Pool, Step, TileOp, TileProgram, View
+from axonc.passes.tile_program import (
+    Buffer,
+    Form,
+    Pool,
+    Repeat,
+    Step,
+    TileOp,
+    TileProgram,
+    View,
+)
 
 MLIR_NAME = {"u32": "ui32", "u16": "ui16", "u8": "ui8"}
 
@@ -101,6 +111,8 @@ class KernelBuilder:
         self._names: dict[str, int] = {}
         self._tensors: set[str] = set()
         self._constants: dict[tuple[object, ...], View] = {}
+        self._setup: set[TileOp] = set()
+        self._is_repeating = False
 
     # ---- memory -----------------------------------------------------------------------------
 
@@ -136,8 +148,12 @@ class KernelBuilder:
         data: bytes | None = None,
         source: str = "",
         alias: str = "",
+        each: Sequence[str] = (),
     ) -> View:
-        """A new device-memory tensor. Its view is row-major, of the stored shape if packed."""
+        """A new device-memory tensor. Its view is row-major, of the stored shape if packed.
+
+        each: within a repeat, the names (of weights: sources) of the tensors that the iterations
+        access, one each."""
         host = host_dtype or MLIR_NAME.get(dtype.name, dtype.name)
         unique = name if kind in (TensorKind.INPUT, TensorKind.OUTPUT) else self._unique(name)
         if unique in self._tensors:
@@ -147,16 +163,33 @@ class KernelBuilder:
             unique, kind, -1, shape, dtype, host, packing, data, source or name, alias
         )
         buffer = Buffer(unique, Memory.HBM, 0, tensor.size_bytes, tensor=tensor)
+        buffer.each = self._each(tensor, each)
         self.program.buffers.append(buffer)
         return View(buffer, dtype, 0, 0, 0, row_major(tensor.stored_shape))
 
-    def input(self, name: str, shape: tuple[int, ...], dtype: DType) -> View:
-        """A program input in device memory."""
-        return self.hbm(name, shape, dtype, TensorKind.INPUT)
+    def _each(self, first: HbmTensor, names: Sequence[str]) -> tuple[HbmTensor, ...]:
+        """The tensors of all iterations."""
+        if not names:
+            return ()
+        is_named = first.kind in (TensorKind.INPUT, TensorKind.OUTPUT)
+        others = []
+        for name in names[1:]:
+            unique = name if is_named else self._unique(f"{name}:{first.name}")
+            self._tensors.add(unique)
+            others.append(replace(first, name=unique, source=name))
+        return (first, *others)
 
-    def output(self, name: str, shape: tuple[int, ...], dtype: DType) -> View:
-        """A program output in device memory."""
-        return self.hbm(name, shape, dtype, TensorKind.OUTPUT)
+    def input(
+        self, name: str, shape: tuple[int, ...], dtype: DType, each: Sequence[str] = ()
+    ) -> View:
+        """A program input in device memory; each: as many, one for each iteration of a repeat."""
+        return self.hbm(name, shape, dtype, TensorKind.INPUT, each=each)
+
+    def output(
+        self, name: str, shape: tuple[int, ...], dtype: DType, each: Sequence[str] = ()
+    ) -> View:
+        """A program output in device memory; each: as for inputs."""
+        return self.hbm(name, shape, dtype, TensorKind.OUTPUT, each=each)
 
     def constant(self, array: np.ndarray, dtype: DType, name: str = "constant") -> View:
         """A small tensor whose bytes are part of the program, loaded to SBUF once.
@@ -169,7 +202,7 @@ class KernelBuilder:
             hbm = self.hbm(name, array.shape, dtype, TensorKind.CONSTANT, data=data)
             tile = self.sbuf(array.shape, dtype, name, Pool.RESIDENT)
             self.dma(tile, hbm)
-            self._constants[key] = tile
+            self._keep(key, tile)
         return self._constants[key]
 
     def fill(self, value: float, dtype: DType) -> View:
@@ -178,7 +211,7 @@ class KernelBuilder:
         if key not in self._constants:
             tile = self.sbuf((self.target.partitions, 1), dtype, "fill", Pool.RESIDENT)
             self.memset(tile, value)
-            self._constants[key] = tile
+            self._keep(key, tile)
         return self._constants[key]
 
     def ones_row(self, dtype: DType) -> View:
@@ -187,12 +220,17 @@ class KernelBuilder:
         if key not in self._constants:
             tile = self.sbuf((1, self.target.partitions), dtype, "ones", Pool.RESIDENT)
             self.memset(tile, 1.0)
-            self._constants[key] = tile
+            self._keep(key, tile)
         return self._constants[key]
 
     def identity(self, dtype: DType) -> View:
         """The unit matrix on all partitions, for PE transposes."""
         return self.constant(np.eye(self.target.partitions), dtype, "identity")
+
+    def _keep(self, key: tuple[object, ...], tile: View) -> None:
+        """The last operation has made a constant of the whole program."""
+        self._constants[key] = tile
+        self._setup.add(self.program.ops[-1])
 
     def _unique(self, name: str) -> str:
         count = self._names[name] = self._names.get(name, -1) + 1
@@ -206,6 +244,23 @@ class KernelBuilder:
         saved, self._location = self._location, self.program.location(source)
         yield
         self._location = saved
+
+    @contextmanager
+    def repeat(self, count: int) -> Iterator[None]:
+        """Operations emitted inside run `count` times, as a loop in the streams: buffers made
+        outside keep their contents from one iteration to the next, device tensors made with `each`
+        are other ones every time. Constants are made once, before."""
+        if count < 1 or self._is_repeating:
+            raise VerifyError("a repeat runs once or more, and is not within another")
+        ops, first = self.program.ops, len(self.program.ops)
+        self._is_repeating = True
+        yield
+        self._is_repeating = False
+        setup = [op for op in ops[first:] if op in self._setup]
+        ops[first:] = [*setup, *(op for op in ops[first:] if op not in self._setup)]
+        first += len(setup)
+        if first < len(ops):
+            self.program.repeats.append(Repeat(first, len(ops), count))
 
     def append(self, *forms: Form) -> None:
         """One operation with one or more equivalent forms, the preferred one first."""

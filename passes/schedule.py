@@ -22,7 +22,7 @@ from axonc.backends.targets.target import Engine
 from axonc.diagnostics import CompileError
 from axonc.passes.dependencies import DependenceGraph, dependence_graph
 from axonc.passes.operation_time import OperationTimer
-from axonc.passes.tile_program import Form, Pool, Step, TileOp, TileProgram
+from axonc.passes.tile_program import Form, Pool, Repeat, Step, TileOp, TileProgram
 
 STREAM_QUEUES = 1
 """Queues of weight transfers; the others serve everything else. One keeps all DMA engines busy, and
@@ -32,13 +32,28 @@ queue."""
 
 @dataclass
 class Schedule:
-    """order: operation numbers per engine, in issue order. finish_ns: modelled, without port
-    conflicts and table loads."""
+    """order: operation numbers per engine, in issue order, segment by segment. graphs: of each
+    segment, its operations counted from 0. finish_ns: modelled, without port conflicts and table
+    loads."""
 
     order: dict[Engine, list[int]]
-    graph: DependenceGraph
+    graphs: list[DependenceGraph]
     finish_ns: float
     position: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def graph(self) -> DependenceGraph:
+        """Of a program of one segment."""
+        (graph,) = self.graphs
+        return graph
+
+    def part(self, piece: Repeat) -> dict[Engine, list[int]]:
+        """The order of one segment, its operations counted from 0."""
+        first, end = piece.first, piece.end
+        return {
+            engine: [number - first for number in numbers if first <= number < end]
+            for engine, numbers in self.order.items()
+        }
 
 
 class _ReadyQueue:
@@ -98,7 +113,7 @@ class Scheduler:
                 break
             start, _, engine = min(starts)
             self._issue(engine, self.queues[engine].pop(start), start)
-        return Schedule(self.order, self.graph, self.finish)
+        return Schedule(self.order, [self.graph], self.finish)
 
     def _make_ready(self, node: int) -> None:
         """Collectives are issued in program order, which is that of all cores, also of those that
@@ -229,9 +244,16 @@ def with_field(step: Step, name: str, value: object) -> Step:
 
 
 def schedule(program: TileProgram) -> Schedule:
-    """The per-engine orders of `program`; see the module docstring."""
+    """The per-engine orders of `program`; see the module docstring. Every segment is scheduled by
+    itself, a repeat as one iteration."""
     _require_one_trigger(program)
-    result = Scheduler(program).run()
+    whole = Schedule({engine: [] for engine in Engine}, [], 0.0)
+    for piece in program.segments():
+        part = Scheduler(program.part(piece)).run()
+        for engine in Engine:
+            whole.order[engine] += [piece.first + number for number in part.order[engine]]
+        whole.graphs += part.graphs
+        whole.finish_ns += piece.count * part.finish_ns
     for engine in Engine:
-        assign_queues(program, result.order[engine])
-    return result
+        assign_queues(program, whole.order[engine])
+    return whole

@@ -45,6 +45,8 @@ class Buffer:
 
     address: byte offset within each partition (SBUF, PSUM), set by `allocate`.
     tensor: the device-memory tensor behind an HBM buffer (its address is set by `allocate`).
+    each: of a tensor that is another one in every iteration of a repeat: all of them, `tensor` the
+    first; they lie at equal distances.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Buffer:
     pool: Pool = Pool.WORK
     address: int = -1
     tensor: HbmTensor | None = None
+    each: tuple[HbmTensor, ...] = ()
 
     def __repr__(self) -> str:
         return f"Buffer({self.name})"
@@ -123,7 +126,10 @@ class View:
     def resolve(self) -> Access:
         """The instruction operand, once the buffer has an address."""
         if self.memory is Memory.HBM:
-            return HbmAccess(self.dtype, self.buffer.address + self.byte_offset, self.dims)
+            address = self.buffer.address + self.byte_offset
+            if not self.buffer.each:
+                return HbmAccess(self.dtype, address, self.dims)
+            return HbmAccess(self.dtype, address, self.dims, ITERATION_REGISTER, ITERATION_SHIFT)
         return TileAccess(
             self.memory,
             self.dtype,
@@ -188,15 +194,35 @@ class TileOp:
         return [access for step in self.forms[0].steps for access in step.accesses()]
 
 
+ITERATION_REGISTER = 8
+"""Of every engine, within a repeat: the distance of this iteration's device tensors from those of
+the first, in units of 2^ITERATION_SHIFT bytes. Lower registers are free within an operation."""
+
+ITERATION_SHIFT = 6
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """Operations [first, end) run `count` times. stride: bytes from the device tensors of one
+    iteration to those of the next, set by `allocate`."""
+
+    first: int
+    end: int
+    count: int
+    stride: int = 0
+
+
 @dataclass
 class TileProgram:
     """Buffers and operations in a legal sequential order, and the table of source locations. cores:
-    how many run it; groups: the table that collectives refer to."""
+    how many run it; groups: the table that collectives refer to. repeats: ascending, none within
+    another."""
 
     target: Target
     buffers: list[Buffer] = field(default_factory=list)
     ops: list[TileOp] = field(default_factory=list)
     locations: list[SourceLocation] = field(default_factory=lambda: [SourceLocation()])
+    repeats: list[Repeat] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     cores: int = 1
     groups: list[Groups] = field(default_factory=list)
@@ -210,3 +236,27 @@ class TileProgram:
         if index == len(self.locations):
             self.locations.append(source)
         return index
+
+    def segments(self) -> list[Repeat]:
+        """The operations as pieces that run one after another; what is not repeated runs once."""
+        pieces, position = [], 0
+        for repeat in self.repeats:
+            if position < repeat.first:
+                pieces.append(Repeat(position, repeat.first, 1))
+            pieces.append(repeat)
+            position = repeat.end
+        if position < len(self.ops) or not pieces:
+            pieces.append(Repeat(position, len(self.ops), 1))
+        return pieces
+
+    def part(self, piece: Repeat) -> TileProgram:
+        """The program with the operations of one segment only; all else is shared."""
+        return replace(self, ops=self.ops[piece.first : piece.end], repeats=[])
+
+    def tensors(self) -> tuple[HbmTensor, ...]:
+        """Every device tensor, those of all iterations too."""
+        found: list[HbmTensor] = []
+        for buffer in self.buffers:
+            if buffer.tensor is not None:
+                found += buffer.each or (buffer.tensor,)
+        return tuple(found)

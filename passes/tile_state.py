@@ -131,7 +131,7 @@ def _schedule_of(program: TileProgram, order: dict[Engine, list[int]]) -> Schedu
             hint="give every operation its place in its engine's order, or run 'schedule'",
         )
     full = {engine: order.get(engine, []) for engine in Engine}
-    return Schedule(full, dependence_graph(program), 0.0)
+    return Schedule(full, [dependence_graph(program)], 0.0)
 
 
 @dataclass
