@@ -210,5 +210,5 @@ def test_psum_capacity_error_prints_the_map():
     for total in totals:
         kernel.copy(out, total[:, 0:128])
     kernel.dma(kernel.output("y", (128, 128), F32), out)
-    with pytest.raises(CapacityError, match=r"(?s)PSUM is full: 'bank8'.*bank0"):
+    with pytest.raises(CapacityError, match=r"(?s)PSUM is full: 18,432 bytes.*bank0"):
         kernel.compile()
