@@ -7,6 +7,7 @@ here as if every buffer without an address lay at 0. Reading a module already en
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from axonc.backends.isa.access_pattern import Memory
 from axonc.backends.isa.instruction import Instruction
@@ -21,8 +22,8 @@ from axonc.passes.tile_program import Buffer, Form, Step, TileProgram, View
 RULES: dict[str, str] = {
     "C30": "every operand has one buffer and one view",
     "C31": "a view lies inside its buffer",
-    "C32": "a buffer has 1 to 128 partitions and fits in one partition of its memory; in PSUM, in "
-    "the banks there are",
+    "C32": "a buffer has 1 to 128 partitions and fits in one partition of its memory (in SBUF once "
+    "it has an address: spill-buffers cuts what is wider); in PSUM, in the banks there are",
     "C33": "a device-memory buffer, and no other, holds a tensor, of its size",
     "C34": "a buffer's address keeps it inside its memory; in PSUM it is the start of a bank",
     "C35": "a bundle has an engine and at least two instructions, which have none",
@@ -32,6 +33,17 @@ RULES: dict[str, str] = {
 """Sources: the sizes are the target's (hardware.md 1.2); the rest says what the passes rely on."""
 
 _verifiers = {name: Verifier(target) for name, target in TARGETS.items()}
+
+_UNBOUNDED = 2**31
+
+
+def _without_width(target: Target) -> Target:
+    """A machine of which only the width of SBUF is another."""
+    return replace(target, sbuf_partition_bytes=_UNBOUNDED, max_free_elements_sbuf=_UNBOUNDED)
+
+
+_width_verifiers = {n: Verifier(_without_width(target)) for n, target in TARGETS.items()}
+"""For operations on buffers that spill-buffers has yet to cut."""
 
 
 def _rule(number: str, found: str) -> Violation:
@@ -61,8 +73,14 @@ def _size(buffer: Buffer, target: Target) -> Iterator[Violation]:
     if not low <= buffer.partitions <= high:
         yield "C32", f"'{buffer.name}' has {buffer.partitions} partitions"
     limit = _limit(buffer.memory, target)
-    if not 0 <= buffer.partition_bytes <= limit:
+    if not 0 <= buffer.partition_bytes <= limit and not _is_uncut(buffer, target):
         yield "C32", f"'{buffer.name}' has {buffer.partition_bytes} bytes of {limit}"
+
+
+def _is_uncut(buffer: Buffer, target: Target) -> bool:
+    """Whether the buffer is wider than SBUF, and has no address yet."""
+    is_wide = buffer.partition_bytes > target.sbuf_partition_bytes
+    return is_wide and buffer.memory is Memory.SBUF and buffer.address < 0
 
 
 def _tensor(buffer: Buffer, target: Target) -> Iterator[Violation]:
@@ -98,7 +116,9 @@ def step_violations(step: Step, engine: Engine, target: Target) -> list[Violatio
     ]
     placed = tuple(None if v is None else _placed(v).resolve() for v in step.operands)
     instruction = Instruction(step.spec, engine, placed, step.fields)
-    broken = _verifiers[target.name].violations(instruction)
+    uncut = any(v is not None and _is_uncut(v.buffer, target) for v in step.operands)
+    verifier = (_width_verifiers if uncut else _verifiers)[target.name]
+    broken = verifier.violations(instruction)
     return found + [(n, f"{rule_text(step.spec, n)}: {what}") for n, what in broken]
 
 

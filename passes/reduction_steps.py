@@ -86,6 +86,9 @@ def reduce_axis(
 ) -> None:
     """dst[sizes] = the reduction of src over one more innermost loop; axis: its (stride, size)."""
     stride, size = axis
+    if size > MAX_REDUCED_ELEMENTS:
+        _reduce_wide_axis(builder, how, dst, src, sizes, axis)
+        return
     limit = max(1, MAX_REDUCED_ELEMENTS // size)
     dims = MAX_DIMS - 1 if how.folds else MAX_DIMS
     for piece, (out, into) in nest_tiles(sizes, [dst, src], limit, dims):
@@ -94,6 +97,29 @@ def reduce_axis(
             _fold(builder, how, out, wide, piece, size)
         else:
             _tensor_reduce(builder, how, out, wide, piece, size)
+
+
+def _reduce_wide_axis(
+    builder: KernelBuilder,
+    how: Reduction,
+    dst: Lane,
+    src: Lane,
+    sizes: Shape,
+    axis: tuple[int, int],
+) -> None:
+    """In pieces, so that the axis need not be in SBUF all at once; then their reductions."""
+    stride, size = axis
+    partial = replace(how, partial=F32) if how.partial.is_float else how
+    starts = range(0, size, MAX_REDUCED_ELEMENTS)
+    lanes = _new_lane(builder, partial.partial, src.num_partitions, (*sizes, len(starts)))
+    columns = replace(lanes, strides=lanes.strides[:-1])
+    for number, start in enumerate(starts):
+        into = replace(columns, byte_offset=number * columns.dtype.size_bytes)
+        skipped = start * stride * src.dtype.size_bytes
+        piece = replace(src, byte_offset=src.byte_offset + skipped)
+        count = min(MAX_REDUCED_ELEMENTS, size - start)
+        reduce_axis(builder, partial, into, piece, sizes, (stride, count))
+    reduce_axis(builder, partial, dst, columns, sizes, (1, len(starts)))
 
 
 def _tensor_reduce(

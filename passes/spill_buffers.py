@@ -6,13 +6,17 @@ Moving what is needed last out of the way costs transfers; refusing the model co
 Precondition: one form per operation, program order, no addresses. Postcondition: `allocate-memory`
 finds a place for every SBUF buffer; or, if the program fitted as it was, nothing has changed.
 
-How, each step only if the one before was not enough: (1) buffers are cut into parts that no
-operation touches together (split_buffers.py), which ends lives early; (2) where still too much is
-alive, buffers go out whose next use is farthest, weighed by bytes (spill_plan.py): stored right
-after the use before, if device memory does not have the bytes already, and loaded again before the
-next use, as early as there is room. What comes back is a new buffer, so that it may lie elsewhere.
-Room is planned in bytes, but buffers must also find gaps: the plan is made again for less and less
-room until they do.
+How, each step only if the one before was not enough:
+
+1. Buffers are cut into parts that no operation touches together (split_buffers.py), whose lives
+   end earlier.
+2. Operations on wide tiles are cut into pieces (cut_operations.py), and buffers again; loads move
+   to the first use and stores to the last write of their part (move_transfers.py).
+3. Buffers go out whose next use is farthest, weighed by bytes (spill_plan.py): stored right after
+   the use before, if device memory does not have the bytes already, and loaded again before the
+   next use, as early as there is room. What comes back is a new buffer, so that it may lie
+   elsewhere. Room is planned in bytes, but buffers must also find gaps: the plan is made again for
+   less and less room until they do.
 
 Before:
     memset(%a) ; ... ; copy(%big, ...) ; ... ; copy(%b, %a)
@@ -34,7 +38,9 @@ from axonc.backends.isa.access_pattern import Memory
 from axonc.backends.isa.spec import Role
 from axonc.diagnostics import CapacityError
 from axonc.passes.buffer_placement import lifetimes, peak_bytes
+from axonc.passes.cut_operations import cut_operations, without_wide_streams
 from axonc.passes.memory_map import on_chip_error, operation_error
+from axonc.passes.move_transfers import move_transfers, write_once_tensors
 from axonc.passes.sbuf_plan import plan_sbuf
 from axonc.passes.spill_plan import SpillPlan, Stay, plan_spills
 from axonc.passes.spill_transfers import (
@@ -61,6 +67,9 @@ def spill_buffers(program: TileProgram) -> bool:
     if _fits(program):
         return False
     fitting = split_buffers(program)
+    if not _fits(fitting):
+        cut = split_buffers(cut_operations(without_wide_streams(program)))
+        fitting = move_transfers(cut, write_once_tensors(program))
     if not _fits(fitting):
         fitting = _spilled(fitting)
     program.buffers, program.ops = fitting.buffers, fitting.ops

@@ -106,17 +106,34 @@ def _transfer(dst: View, src: View, location: int) -> TileOp:
     return TileOp((Form(Engine.GPSIMD, (made,)),), location)
 
 
+def is_transfer(op: TileOp) -> bool:
+    """Whether the operation is a transfer that replaces what it writes."""
+    step = op.form.steps[0]
+    return step.spec.mnemonic == "dma_copy" and step.fields[step.spec.field_index["op"]] == "copy"
+
+
 def unchanging_tensors(program: TileProgram) -> set[Buffer]:
-    """Device tensors that the host fills and no operation writes (updated state is written)."""
-    written = {v.buffer for op in program.ops for role, v in op.accesses() if role is not Role.READ}
-    tensors = {b for b in program.buffers if b.tensor is not None and b.tensor.kind in UNCHANGING}
-    return tensors - written
+    """Device tensors that the host fills and no operation writes: neither themselves (updated state
+    is written) nor as the output that takes their memory."""
+    written = {
+        view.buffer for op in program.ops for role, view in op.accesses() if role is not Role.READ
+    }
+    tensors = [b for b in program.buffers if b.tensor is not None]
+    shared = {b.tensor.alias for b in tensors if b.tensor is not None}
+    return {
+        b
+        for b in tensors
+        if b.tensor is not None
+        and b.tensor.kind in UNCHANGING
+        and b not in written
+        and b.tensor.name not in shared
+    }
 
 
 def is_plain_load(op: TileOp, buffer: Buffer, unchanging: set[Buffer]) -> bool:
-    """Whether the operation does nothing but load `buffer` from a tensor that never changes."""
+    """Whether the operation does nothing but load `buffer` from one of the tensors."""
     accesses = op.accesses()
-    if op.form.steps[0].spec.mnemonic != "dma_copy" or len(accesses) != 2:
+    if not is_transfer(op) or len(accesses) != 2:
         return False
     sources = [v.buffer for role, v in accesses if role is Role.READ]
     writes = [v.buffer for role, v in accesses if role is not Role.READ]

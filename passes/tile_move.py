@@ -18,7 +18,7 @@ from axonc.passes.tensor_storage import (
     merge_loops,
     normalised,
 )
-from axonc.passes.tile_elementwise import MAX_DIMS, MAX_TILE_ELEMENTS, nest_tiles
+from axonc.passes.tile_elementwise import MAX_DIMS, MAX_TILE_ELEMENTS, nest_tiles, power_of_two
 from axonc.passes.tile_program import Pool, View
 
 MAX_DMA_TILE_DIMS = 4
@@ -226,7 +226,7 @@ def transpose(builder: KernelBuilder, result: Storage, source: Storage) -> None:
     width = builder.target.psum_bank_bytes // F32.size_bytes
     for src_row in range(0, old_rows, partitions):
         height = min(partitions, old_rows - src_row)
-        per_bank = max(1, width // height)
+        per_bank = power_of_two(max(1, width // height))
         blocks = _blocks(new_rows, partitions, rest)
         for group in _groups(blocks, per_bank):
             _transpose_group(

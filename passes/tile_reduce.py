@@ -15,14 +15,21 @@ from axonc.dialects.attributes import integers
 from axonc.passes.choose_layouts import kept_dims, reduced_dims, reduces_everything
 from axonc.passes.expression_nodes import Expression, is_bool, machine_dtype
 from axonc.passes.integer_rewrites import wrapped
-from axonc.passes.kernel_builder import KernelBuilder, step
+from axonc.passes.kernel_builder import KernelBuilder
 from axonc.passes.reduction_steps import Reduction, identity_of, reduce_axis, reduction_of
 from axonc.passes.tensor_storage import Lane, Loop, Shape, Storage, merge_loops
 from axonc.passes.tile_elementwise import emit_expression, nest_tiles
 from axonc.passes.tile_move import compact, free_loops, mergeable, new_storage, row_blocks
-from axonc.passes.tile_program import Form, View
+from axonc.passes.tile_program import View
 from axonc.passes.tile_reduce_all import reduce_all
 from axonc.passes.tile_values import Values
+from axonc.passes.tile_wide_rows import (
+    WIDE_ROW,
+    along,
+    scale_rows,
+    softmax_wide_row,
+    sum_of_squares,
+)
 from axonc.passes.view_ops import shape_of
 
 MAX_SOFTMAX_ELEMENTS = 1024
@@ -44,10 +51,6 @@ def vectors(
         sizes = [lp.size for lp in loops]
         for _, piece in nest_tiles(sizes, lanes, 1):
             yield rows, piece
-
-
-def along(lane: Lane, stride: int, size: int) -> View:
-    return replace(lane, strides=(stride,)).view((size,))
 
 
 # ---- reduce --------------------------------------------------------------------------------
@@ -138,9 +141,13 @@ def tile_softmax(values: Values, op: ir.Operation, dtype: DType) -> Storage:
     for row, count, tiles in row_blocks(result, partitions):
         loops = (*tiles, *(lp for lp in free_loops(result) if lp.dim != axis))
         lanes = [s.lane(row, count, loops, partitions) for s in (source, result)]
+        strides = source.strides[axis], result.strides[axis]
+        if size > WIDE_ROW:
+            for _, (src, dst) in nest_tiles([lp.size for lp in loops], lanes, 1):
+                softmax_wide_row(builder, size, src, dst, strides)
+            continue
         limit = max(1, MAX_SOFTMAX_ELEMENTS // size)
         for sizes, (src, dst) in nest_tiles([lp.size for lp in loops], lanes, limit, 2):
-            strides = source.strides[axis], result.strides[axis]
             _softmax_piece(builder, sizes, size, src, dst, strides)
     return result
 
@@ -185,13 +192,6 @@ def _softmax_piece(
         scale_rows(builder, out, raised[0:height, number], inverse[0:height, number])
 
 
-def scale_rows(builder: KernelBuilder, dst: View, src: View, column: View) -> None:
-    """dst = src * column, one factor per partition, on VectorE or ScalarE."""
-    vector = step("tensor_scalar", dst=dst, src=src, scalar0=column, op0="multiply", op1="bypass")
-    scalar = step("activation", dst=dst, src=src, scale_tile=column, func="copy", scale=1.0)
-    builder.append(Form(Engine.VECTOR, (vector,)), Form(Engine.SCALAR, (scalar,)))
-
-
 # ---- norms ---------------------------------------------------------------------------------
 
 
@@ -227,9 +227,7 @@ def tile_rms_norm(values: Values, op: ir.Operation, dtype: DType) -> Storage:
     epsilon = ir.FloatAttr(op.attributes["epsilon"]).value
     for count, (src, dst) in vectors(builder, axis, [source, result]):
         x = along(src, source.strides[axis], size)
-        squares = builder.sbuf((count, size), F32, "squares")
-        total = builder.sbuf((count, 1), F32, "sum_of_squares")
-        builder.emit("activation", dst=squares, src=x, accumulate=total, func="square", scale=1.0)
+        total = sum_of_squares(builder, x)
         rstd = builder.sbuf((count, 1), F32, "rstd")
         _inverse_root(builder, rstd, total, 1.0 / size, epsilon)
         out = along(dst, result.strides[axis], size)
@@ -248,7 +246,7 @@ def _moments(builder: KernelBuilder, x: View, rows: int, size: int) -> View:
     """[rows, 2]: mean and variance of each row."""
     limit = builder.target.bn_stats_max_elements
     pieces = -(-size // limit)
-    width = -(-size // pieces)
+    width = -(-size // pieces) if size <= WIDE_ROW else limit
     stats = builder.sbuf((rows, pieces, 6), F32, "stats")
     for number in range(pieces):
         stop = min(size, (number + 1) * width)

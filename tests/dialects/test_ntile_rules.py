@@ -49,7 +49,6 @@ BROKEN_TEXT = [
     ("C31", "0, 64, 0>", "32, 64, 0>", r"partitions \[32, 96\) of 64"),
     ("C31", "0, 64, 0>", "0, 64, 4>", r"bytes \[4, 260\) of 256"),
     ("C32", '"sbuf", 64', '"sbuf", 129', "'x' has 129 partitions"),
-    ("C32", "64 : i64, 256 : i64", "64 : i64, 196864 : i64", "196864 bytes of 196608"),
     ("C33", '"hbm", 0 : i64, 16384', '"hbm", 0 : i64, 16388', "16388 bytes for a tensor of 16384"),
     ("C33", 'name = "x"', 'name = "x", kind = "scratch", shape = array<i64: 1>, dtype = "f32", '
      'host_dtype = "f32"', "'x' in sbuf has a tensor"),
