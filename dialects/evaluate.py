@@ -18,6 +18,7 @@ from axonc.dialects.attributes import NUMPY_DTYPES, dense_to_numpy, element_name
 from axonc.dialects.evaluate_window import convolve, pool
 from axonc.dialects.neuron_builder import dot_dims
 from axonc.dialects.neuron_table import COMPARISONS, ELEMENTWISE, FLOAT, REDUCTIONS
+from axonc.dialects.repeat import REPEAT, Repeat, function_named, module_of
 
 Operands = Sequence[np.ndarray]
 Rule = Callable[[ir.Operation, Operands, bool], np.ndarray]
@@ -66,9 +67,36 @@ def evaluate_block(
         operands = [values[v] for v in operation.operands]
         if operation.name in ("func.return", "neuron.yield"):
             return operands
-        values[operation.results[0]] = evaluate_op(operation, operands, f64)
+        if operation.name == REPEAT:
+            values.update(_evaluate_repeat(operation, values, f64))
+        else:
+            values[operation.results[0]] = evaluate_op(operation, operands, f64)
         _forget(operation, values, uses_left)
     raise InternalError("a block without terminator was evaluated")
+
+
+def _evaluate_repeat(
+    op: ir.Operation, values: dict[ir.Value, np.ndarray], f64: bool
+) -> dict[ir.Value, np.ndarray]:
+    """Every result of a `neuron.repeat`: its function is evaluated once per call."""
+    parts, block = Repeat.of(op), called_block(op)
+    found: dict[ir.Value, np.ndarray] = {}
+    carried = [values[v] for v in parts.carried]
+    for k in range(parts.count):
+        arguments = [*carried, *(values[v] for v in parts.arguments(k))]
+        returned = evaluate_block(block, dict(zip(block.arguments, arguments, strict=True)), f64)
+        carried = returned[: len(carried)]
+        found.update(zip(parts.collected[k], returned[len(carried) :], strict=True))
+    return found | dict(zip(parts.carried_out, carried, strict=True))
+
+
+def called_block(op: ir.Operation) -> ir.Block:
+    """The body of the function a `neuron.repeat` calls."""
+    module = module_of(op)
+    function = function_named(module, Repeat.of(op).callee) if module is not None else None
+    if function is None:
+        raise InternalError("a neuron.repeat outside a module was evaluated", op=op.name)
+    return function.regions[0].blocks[0]
 
 
 def _forget(
@@ -356,5 +384,5 @@ _RULES: dict[str, Rule] = {f"neuron.{name}": _elementwise(name) for name in ELEM
     "neuron.rms_norm": _rms_norm,
     "neuron.fused": _fused,
 }
-EVALUATED_OPS: frozenset[str] = frozenset(_RULES)
+EVALUATED_OPS: frozenset[str] = frozenset((*_RULES, REPEAT))
 """Operations with an evaluator: all but the terminator of regions."""

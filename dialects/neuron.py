@@ -23,8 +23,9 @@ from torch_mlir.dialects import ext
 from torch_mlir.dialects.ext import Operand, Region, Result
 
 from axonc.dialects import neuron_rules as rules
-from axonc.dialects import window_rules
+from axonc.dialects import repeat_rules, window_rules
 from axonc.dialects.neuron_table import ELEMENTWISE
+from axonc.dialects.repeat import OPERAND_RUNS, RESULT_RUNS
 
 Tensor = ir.RankedTensorType
 
@@ -65,6 +66,20 @@ def _pure(check: Callable[[ir.Operation], str]) -> list[type]:
 def _met(check: Callable[[ir.Operation], str]) -> list[type]:
     """Traits of operations in which cores meet: not pure, see `neuron_table.COLLECTIVES`."""
     return [_verifier(check)]
+
+
+def _repeat_verifier() -> type[ir.DynamicOpTrait]:
+    """(C1) of the dialect does not hold: narrowing and legalisation come after outlining."""
+
+    class Verifier(ir.DynamicOpTrait):
+        @staticmethod
+        def verify_invariants(op: ir.Operation) -> bool:
+            problem = repeat_rules.run(op)
+            if problem:
+                op.location.emit_error(f"'{op.name}' op {problem}")
+            return not problem
+
+    return Verifier
 
 
 def _make_elementwise(name: str) -> type[ext.Operation]:
@@ -518,6 +533,31 @@ class FusedOp(VariadicOp, dialect=Neuron, name="fused", traits=[
 
     result: Result[Tensor]
     body: Region
+
+
+class RepeatOp(ext.Operation, dialect=Neuron, name="repeat", traits=[_repeat_verifier()]):
+    """Calls `callee` `count` times: each call gets the carried values of the one before.
+
+    operands: c carried values as the first call gets them; the invariant ones, which every call
+    gets; then slot by slot the varying ones, one per call: all calls of slot 0, all of slot 1.
+    results: the carried values the last call returns; then slot by slot what is collected of each
+    call. The function takes (carried, invariant, varying) and returns (carried, collected). Other
+    element types than those of the dialect are allowed: the calls may still be StableHLO.
+    `axonc.dialects.repeat` builds and reads it.
+    (C1) operands and results are tensors of static shape. (C2) count >= 1; carried and invariant
+    are >= 0. (C3) the varying operands and the collected results are multiples of count. (C4)
+    carried operands and results have equal types; a slot has one type. (C5) callee is a function of
+    the module with the types that follow.
+    """
+
+    __annotations__ = {
+        **{f"run{i}": Sequence[Operand[Any]] for i in range(OPERAND_RUNS)},
+        **{f"out{i}": Sequence[Result[Any]] for i in range(RESULT_RUNS)},
+        "callee": Any,
+        "count": ir.IntegerAttr,
+        "carried": ir.IntegerAttr,
+        "invariant": ir.IntegerAttr,
+    }
 
 
 class YieldOp(ext.Operation, dialect=Neuron, name="yield", traits=[ext.Pure, ir.IsTerminatorTrait]):

@@ -1,10 +1,12 @@
-"""Replace every StableHLO operation of `@main` by neuron operations.
+"""Replace every StableHLO operation of `@main`, and of what it calls, by neuron operations.
 
 Why: from here on the compiler knows some sixty operations, each with a reference evaluator,
 instead of StableHLO's hundred with their attributes.
 
-Precondition: one function without calls (`simplify`), no 64-bit integers (`narrow-integers`).
-Postcondition: `@main` holds neuron operations and a return; no other function is left.
+Precondition: no calls but by `neuron.repeat` (`inline-calls`), no 64-bit integers
+(`narrow-integers`).
+Postcondition: `@main` holds neuron operations and a return, as do the functions that
+`neuron.repeat` calls; no other function is left.
 
 Before:
     %0 = stablehlo.broadcast_in_dim %b, dims = [1] : (tensor<8xf32>) -> tensor<4x8xf32>
@@ -27,6 +29,7 @@ from torch_mlir import ir
 from axonc.context import source_location
 from axonc.diagnostics import CompileError, nearest
 from axonc.dialects.neuron_table import ANY
+from axonc.dialects.repeat import called_functions
 from axonc.pass_manager import Pass
 from axonc.passes.fold_constants import fold
 from axonc.passes.legalize_collectives import COLLECTIVE_LEGALIZERS
@@ -84,18 +87,18 @@ class LegalizeToNeuronPass(Pass, name="legalize-to-neuron"):
     """Replace every StableHLO operation of @main by neuron operations."""
 
     def apply(self, op: ir.Operation) -> bool:
-        main = main_function(op)
-        changed, findings = _legalize(main)
+        kept = called_functions(main_function(op))
+        changed, findings = _legalize_all(kept)
         if findings:
             raise unsupported_error(findings)
-        return _drop_other_functions(op, main) or changed
+        return _drop_other_functions(op, kept) or changed
 
 
 def find_unsupported(module: ir.Module) -> list[Finding]:
     """Every operation of a simplified module that cannot be compiled; the module is not changed."""
     copy = module.operation.clone()
     with module.context, ir.Location.unknown():
-        return _legalize(main_function(copy))[1]
+        return _legalize_all(called_functions(main_function(copy)))[1]
 
 
 def main_function(module: ir.Operation) -> ir.Operation:
@@ -113,6 +116,12 @@ def main_function(module: ir.Operation) -> ir.Operation:
 
 def _symbol(function: ir.Operation) -> str:
     return ir.StringAttr(function.attributes["sym_name"]).value
+
+
+def _legalize_all(functions: list[ir.Operation]) -> tuple[bool, list[Finding]]:
+    """`_legalize` of each: whether anything was replaced, and what could not be in any of them."""
+    done = [_legalize(function) for function in functions]
+    return any(changed for changed, _ in done), [f for _, findings in done for f in findings]
 
 
 def _legalize(main: ir.Operation) -> tuple[bool, list[Finding]]:
@@ -175,11 +184,11 @@ def _bad_type(kind: ir.Type) -> tuple[str, str] | None:
     return f"element type {name}", hint
 
 
-def _drop_other_functions(module: ir.Operation, main: ir.Operation) -> bool:
+def _drop_other_functions(module: ir.Operation, kept: list[ir.Operation]) -> bool:
     others = [
         op.operation
         for op in module.regions[0].blocks[0].operations
-        if op.operation.name == "func.func" and op.operation != main
+        if op.operation.name == "func.func" and op.operation not in kept
     ]
     for function in others:
         function.erase()

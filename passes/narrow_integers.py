@@ -47,7 +47,7 @@ _PLUMBING = frozenset(
         "dynamic_slice dynamic_update_slice gather iota maximum minimum not optimization_barrier "
         "or pad remainder reshape return reverse select sign slice transpose xor"
     ).split()
-) | {"func.return", "func.func", "builtin.module"}
+) | {"func.return", "func.func", "builtin.module", "neuron.repeat"}
 """Operations whose integer results are indices, masks or operands moved: no larger than what they
 read."""
 
@@ -66,7 +66,7 @@ class NarrowIntegersPass(Pass, name="narrow-integers"):
         if not self.allow_lossy and (findings := find_lossy(op)):
             raise unsupported_error(findings)
         for each in wide:
-            if each.name == "func.func":
+            if each.name == "func.func" and _is_main(each):
                 _note_host_dtypes(each)
         for each in wide:
             _narrow(each)
@@ -172,6 +172,11 @@ def _narrow_constant(op: ir.Operation) -> None:
             hint="the machine has 32-bit integers only",
         )
     op.attributes["value"] = numpy_to_dense(array, kind.element_type)
+
+
+def _is_main(function: ir.Operation) -> bool:
+    """Whether the host calls the function; its own calls pass what they have."""
+    return ir.StringAttr(function.attributes["sym_name"]).value == "main"
 
 
 def _note_host_dtypes(function: ir.Operation) -> None:

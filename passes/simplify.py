@@ -1,7 +1,8 @@
 """Inline calls and simplify StableHLO with upstream passes; keep the composites legalisation knows.
 
 Why: frontends emit many small functions, broadcasts of constants and dead arithmetic; everything
-after this pass sees one function with as few operations as upstream can make of it.
+after this pass sees functions with as few operations as upstream can make of them. Inlining is
+`inline-calls`, which may run before, so that something comes between.
 
 Precondition: StableHLO in functions, static shapes.
 Postcondition: `@main` calls no function; composites other than `KEPT_COMPOSITES` are expanded.
@@ -22,20 +23,10 @@ from torch_mlir import ir
 from torch_mlir.passmanager import PassManager
 
 from axonc.pass_manager import Pass, State
-
-KEPT_COMPOSITES = (
-    "axonc.gelu",
-    "axonc.softmax",
-    "axonc.layer_norm",
-    "axonc.rms_norm",
-    "chlo.erf",
-)
-"""Composites with a neuron operation of the same meaning."""
+from axonc.passes.inline_calls import INLINE
 
 _PIPELINE = (
-    "builtin.module("
-    f"func.func(stablehlo-legalize-composite-to-call{{except={','.join(KEPT_COMPOSITES)}}}),"
-    "inline,symbol-dce,"
+    f"builtin.module({INLINE},"
     "func.func(canonicalize,cse,stablehlo-aggressive-simplification,canonicalize,cse))"
 )
 

@@ -34,7 +34,20 @@ TRANSPOSED = (
 DYNAMIC = "{dims = [0], start = [0, 0]"
 DYNAMIC_V = "{dims = [0], start = [0]"
 
+REPEAT = (
+    '"neuron.repeat"({operands}) {{callee = @{callee}, count = {count} : i64, carried = 1 : i64,'
+    " invariant = 0 : i64}} : ({kinds}) -> {result}"
+)
+
 BROKEN = {
+    "repeat C2": REPEAT.format(operands="%x", callee="main", count=0, kinds=F, result=F),
+    "repeat C3": REPEAT.format(
+        operands="%x, %x", callee="main", count=2, kinds=f"{F}, {F}", result=F
+    ),
+    "repeat C4": REPEAT.format(
+        operands="%x", callee="main", count=2, kinds=F, result="tensor<8xf32>"
+    ),
+    "repeat C5": REPEAT.format(operands="%x", callee="gone", count=2, kinds=F, result=F),
     "all_reduce C2": '"neuron.all_reduce"(%x) {groups = [[0, 1], [1, 2]], kind = "sum"} :'
     " (tensor<4x8xf32>) -> tensor<4x8xf32>",
     "all_gather C2": '"neuron.all_gather"(%x) {groups = [[0, 1], [1, 2]]} : (tensor<4x8xf32>)'

@@ -1,0 +1,55 @@
+"""Replace calls, and composites legalisation does not know, by what they compute.
+
+Why: frontends emit many small functions. Done apart from `simplify`, so that layers can be
+outlined before equal operations are merged across them.
+
+Precondition: StableHLO in functions.
+Postcondition: `@main` calls no function; composites other than `KEPT_COMPOSITES` are expanded;
+functions nobody names are gone.
+
+Before:
+    %0 = call @square(%x) : (tensor<4xf32>) -> tensor<4xf32>
+After:
+    %0 = stablehlo.multiply %x, %x : tensor<4xf32>
+
+Leaves alone: the kept composites and their decompositions, which `legalize-to-neuron` reads, and
+functions that `neuron.repeat` calls.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch_mlir import ir
+from torch_mlir.passmanager import PassManager
+
+from axonc.pass_manager import Pass, State
+
+KEPT_COMPOSITES = (
+    "axonc.gelu",
+    "axonc.softmax",
+    "axonc.layer_norm",
+    "axonc.rms_norm",
+    "chlo.erf",
+)
+"""Composites with a neuron operation of the same meaning."""
+
+INLINE = (
+    f"func.func(stablehlo-legalize-composite-to-call{{except={','.join(KEPT_COMPOSITES)}}}),"
+    "inline,symbol-dce"
+)
+"""The upstream passes that do it."""
+
+
+@dataclass(frozen=True)
+class InlineCallsPass(Pass, name="inline-calls"):
+    """Replace calls, and composites legalisation does not know, by what they compute."""
+
+    def run_on(self, state: State) -> tuple[State, bool]:
+        before = state.fingerprint()
+        super().run_on(state)
+        return state, state.fingerprint() != before
+
+    def apply(self, op: ir.Operation) -> bool:
+        PassManager.parse(f"builtin.module({INLINE})").run(op)
+        return True
