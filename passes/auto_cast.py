@@ -178,20 +178,20 @@ def _is_f32(value: ir.Value) -> bool:
     return isinstance(value.type.element_type, ir.F32Type)
 
 
-def _dots(block: ir.Block) -> list[ir.Operation]:
-    return [o.operation for o in block.operations if o.operation.name == "neuron.dot"]
+def _products(block: ir.Block) -> list[ir.Operation]:
+    return [o.operation for o in block.operations if o.operation.name in PRODUCTS]
 
 
 def _cast_planned(block: ir.Block, caster: _Caster) -> bool:
-    """Operands of dots that have a planned type."""
-    planned = [op for op in _dots(block) if (c := choice_of(op)) and c.compute in FLOATS]
+    """Operands of products that have a planned type."""
+    planned = [op for op in _products(block) if (c := choice_of(op)) and c.compute in FLOATS]
     return any([caster.cast_operands(op, (0, 1)) for op in planned])
 
 
 def _cast_dots(block: ir.Block, caster: _Caster) -> bool:
-    """Operands of dots and convolutions; dots whose type has 8 bits stay f32 for quantize."""
+    """Operands of dots and convolutions; those whose type has 8 bits stay f32 for quantize."""
     changed = False
-    for op in [o.operation for o in block.operations if o.operation.name in PRODUCTS]:
+    for op in _products(block):
         choice = choice_of(op)
         is_float = choice is None or choice.compute in FLOATS
         if is_float and caster.cast_operands(op, (0, 1)):

@@ -12,15 +12,16 @@ from functools import cached_property
 import numpy as np
 from torch_mlir import ir
 
-from axonc.backends.numerics.quantize import FORMATS
+from axonc.backends.numerics.quantize import FORMATS, dequantize, quantize
 from axonc.cast_report import CastRow
 from axonc.context import source_location
+from axonc.dialects.neuron_builder import shape_of
 from axonc.passes.cast_choice import SAME, CastChoice
 from axonc.passes.cast_data import CastData
 from axonc.passes.dead_code import defining_op
-from axonc.passes.dot_geometry import dot_geometry
-from axonc.passes.fake_cast import cast_dot, cast_gather, stored
-from axonc.passes.quantize import BOUNDED, constant_scale, producer
+from axonc.passes.fake_cast import cast_gather, cast_product
+from axonc.passes.product_sides import PRODUCTS, product_sides
+from axonc.passes.quantize import BOUNDED, QUANTIZABLE, constant_scale, producer
 from axonc.passes.sample_run import Change, SampleRun, cosine, relative_error
 from axonc.passes.weight_operands import WeightOperand, weight_behind, weight_names
 from axonc.quantized_weights import weight_scales
@@ -31,6 +32,9 @@ KEPT_SAMPLES = 4
 
 EFFECT_SAMPLES = 1
 """Samples the effect of each operation alone is measured on."""
+
+MEASURED_ELEMENTS = 1 << 20
+"""Of a larger weight, the error of storing it is measured on evenly spaced rows."""
 
 Plan = Mapping[ir.Operation, CastChoice]
 
@@ -54,16 +58,16 @@ class CastEffects:
 
     @cached_property
     def _largest(self) -> dict[ir.Operation, list[float]]:
-        """Largest magnitude of the two operands of every dot, over all samples."""
+        """Largest magnitude of the two factors of every product, over all samples."""
         found: dict[ir.Operation, list[float]] = {}
         for number in range(len(self.data.samples)):
             run = self._run(number)
-            for op in run.values:
-                dot = defining_op(op, "neuron.dot")
-                if dot is None:
+            for value in run.values:
+                op = defining_op(value)
+                if op is None or op.name not in PRODUCTS:
                     continue
-                ranges = [float(np.abs(a).max(initial=0)) for a in run.operands(dot)]
-                found[dot] = list(map(max, found.get(dot, ranges), ranges))
+                ranges = [float(np.abs(a).max(initial=0)) for a in run.operands(op)]
+                found[op] = list(map(max, found.get(op, ranges), ranges))
         return found
 
     def _run(self, number: int) -> SampleRun:
@@ -72,9 +76,9 @@ class CastEffects:
         return SampleRun(self.function, self.data, self.data.samples[number])
 
     def activation_scales(self, op: ir.Operation, choice: CastChoice) -> list[float]:
-        """One per operand of a dot in an 8-bit type, so that the largest value seen is the format's
+        """One per factor of a product in an 8-bit type: the largest value seen becomes the format's
         largest; 0 where there is no range."""
-        if op.name != "neuron.dot" or choice.compute not in FORMATS or not self.data.samples:
+        if op.name not in PRODUCTS or choice.compute not in FORMATS or not self.data.samples:
             return [0.0, 0.0]
         limit = FORMATS[choice.compute].limit
         return [x / limit if np.isfinite(x) else 0.0 for x in self._largest[op]]
@@ -93,24 +97,26 @@ class CastEffects:
 
     def weights_of(self, op: ir.Operation) -> list[WeightOperand | None]:
         """The weight behind each operand; a gather has one table."""
-        count = 2 if op.name == "neuron.dot" else 1
+        count = 2 if op.name in PRODUCTS else 1
         return [weight_behind(value, self._names) for value in list(op.operands)[:count]]
 
     def has_effect(self, op: ir.Operation, choice: CastChoice) -> bool:
         """Whether a choice changes what an operation computes from float32."""
         if choice.weight in FORMATS and any(self.weights_of(op)):
             return True
-        return choice.compute != "fp32" and op.name == "neuron.dot"
+        return choice.compute != "fp32" and op.name in PRODUCTS
 
     def change(self, op: ir.Operation, choice: CastChoice) -> Change:
         """What a cast operation does to its operands."""
-        if op.name != "neuron.dot":
+        if op.name not in PRODUCTS:
             return lambda operands: cast_gather(op, operands, choice, self.scale)
         left, right = (weight is not None for weight in self.weights_of(op))
         scales = (1.0, 1.0)
         if choice.compute in FORMATS:
             scales = (self._scale(op, 0, choice), self._scale(op, 1, choice))
-        return lambda operands: cast_dot(op, operands, choice, (left, right), scales, self.scale)
+        return lambda operands: cast_product(
+            op, operands, choice, (left, right), scales, self.scale
+        )
 
     def cosine_of(self, plan: Plan, samples: range | None = None) -> float:
         """Of the results to those of float32, the worst over the samples (default: the kept)."""
@@ -132,7 +138,7 @@ class CastEffects:
     def rows(self, plan: Plan) -> Iterator[CastRow]:
         """A row per operation that something is done to."""
         for op, choice in plan.items():
-            if op.name in ("neuron.dot", "neuron.gather_rows"):
+            if op.name in QUANTIZABLE:
                 if self.has_effect(op, choice):
                     yield self._row(op, choice)
             elif choice.compute != "fp32":
@@ -147,6 +153,8 @@ class CastEffects:
         elif choice.weight != SAME and weight is None:
             target = choice.compute
         scale, error = self._weight_facts(op, weight, choice)
+        if choice.compute in FORMATS and op.name in PRODUCTS:
+            scale = ", ".join(filter(None, (scale, self._activation_facts(op, choice))))
         effect = None
         if self.data.samples:
             run = self.runs[0]
@@ -154,6 +162,16 @@ class CastEffects:
             error = relative_error(result, run.values[op.results[0]])
             effect = self.effect(op, choice)
         return CastRow(op.name, source_location(op), "f32", target, why, scale, error, effect)
+
+    def _activation_facts(self, op: ir.Operation, choice: CastChoice) -> str:
+        """Scales of the factors that are no weights, and where these saturate."""
+        limit = FORMATS[choice.compute].limit
+        texts = []
+        for number, weight in enumerate(self.weights_of(op)):
+            if weight is None or choice.weight not in FORMATS:
+                scale = self._scale(op, number, choice)
+                texts.append(f"operand {number} {scale:.3g}: saturates at {scale * limit:.4g}")
+        return ", ".join(texts)
 
     def _weight_facts(
         self, op: ir.Operation, weight: WeightOperand | None, choice: CastChoice
@@ -167,7 +185,11 @@ class CastEffects:
         array, kind = reference.load(), FORMATS[choice.weight]
         kept = self._kept(op, weight) if kind.has_channel_scales(self.scale) else ()
         scales = weight_scales(array, kept, kind, weight.name)
-        error = relative_error(stored(array, kept, kind, "channel"), array)
+        some = slice(None, None, max(1, array.size // MEASURED_ELEMENTS))
+        part = scales[some] if len(scales) > 1 else scales
+        error = relative_error(
+            dequantize(quantize(array[some], part, kind), part, kind), array[some]
+        )
         if scales.size == 1:
             return f"{scales.item():.3g}", error
         return f"{scales.min():.3g} to {scales.max():.3g} ({scales.size} channels)", error
@@ -175,9 +197,9 @@ class CastEffects:
     def _kept(self, op: ir.Operation, weight: WeightOperand) -> tuple[int, ...]:
         """Axes of a weight that have a scale per index."""
         dims = frozenset({0})
-        if op.name == "neuron.dot":
-            side = dot_geometry(op).sides[self.weights_of(op).index(weight)]
-            shape = side.shape
-            dims = frozenset(d for d in (*side.free, *side.batch) if shape[d] > 1)
+        if op.name in PRODUCTS:
+            number = self.weights_of(op).index(weight)
+            shape, side = shape_of(op.operands[number]), product_sides(op)[number]
+            dims = frozenset(d for d in side.kept if shape[d] > 1)
         through = weight.kept_by_argument(dims)
         return () if through is None else tuple(sorted(through[0]))

@@ -24,7 +24,7 @@ from axonc.passes.tensor_storage import Lane, Loop, Storage
 from axonc.passes.tile_elementwise import MAX_TILE_ELEMENTS, nest_tiles
 from axonc.passes.tile_move import fetch
 from axonc.passes.tile_program import View
-from axonc.passes.weight_stream import CHUNK_BYTES, MAX_BLOCK_BYTES, WeightStream
+from axonc.passes.weight_stream import CHUNK_BYTES, MAX_BLOCK_BYTES, WeightStream, stored_as
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,8 @@ class PackedKernel:
         )
         tensor = source.buffer.tensor
         assert tensor is not None
-        return WeightStream(builder, builder.packed_weight(tensor, packing, dtype), packing, dtype)
+        packed = builder.packed_weight(tensor, packing, stored_as(source, dtype))
+        return WeightStream(builder, packed, packing, dtype)
 
     def blocks(self) -> list[list[FeatureTile]]:
         full = [t for t in self.tiles if t.height == self.width]

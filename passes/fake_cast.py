@@ -18,7 +18,7 @@ from axonc.backends.numerics.quantize import (
 )
 from axonc.dialects.evaluate import evaluate_op
 from axonc.passes.cast_choice import CastChoice
-from axonc.passes.dot_geometry import dot_geometry
+from axonc.passes.product_sides import product_sides
 
 _DTYPES: dict[str, DType] = {"fp32": F32, "bf16": BF16, "fp16": F16, "tf32": TF32}
 
@@ -43,7 +43,7 @@ def limited(array: np.ndarray, scale: float, kind: QuantizedFormat) -> np.ndarra
     return dequantize(quantize(array, number, kind), number, kind)
 
 
-def cast_dot(
+def cast_product(
     op: ir.Operation,
     operands: list[np.ndarray],
     choice: CastChoice,
@@ -51,15 +51,14 @@ def cast_dot(
     scales: tuple[float, float],
     option: str,
 ) -> np.ndarray:
-    """The dot's result if its operands are cast. weights: which operands are weights; scales: of
-    those that are not, in an 8-bit type."""
-    sides = dot_geometry(op).sides
+    """The result of a dot or convolution if its operands are cast. weights: which operands are
+    weights; scales: of those that are not, in an 8-bit type."""
     made = []
-    for array, side, is_weight, scale in zip(operands, sides, weights, scales, strict=True):
+    for array, side, is_weight, scale in zip(
+        operands, product_sides(op), weights, scales, strict=True
+    ):
         if is_weight and choice.weight in FORMATS:
-            kept = tuple(sorted((*side.free, *side.batch)))
-            kind = FORMATS[choice.weight]
-            made.append(stored(array, kept, kind, option))
+            made.append(stored(array, side.kept, FORMATS[choice.weight], option))
         elif choice.compute in FORMATS:
             made.append(limited(array, scale, FORMATS[choice.compute]))
         else:

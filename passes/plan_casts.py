@@ -5,9 +5,10 @@ overrides by name or source line, or a search under an error budget. `auto-cast`
 what stands on the operations.
 
 Precondition: neuron operations, before auto-cast.
-Postcondition: where anything else than auto-cast's own rule is wanted, dots and row gathers have
-`cast.compute` and `cast.weight` (with mode=all, operations an override names have them too), and
-dots in an 8-bit float have `cast.scales`, one per operand, where samples gave ranges (0: none did).
+Postcondition: where anything else than auto-cast's own rule is wanted, products and row gathers
+have `cast.compute` and `cast.weight` (with mode=all, operations an override names have them too),
+and products in an 8-bit float have `cast.scales`, one per operand, where samples gave ranges (0:
+none did).
 
 Before (mode=matmult type=bf16 weight-dtype=fp8_e4m3):
     %0 = "neuron.dot"(%x, %w) ({}) {...}
@@ -36,12 +37,12 @@ from axonc.pass_manager import Pass
 from axonc.passes.cast_choice import COMPUTE, SAME, SCALES_ATTRIBUTE, CastChoice, Override
 from axonc.passes.cast_data import CastData
 from axonc.passes.cast_effects import CastEffects
+from axonc.passes.quantize import QUANTIZABLE
 from axonc.passes.search_casts import search_casts
 from axonc.passes.weight_operands import weight_behind, weight_names
 
 WEIGHT_DTYPES = ("none", *FORMATS)
 MODES = ("none", "matmult", "all")
-PLANNED = ("neuron.dot", "neuron.gather_rows")
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,7 @@ class PlanCastsPass(Pass, name="plan-casts", anchor="func.func"):
         for one in (o.operation for o in function.regions[0].blocks[0].operations):
             texts = _names_of(one, names)
             matching = [o for o in overrides if o.matches(texts)]
-            if one.name in PLANNED:
+            if one.name in QUANTIZABLE:
                 known += texts[:1]
                 for override in matching:
                     unused.pop(override, None)
@@ -173,7 +174,7 @@ def _names_of(op: ir.Operation, names: dict[int, str]) -> tuple[str, ...]:
     """What an override may match: place in the model, source line, op, weights."""
     where = source_location(op)
     texts = [where.name, f"{where.file}:{where.line}", op.name]
-    if op.name in PLANNED:
+    if op.name in QUANTIZABLE:
         weights = [weight_behind(value, names) for value in list(op.operands)[:2]]
         texts += [weight.name for weight in weights if weight is not None]
     return tuple(text for text in texts if text)

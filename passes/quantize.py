@@ -1,4 +1,4 @@
-"""Keep operands of dots, and tables, in 8 bits; put the scales behind the product.
+"""Keep factors of products, and tables, in 8 bits; put the scales behind the product.
 
 Why: a weight of 8 bits takes half the device memory and DMA traffic of bf16, and the weight stream
 is what bounds a small batch. The tensor engine multiplies 8-bit floats directly (hardware.md 3.1).
@@ -22,7 +22,8 @@ After:
 int8, and any format under tf32, has no path through the tensor engine: the operand is converted,
 which the weight stream does by a casting DMA (hardware.md 1.4). Scales of activations are those of
 `cast.scales`; of a constant, its own; of softmax and the like, their known range; else 1.
-Leaves alone: dots with an epilogue, weights whose elements no channel can be told of get one scale.
+Convolutions are products too, their kernels weights. A weight whose views mix channels with what is
+summed over gets one scale. Leaves alone: products with an epilogue.
 Options: scale = channel (one per output channel, per row of a table) | tensor | auto (channel where
 the format's range is small: int8, fp8_e3m4).
 """
@@ -56,7 +57,7 @@ from axonc.passes.cast_choice import (
 )
 from axonc.passes.dead_code import defining_op, erase_dead
 from axonc.passes.derived_arguments import DerivedArguments
-from axonc.passes.dot_geometry import DotGeometry, dot_geometry
+from axonc.passes.product_sides import PRODUCTS, product_like, product_sides
 from axonc.passes.weight_operands import (
     Dims,
     WeightOperand,
@@ -81,7 +82,7 @@ _VIEWS = frozenset({"neuron.reshape", "neuron.transpose", "neuron.slice", "neuro
 
 @dataclass(frozen=True)
 class QuantizePass(Pass, name="quantize", anchor="func.func"):
-    """Keep operands of dots, and tables, in 8 bits; put the scales behind the product."""
+    """Keep factors of products, and tables, in 8 bits; put the scales behind the product."""
 
     scale: str = "auto"
     derived: list[Derivation] = field(default_factory=list, init=False, compare=False, repr=False)
@@ -114,8 +115,8 @@ class QuantizePass(Pass, name="quantize", anchor="func.func"):
 
 @dataclass(frozen=True)
 class _Operand:
-    """What a dot reads instead. scale: a tensor in the operand's place, with size 1 along dims it
-    does not depend on; None: only `factor`."""
+    """What a product reads instead. scale: a tensor in the operand's place, with size 1 along dims
+    it does not depend on; None: only `factor`."""
 
     value: ir.Value
     factor: float = 1.0
@@ -131,37 +132,30 @@ class _Quantizer:
     scale: str
     made: dict[tuple[ir.Value, str, float], ir.Value] = field(default_factory=dict)
 
-    # ---- dots -------------------------------------------------------------------------------
+    # ---- products ---------------------------------------------------------------------------
 
-    def dot(self, op: ir.Operation, choice: CastChoice) -> None:
+    def product(self, op: ir.Operation, choice: CastChoice) -> None:
         if op.regions[0].blocks:
             return
-        geometry = dot_geometry(op)
         if choice.weight in FORMATS and not any(weight_behind(v, self.names) for v in op.operands):
             raise InternalError(f"no weight to store as {choice.weight}", op=op.name)
-        sides = [self._operand(op, geometry, number, choice) for number in (0, 1)]
+        sides = [self._operand(op, number, choice) for number in (0, 1)]
         if all(side.value == op.operands[n] for n, side in enumerate(sides)):
             return
-        dims = build.dot_dims(op)
-        result = build.dot(sides[0].value, sides[1].value, dims, ir.F32Type.get(), op.location)
-        for side, shape in zip(sides, geometry.sides, strict=True):
+        result = product_like(op, sides[0].value, sides[1].value)
+        for side, shape in zip(sides, product_sides(op), strict=True):
             if side.scale is not None:
-                places = dict(zip(shape.free, shape.result_free, strict=True))
-                places |= {d: i for i, d in enumerate(shape.batch)}
-                result = create(
-                    "multiply", (result, _spread(side.scale, places, result)), result.type
-                )
+                scale = _spread(side.scale, shape.places, result)
+                result = create("multiply", (result, scale), result.type)
         result = _times(result, sides[0].factor * sides[1].factor)
         result = build.convert(result, op.results[0].type.element_type)
         op.results[0].replace_all_uses_with(result)
 
-    def _operand(
-        self, op: ir.Operation, geometry: DotGeometry, number: int, choice: CastChoice
-    ) -> _Operand:
-        value, side = op.operands[number], geometry.sides[number]
+    def _operand(self, op: ir.Operation, number: int, choice: CastChoice) -> _Operand:
+        value = op.operands[number]
         weight = weight_behind(value, self.names)
         if weight is not None and choice.weight in FORMATS:
-            kept = frozenset((*side.free, *side.batch))
+            kept = frozenset(product_sides(op)[number].kept)
             return self._stored(weight, kept, FORMATS[choice.weight], choice)
         if choice.compute in FORMATS:
             return self._activation(value, FORMATS[choice.compute], _given_scale(op, number))
@@ -256,7 +250,7 @@ class _Quantizer:
 
 
 _RULES: dict[str, Callable[[_Quantizer, ir.Operation, CastChoice], None]] = {
-    "neuron.dot": _Quantizer.dot,
+    **dict.fromkeys(sorted(PRODUCTS), _Quantizer.product),
     "neuron.gather_rows": _Quantizer.gather_rows,
 }
 

@@ -8,6 +8,7 @@ curve is evaluated as a whole.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,13 +16,15 @@ from torch_mlir import ir
 
 from axonc.backends.numerics.quantize import FORMATS
 from axonc.backends.targets import TARGETS
-from axonc.backends.targets.target import Target
+from axonc.backends.targets.target import Engine, Target
 from axonc.cast_report import CastSearch, CurvePoint
 from axonc.dialects.neuron_builder import shape_of
+from axonc.dialects.window_rules import convolution_dims
 from axonc.passes.cast_choice import SAME, CastChoice
 from axonc.passes.cast_effects import CastEffects, Plan
 from axonc.passes.choose_layouts import matmul_ns
 from axonc.passes.dot_geometry import LHS, RHS, dot_geometry
+from axonc.passes.product_sides import PRODUCTS
 
 CURVE_POINTS = 10
 """Points evaluated besides those the search for the budget needs."""
@@ -68,7 +71,7 @@ def _steps_of(
 ) -> list[_Step]:
     """At most two, the second after the first."""
     levels = [CastChoice(candidate.compute), candidate]
-    if op.name != "neuron.dot":
+    if op.name not in PRODUCTS:
         levels = [CastChoice("fp32", candidate.weight)]
     steps: list[_Step] = []
     before, lost = FLOAT32, 0.0
@@ -91,26 +94,29 @@ def _steps_of(
 def _bytes_read(op: ir.Operation, effects: CastEffects, choice: CastChoice) -> int:
     """Of weights, from device memory, per run."""
     size = 1 if choice.weight in FORMATS else _COMPUTE_BYTES[choice.compute]
-    if op.name != "neuron.dot":
+    if op.name not in PRODUCTS:
         return size * _count(op.results[0])
     pairs = zip(op.operands, effects.weights_of(op), strict=False)
     return sum(size * _count(value) for value, weight in pairs if weight is not None)
 
 
 def _count(value: ir.Value) -> int:
-    total = 1
-    for size in shape_of(value):
-        total *= size
-    return total
+    return math.prod(shape_of(value))
 
 
 def _product_ns(op: ir.Operation, choice: CastChoice, target: Target) -> float:
-    """TensorE time of a dot."""
-    if op.name != "neuron.dot":
+    """TensorE time of a product."""
+    if op.name not in PRODUCTS:
         return 0.0
-    geometry = dot_geometry(op)
     passes = target.fp32_matmul_passes if choice.compute == "fp32" else 1
-    return passes * min(matmul_ns(geometry, side, target) for side in (LHS, RHS))
+    if op.name == "neuron.dot":
+        geometry = dot_geometry(op)
+        return passes * min(matmul_ns(geometry, side, target) for side in (LHS, RHS))
+    # A column of results a cycle, times the kernel's elements over the array.
+    dims, kernel = convolution_dims(op), op.operands[1]
+    pixels = _count(op.results[0]) / shape_of(kernel)[dims.rhs[0]]
+    cycles = pixels * _count(kernel) / (target.partitions * target.pe_columns)
+    return passes * cycles / target.engines[Engine.TENSOR].clock_ghz
 
 
 class _Search:

@@ -6,6 +6,7 @@ from torch_mlir import ir
 
 from axonc.backends.numerics.dtypes import F32, DType
 from axonc.passes.expression_nodes import machine_dtype
+from axonc.passes.product_sides import PRODUCTS
 
 
 def is_float_conversion(op: ir.Operation) -> bool:
@@ -14,7 +15,7 @@ def is_float_conversion(op: ir.Operation) -> bool:
 
 
 def raises_bytes(op: ir.Operation) -> bool:
-    """Whether the op raises 8-bit integers to a float type, which holds all of them, for dots
+    """Whether the op raises 8-bit integers to a float type, which holds all of them, for products
     alone: as a factor it may lie in a stream, or be copied in another type."""
     if not _only_converts(op):
         return False
@@ -22,7 +23,7 @@ def raises_bytes(op: ir.Operation) -> bool:
     if before.is_float or before.size_bytes > 1 or not after.is_float or after.size_bytes == 1:
         return False
     uses = [(use.owner.operation, use.operand_number) for use in op.results[0].uses]
-    return all(user.name == "neuron.dot" and number < 2 for user, number in uses)
+    return all(user.name in PRODUCTS and number < 2 for user, number in uses)
 
 
 def _only_converts(op: ir.Operation) -> bool:

@@ -151,7 +151,7 @@ class ConvolutionTiler:
             tuple(place[axis] for axis in free),
             dims.rhs[0],
         )
-        source = self.values.source(value)
+        source = self.values.stored_source(value)
         if dims.groups > 1:
             if source is None:
                 source = self.values.to_device_memory(

@@ -62,7 +62,11 @@ class WeightStream:
         rows = min(self.packing.rows, self.packing.partition_tile)
         shape = (rows, count, columns)
         tile = self.builder.sbuf(shape, self.dtype, f"{self.packed.buffer.name}", Pool.STREAM)
-        self.builder.dma(tile, self.packed[number, 0:rows, first : first + count, 0:columns])
+        source = self.packed[number, 0:rows, first : first + count, 0:columns]
+        if count == 1:  # a stride between tiles, though unused, may be too long for the machine
+            self.builder.dma(tile[0:rows, 0], source[0:rows, 0])
+        else:
+            self.builder.dma(tile, source)
         return tile
 
     def forget(self) -> None:
@@ -112,6 +116,12 @@ class SliceStream:
 Stream = WeightStream | SliceStream
 
 
+def stored_as(source: Storage, dtype: DType) -> DType:
+    """Element type of a packed weight that is read as `dtype`: what is stored narrower is raised by
+    the DMA that fetches it."""
+    return source.dtype if source.dtype.size_bytes < dtype.size_bytes else dtype
+
+
 def stream_weight(
     builder: KernelBuilder,
     source: Storage,
@@ -131,7 +141,5 @@ def stream_weight(
     columns_dims = dims(columns)
     block = min(widest, element_count(columns_dims))
     packing = Packing(dims(rows), columns_dims, source.offset, builder.target.partitions, block)
-    # What is stored narrower is raised by the DMA that fetches it.
-    stored = source.dtype if source.dtype.size_bytes < dtype.size_bytes else dtype
-    packed = builder.packed_weight(tensor, packing, stored)
+    packed = builder.packed_weight(tensor, packing, stored_as(source, dtype))
     return WeightStream(builder, packed, packing, dtype)

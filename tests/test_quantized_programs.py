@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -364,3 +365,65 @@ def test_several_cores_share_the_scales_of_the_whole_weight(kind: str) -> None:
     executable = axonc.compile(TWO, cores=2, parallel="tensor", **options)
     (found,) = executable.run(X, checked=True)
     assert error(found, one) < 1e-5
+
+
+# ---- convolutions --------------------------------------------------------------------------------
+
+GAINS = np.geomspace(0.1, 10, 36)[:, None, None, None]
+KERNEL = (RNG.standard_normal((36, 12, 3, 3)) * GAINS).astype(np.float32)
+IMAGE = RNG.standard_normal((2, 12, 9, 9)).astype(np.float32)
+
+
+def convolve(params: dict[str, jax.Array], x: jax.Array, groups: int = 1) -> jax.Array:
+    return jax.lax.conv_general_dilated(
+        x, params["w"], (1, 1), "SAME", dimension_numbers=("NCHW", "OIHW", "NCHW"),
+        feature_group_count=groups,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("groups", [1, 4])
+@pytest.mark.parametrize("kind", ["fp8_e3m4", "int8"])
+def test_kernels_of_convolutions_are_weights(kind: str, groups: int) -> None:
+    kernel = np.ascontiguousarray(KERNEL[:, : 12 // groups])
+    function = partial(convolve, groups=groups)
+    program = lower(function, {"w": shape(*kernel.shape)}, shape(*IMAGE.shape))
+    executable = axonc.compile(program, weights={"w": kernel}, weight_dtype=kind)
+    (found,) = executable.run(IMAGE, checked=True)
+    stored = as_stored(kernel.reshape(36, -1), kind, 1).reshape(kernel.shape)
+    with jax.enable_x64(True):
+        expected = np.asarray(function({"w": stored}, IMAGE.astype(np.float64)))
+    assert error(found, expected) < 2e-6
+
+
+def test_a_search_covers_convolutions() -> None:
+    program = lower(convolve, {"w": shape(*KERNEL.shape)}, shape(*IMAGE.shape))
+    executable = axonc.compile(
+        program, weights={"w": KERNEL}, calibrate={"x": IMAGE}, auto_cast_budget=0.999
+    )
+    assert targets(executable) == ["bf16/fp8_e4m3"]
+    (found,) = executable.run(IMAGE, checked=True)
+    assert cosine(found, np.asarray(convolve({"w": KERNEL}, IMAGE))) > 0.999
+
+
+@pytest.mark.parametrize("kind", FLOATS)
+def test_convolutions_in_8_bits_saturate(kind: str) -> None:
+    program = lower(convolve, {"w": shape(*KERNEL.shape)}, shape(*IMAGE.shape))
+    executable = axonc.compile(
+        program, weights={"w": KERNEL}, auto_cast="matmult", auto_cast_type=kind
+    )
+    image = IMAGE.copy()
+    image[0, 0, 0, 0] = 1e20
+    (found,) = executable.run(image, checked=True)
+    assert np.isfinite(found).all()
+    (line,) = executable.compiled.casts
+    assert f"saturates at {FLOATS[kind][1]:.4g}" in line
+
+
+def test_long_blocks_of_one_row_tile() -> None:
+    """Two feature tiles of 9 x 128 columns and more: a stride between row tiles that no instruction
+    could hold, and none needs."""
+    kernel = RNG.standard_normal((192, 256, 3, 3)).astype(np.float32)
+    image = RNG.standard_normal((1, 256, 7, 7)).astype(np.float32)
+    program = lower(convolve, {"w": shape(*kernel.shape)}, shape(*image.shape))
+    (found,) = axonc.compile(program, weights={"w": kernel}).run(image, checked=True)
+    assert error(found, np.asarray(convolve({"w": kernel}, image))) < 1e-5
