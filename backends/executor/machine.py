@@ -6,7 +6,7 @@ control flow and time do not depend on data: then the order of instructions is f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -28,9 +28,10 @@ from axonc.backends.executor.checks import Checker
 from axonc.backends.executor.collectives import CollectiveNetwork
 from axonc.backends.executor.findings import FindingError, Violation
 from axonc.backends.executor.host_arrays import as_stored, check_names, check_stored
-from axonc.backends.executor.matmul_blocks import Block, plan_blocks
+from axonc.backends.executor.matmul_blocks import Block, PlanItem, plan_blocks
 from axonc.backends.executor.matmul_products import bind_block
 from axonc.backends.executor.memory import POISON, MemorySystem, flat_bytes
+from axonc.backends.executor.overlap import Beside, overlap
 from axonc.backends.executor.prepared import Prepared, Preparer, uses_registers
 from axonc.backends.executor.races import check_order
 from axonc.backends.executor.rule_checks import check_instructions, finding
@@ -278,22 +279,36 @@ class Machine:
         """What is run, in order, with its closure (None: a collective). A block of matmuls is
         named by its first instruction."""
         plan: list[tuple[Prepared, Closure | None]] = []
-        for item in plan_blocks(steps.prepared, self._memory):
-            if isinstance(item, Block):
-                p = item.first.load
-                plan.append((p, self._guarded(p, partial(bind_block, item, self._bindings))))
-                continue
-            if isinstance(item, Transpose):
-                p = item.load
-                plan.append((p, self._guarded(p, partial(bind_transpose, item, self._bindings))))
-                continue
-            p = steps.prepared[item]
-            if is_collective(p.instruction):
-                plan.append((p, None))
+        items = plan_blocks(steps.prepared, self._memory)
+        threads = self._bindings.workers.count > 1
+        for item in overlap(items, steps.prepared) if threads else items:
+            if isinstance(item, Beside):
+                beside = [self._planned(step, steps) for step in item.steps]
+                run = partial(self._run_all, beside)
+                p = item.block.first.load
+                make = partial(bind_block, item.block, self._bindings, run)
+                plan.append((p, self._guarded(p, make)))
+            elif isinstance(item, int) and is_collective(steps.prepared[item].instruction):
+                plan.append((steps.prepared[item], None))
             else:
-                made = partial(self._closure, p, steps.stored.get(item))
-                plan.append((p, self._guarded(p, made)))
+                plan.append(self._planned(item, steps))
         return plan
+
+    def _planned(self, item: PlanItem, steps: Steps) -> tuple[Prepared, Closure]:
+        """What runs an item that is no collective, with the instruction that errors name."""
+        make: Callable[[], Closure]
+        if isinstance(item, Block):
+            p, make = item.first.load, partial(bind_block, item, self._bindings)
+        elif isinstance(item, Transpose):
+            p, make = item.load, partial(bind_transpose, item, self._bindings)
+        else:
+            p = steps.prepared[item]
+            make = partial(self._closure, p, steps.stored.get(item))
+        return p, self._guarded(p, make)
+
+    def _run_all(self, planned: Sequence[tuple[Prepared, Closure]]) -> None:
+        for prepared, closure in planned:
+            self._guarded(prepared, closure)
 
     def execute_now(self, prepared: Prepared, registers: Registers) -> None:
         """Run an instruction the event loop has just started (control depends on data). A

@@ -74,6 +74,12 @@ class Block:
         block._append(pair)
         return block
 
+    @classmethod
+    def of_rows(cls, rows: list[list[Pair]]) -> Block:
+        pairs = [pair for row in rows for pair in row]
+        reads = {region for pair in pairs for region in pair.reads}
+        return cls(rows, reads, {region_of(pair.result) for pair in pairs})
+
     @property
     def first(self) -> Pair:
         return self.rows[0][0]
@@ -107,7 +113,7 @@ class Block:
         """The block with all rows equally long, and what is left of an incomplete last row."""
         rows = self.rows
         if len(rows) > 1 and len(rows[-1]) < len(rows[0]):
-            return [Block(rows[:-1]), Block(rows[-1:])]
+            return [Block.of_rows(rows[:-1]), Block.of_rows(rows[-1:])]
         return [self]
 
 

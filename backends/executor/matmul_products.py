@@ -56,8 +56,11 @@ class Stack:
         return as_strided(first, shape, strides)
 
 
-def bind_block(block: Block, bindings: Bindings) -> Closure:
-    """The closure of a block whose rows are equally long."""
+def bind_block(block: Block, bindings: Bindings, beside: Closure | None = None) -> Closure:
+    """The closure of a block whose rows are equally long.
+
+    beside: what this thread does while others multiply; it has no access in conflict with them.
+    """
     width = len(block.rows[0])
     stationary = _stack([_widened(row[0].stationary, width) for row in block.rows], bindings)
     moving = _stack([row[0].moving for row in block.rows], bindings)
@@ -68,8 +71,10 @@ def bind_block(block: Block, bindings: Bindings) -> Closure:
     product = _scratch(bindings, "product", (stationary.columns, moving.columns))
     stacked = product.reshape(width, -1, moving.columns)
 
-    parts = _part_count(stationary, moving, bindings.workers.count)
-    multiply = _product(first, second, product, parts, bindings.workers)
+    workers = bindings.workers
+    shares = workers.count if beside is None else PARTS_BESIDE * workers.count
+    parts = _part_count(stationary, moving, shares if workers.count > 1 else 1)
+    multiply = _product(first, second, product, parts, workers, beside)
     if block.first.accumulate:
         return partial(_add, multiply, stacked, target)
     return partial(_put, multiply, stacked, target)
@@ -80,19 +85,28 @@ MIN_PART_TERMS = 1 << 23
 it over takes 0.03 ms)."""
 
 
-def _part_count(stationary: Stack, moving: Stack, workers: int) -> int:
+PARTS_BESIDE = 2
+"""Parts per thread where one of the threads comes later."""
+
+
+def _part_count(stationary: Stack, moving: Stack, most: int) -> int:
     """Into how many products with fewer columns a block is cut."""
     rows = stationary.views[0].shape[0] * len(stationary.views)
     terms = rows * stationary.columns * moving.columns
-    return max(1, min(workers, terms // MIN_PART_TERMS))
+    return max(1, min(most, terms // MIN_PART_TERMS))
 
 
 def _product(
-    first: Operand, second: Operand, out: np.ndarray, parts: int, workers: Workers
-) -> Callable[[], None]:
+    first: Operand,
+    second: Operand,
+    out: np.ndarray,
+    parts: int,
+    workers: Workers,
+    beside: Closure | None = None,
+) -> Closure:
     """out [M, N] = first.T @ second, in `parts` pieces of the longer of its dims at a time."""
     if parts == 1:
-        return lambda: multiply_matrices(first().T, second(), out)
+        return _product_at_once(first, second, out, beside)
     axis = 0 if out.shape[0] >= out.shape[1] else 1
     limits = [out.shape[axis] * n // parts for n in range(parts + 1)]
     pieces = [slice(a, b) for a, b in pairwise(limits)]
@@ -103,7 +117,18 @@ def _product(
             cut = [(stationary[piece], moving, out[piece]) for piece in pieces]
         else:
             cut = [(stationary, moving[:, piece], out[:, piece]) for piece in pieces]
-        workers.run([partial(multiply_matrices, *operands) for operands in cut])
+        workers.run([partial(multiply_matrices, *operands) for operands in cut], beside)
+
+    return multiply
+
+
+def _product_at_once(
+    first: Operand, second: Operand, out: np.ndarray, before: Closure | None
+) -> Closure:
+    def multiply() -> None:
+        if before is not None:
+            before()
+        multiply_matrices(first().T, second(), out)
 
     return multiply
 

@@ -7,9 +7,10 @@ one BLAS thread (OPENBLAS_NUM_THREADS=1) these are the only ones, and with more 
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import cached_property, partial
 
 import numpy as np
 
@@ -30,16 +31,39 @@ class Workers:
     def __init__(self, count: int | None = None) -> None:
         self.count = min(available_cpus(), MAX_WORKERS) if count is None else count
 
-    def run(self, tasks: Sequence[Callable[[], None]]) -> None:
-        """Returns when all tasks are done. Raises: what the first failing task raises."""
-        futures = [self._pool.submit(_quietly, task) for task in tasks[1:]]
-        tasks[0]()
-        for future in futures:
+    def run(
+        self, tasks: Sequence[Callable[[], None]], own: Callable[[], None] | None = None
+    ) -> None:
+        """Returns when all tasks are done. Raises: what a failing task raises.
+
+        own: runs on the calling thread, which then takes part in what is left of the tasks.
+        """
+        left = deque(tasks)
+        others = min(self.count, len(tasks) + (own is not None)) - 1
+        futures = [self._pool.submit(_quietly, partial(_work_off, left)) for _ in range(others)]
+        try:
+            if own is not None:
+                own()
+            _work_off(left)
+        finally:
+            begun = [future for future in futures if not future.cancel()]
+            wait(begun)
+        for future in begun:
             future.result()
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(max(self.count - 1, 1), thread_name_prefix="axonc-product")
+
+
+def _work_off(left: deque[Callable[[], None]]) -> None:
+    """Run tasks until none is left to begin."""
+    while True:
+        try:
+            task = left.popleft()
+        except IndexError:
+            return
+        task()
 
 
 def _quietly(task: Callable[[], None]) -> None:

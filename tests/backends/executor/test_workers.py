@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 import warnings
 
 import numpy as np
@@ -51,3 +53,29 @@ def test_pieces_make_the_whole_product(parts, rows, columns):
     _product(lambda: first, lambda: second, out, parts, Workers(2))()
     expected = first.astype(np.float64).T @ second.astype(np.float64)
     np.testing.assert_allclose(out, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_own_work_is_done_by_the_calling_thread_beside_the_tasks(count):
+    threads: list[int] = []
+    done: list[int] = []
+    tasks = [lambda n=n: done.append(n) for n in range(5)]
+    Workers(count).run(tasks, lambda: threads.append(threading.get_ident()))
+    assert threads == [threading.get_ident()]
+    assert sorted(done) == list(range(5))
+
+
+def test_an_error_of_the_own_work_arrives_when_no_task_is_running():
+    running: list[bool] = []
+
+    def task() -> None:
+        running.append(True)
+        time.sleep(0.01)
+        running.pop()
+
+    def own() -> None:
+        raise ValueError("own")
+
+    with pytest.raises(ValueError, match="own"):
+        Workers(2).run([task, task], own)
+    assert not running
