@@ -15,6 +15,7 @@ from axonc.passes.auto_cast import AutoCastPass
 from axonc.passes.cast_data import CastData
 from axonc.passes.fuse_dot_epilogue import FuseDotEpiloguePass
 from axonc.passes.fuse_elementwise import FuseElementwisePass
+from axonc.passes.inline_blocks import InlineBlocksPass
 from axonc.passes.legalize_to_neuron import LegalizeToNeuronPass, main_function
 from axonc.passes.merge_views import MergeViewsPass
 from axonc.passes.narrow_integers import NarrowIntegersPass
@@ -51,9 +52,26 @@ class TensorOptions:
     target: str = "inf2"
     cast_data: CastData = field(default_factory=CastData)
 
+    @property
+    def plans_casts(self) -> bool:
+        """Whether casts are chosen operation by operation: then every layer is one of its own, and
+        needs its own locations, which outlined blocks have not."""
+        return self._plan_casts().is_needed
+
     def cast_passes(self) -> tuple[Pass, ...]:
         """What decides on casts and makes them."""
-        plan = PlanCastsPass(
+        # 8 bits are for what the tensor engine reads: other values are kept in bf16.
+        wide = "bf16" if self.auto_cast_type in FORMATS else self.auto_cast_type
+        # Quantize last: auto-cast has then settled the types that products are rounded to.
+        casts = (
+            self._plan_casts(),
+            AutoCastPass(self.auto_cast, wide),
+            QuantizePass(self.weight_scale),
+        )
+        return (InlineBlocksPass(), *casts) if self.plans_casts else casts
+
+    def _plan_casts(self) -> PlanCastsPass:
+        return PlanCastsPass(
             self.auto_cast,
             self.auto_cast_type,
             self.weight_dtype,
@@ -63,10 +81,6 @@ class TensorOptions:
             self.target,
             self.cast_data,
         )
-        # 8 bits are for what the tensor engine reads: other values are kept in bf16.
-        wide = "bf16" if self.auto_cast_type in FORMATS else self.auto_cast_type
-        # Quantize last: auto-cast has then settled the types that products are rounded to.
-        return (plan, AutoCastPass(self.auto_cast, wide), QuantizePass(self.weight_scale))
 
 
 def stablehlo_pipeline(options: TensorOptions) -> tuple[Pass, ...]:

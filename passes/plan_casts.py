@@ -4,7 +4,7 @@ Why: one place for the decision, whatever it comes from: the mode, the storage t
 overrides by name or source line, or a search under an error budget. `auto-cast` and `quantize` do
 what stands on the operations.
 
-Precondition: neuron operations, before auto-cast.
+Precondition: neuron operations without `neuron.repeat`, before auto-cast.
 Postcondition: where anything else than auto-cast's own rule is wanted, products and row gathers
 have `cast.compute` and `cast.weight` (with mode=all, operations an override names have them too),
 and products in an 8-bit float have `cast.scales`, one per operand, where samples gave ranges (0:
@@ -32,7 +32,8 @@ from torch_mlir import ir
 from axonc.backends.numerics.quantize import FORMATS, SCALE_OPTIONS
 from axonc.cast_report import CastReport
 from axonc.context import source_location
-from axonc.diagnostics import UsageError, nearest
+from axonc.diagnostics import CompileError, UsageError, nearest
+from axonc.dialects.repeat import REPEAT, repeats_in
 from axonc.pass_manager import Pass
 from axonc.passes.cast_choice import COMPUTE, SAME, SCALES_ATTRIBUTE, CastChoice, Override
 from axonc.passes.cast_data import CastData
@@ -75,8 +76,14 @@ class PlanCastsPass(Pass, name="plan-casts", anchor="func.func"):
             )
 
     def apply(self, op: ir.Operation) -> bool:
-        if not self._is_needed():
+        if not self.is_needed:
             return False
+        if repeats_in(op):
+            raise CompileError(
+                "casts are chosen layer by layer, and the layers are one block",
+                op=REPEAT,
+                hint="run 'inline-blocks' first",
+            )
         plan = self._plan(op)
         effects = CastEffects(op, self.data, self.weight_scale)
         search = None
@@ -97,7 +104,8 @@ class PlanCastsPass(Pass, name="plan-casts", anchor="func.func"):
                 one.attributes[SCALES_ATTRIBUTE] = ir.ArrayAttr.get(attributes)
         return bool(plan)
 
-    def _is_needed(self) -> bool:
+    @property
+    def is_needed(self) -> bool:
         """Whether auto-cast's own rule is not all there is to do."""
         return bool(
             self.weight_dtype != "none"
