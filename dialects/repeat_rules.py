@@ -58,7 +58,7 @@ def _callee(op: ir.Operation, parts: Repeat) -> str:
     inputs = _kinds((*parts.carried, *parts.arguments(0)))
     results = _kinds((*parts.carried_out, *parts.collected[0]))
     if list(kind.inputs) != inputs or list(kind.results) != results:
-        expected = ir.FunctionType.get(inputs, results)
+        expected = ir.FunctionType.get(inputs, results, context=op.context)
         return f"(C5) @{parts.callee} is {kind}, expected {expected}"
     return ""
 

@@ -36,6 +36,7 @@ from axonc.diagnostics import UsageError, nearest
 from axonc.dialects import neuron_builder as build
 from axonc.dialects.attributes import NUMPY_DTYPES, dense_to_numpy, numpy_to_dense
 from axonc.dialects.neuron_builder import create
+from axonc.dialects.repeat import REPEAT
 from axonc.pass_manager import Pass
 from axonc.passes.cast_choice import FLOATS, choice_of
 from axonc.passes.dead_code import defining_op, erase_dead
@@ -217,6 +218,8 @@ def _cast_all(block: ir.Block, caster: _Caster) -> bool:
     for op in [o.operation for o in block.operations]:
         if op.name == "func.return":
             changed |= _restore_results(op)
+        elif op.name == REPEAT:
+            changed |= _restore_operands(op, caster)
         elif op.name != "neuron.constant" and any(map(_is_f32, (*op.operands, *op.results))):
             changed |= _cast_op(op, caster)
     return changed
@@ -254,6 +257,16 @@ def _restore_results(op: ir.Operation) -> bool:
                 op.operands[position] = build.convert(value, kind.element_type)
             changed = True
     return changed
+
+
+def _restore_operands(op: ir.Operation, caster: _Caster) -> bool:
+    """What a function is called with, in the types its signature says."""
+    positions = [n for n, value in enumerate(op.operands) if value in caster.changed]
+    for position in positions:
+        value = op.operands[position]
+        with ir.InsertionPoint(op), value.location:
+            op.operands[position] = build.convert(value, ir.F32Type.get())
+    return bool(positions)
 
 
 _MODES: dict[str, Callable[[ir.Block, _Caster], bool]] = {

@@ -10,11 +10,13 @@ import pytest
 from torch_mlir import ir
 
 from axonc.context import make_context, parse_module
+from axonc.diagnostics import CompileError
 from axonc.dialects.attributes import NUMPY_DTYPES, element_name
 from axonc.dialects.evaluate import evaluate_module
 from axonc.dialects.repeat import Repeat, repeats_in
 from axonc.pass_manager import ModuleState, PassManager, parse_pipeline
 from axonc.passes.legalize_to_neuron import main_function
+from axonc.pipeline import TensorOptions, tensor_pipeline
 
 FLAT = "inline-calls,simplify,narrow-integers,legalize-to-neuron"
 OUTLINED = "inline-calls,outline-blocks,simplify,narrow-integers,legalize-to-neuron"
@@ -105,6 +107,30 @@ def test_roles_of_what_layers_read_and_return() -> None:
 @pytest.mark.parametrize("layers", [3, 5])
 def test_outlining_changes_no_result(layers: int) -> None:
     assert_same_results(network(layers))
+
+
+@pytest.mark.parametrize("cast", ["none", "matmult", "all"])
+def test_the_tensor_pipeline_takes_functions_as_it_takes_main(cast: str) -> None:
+    flat, outlined = (
+        ModuleState(lowered(network(3), f"inline-calls{more}")) for more in ("", ",outline-blocks")
+    )
+    for state in (flat, outlined):
+        PassManager(tensor_pipeline(TensorOptions(auto_cast=cast))).run(state)
+    assert repeats_in(main_function(outlined.module.operation))
+    inputs = random_inputs(flat.module)
+    pairs = zip(
+        evaluate_module(outlined.module, inputs), evaluate_module(flat.module, inputs), strict=True
+    )
+    for found, expected in pairs:
+        np.testing.assert_allclose(found, expected, rtol=0, atol=0.02 if cast == "all" else 0)
+
+
+def test_a_callee_of_other_types_is_refused() -> None:
+    text = str(lowered(network(3), "inline-calls,outline-blocks"))
+    assert "@block_0(%arg0: tensor<4x4xf32>" in text
+    renamed = text.replace("callee = @block_0", "callee = @act_0")
+    with pytest.raises(CompileError, match=r"\(C5\) @act_0 is .* expected"):
+        parse_module(renamed, make_context())
 
 
 def test_fewer_than_three_layers_stay() -> None:
