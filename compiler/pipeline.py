@@ -13,6 +13,7 @@ from axonc.frontends.imported import Argument, ImportedProgram
 from axonc.pass_manager import ManagerOptions, ModuleState, Pass, PassManager, UpstreamPass
 from axonc.passes.auto_cast import AutoCastPass
 from axonc.passes.cast_data import CastData
+from axonc.passes.fold_batch_norm import FoldBatchNormPass
 from axonc.passes.fuse_dot_epilogue import FuseDotEpiloguePass
 from axonc.passes.fuse_elementwise import FuseElementwisePass
 from axonc.passes.inline_blocks import InlineBlocksPass
@@ -108,6 +109,8 @@ def tensor_pipeline(options: TensorOptions | None = None) -> tuple[Pass, ...]:
         # After the recognisers, whose patterns it would bend; before casts, which follow producers.
         SinkReshapePass(),
         MergeViewsPass(),
+        # Broadcasts are merged: the vectors are visible. Before casts, which would hide the chains.
+        FoldBatchNormPass(),
         # Before casts are hoisted over transposes: fewer of them are left.
         SinkTransposePass(),
         # Before fusion, so that conversions join the graph that makes their operand.

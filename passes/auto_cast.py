@@ -121,7 +121,8 @@ class _Caster:
         return found
 
     def cast(self, value: ir.Value, element: ir.Type) -> ir.Value:
-        """`value` in another type. Reshapes and transposes are made anew behind the conversion."""
+        """`value` in another type. Reshapes and transposes are made anew behind the conversion, and
+        so are maxima over windows: rounding leaves the largest the largest."""
         if value.type.element_type == element:
             return value
         if (value, element) not in self.made:
@@ -134,7 +135,7 @@ class _Caster:
             block = value.owner
             with ir.InsertionPoint.at_block_begin(block), value.location:
                 return build.convert(value, element)
-        if op.name in _VIEWS:
+        if op.name in _VIEWS or _chooses(op):
             source = self.cast(op.operands[0], element)
             kind = build.tensor(build.shape_of(value), element)
             attributes = dict(op.attributes.items())
@@ -169,6 +170,15 @@ def _dense(array: np.ndarray, element: ir.Type) -> ir.Attribute:
         kind = build.tensor(array.shape, element)
         return ir.DenseElementsAttr.get_splat(kind, single)
     return numpy_to_dense(array, element)
+
+
+def _chooses(op: ir.Operation) -> bool:
+    """Whether the result holds some of the operand's elements, the same ones when these are rounded
+    first, and only products read it."""
+    if op.name != "neuron.reduce_window":
+        return False
+    is_extreme = ir.StringAttr(op.attributes["kind"]).value in ("max", "min")
+    return is_extreme and all(use.owner.operation.name in PRODUCTS for use in op.results[0].uses)
 
 
 def _after(op: ir.Operation) -> ir.InsertionPoint:

@@ -20,12 +20,15 @@ from axonc.passes.convolution_geometry import Box, ConvolutionGeometry, Meeting,
 from axonc.passes.convolution_kernel import RowTile, row_tiles
 from axonc.passes.kernel_builder import KernelBuilder
 from axonc.passes.tensor_storage import Lane, Loop, Storage, merge_loops
-from axonc.passes.tile_elementwise import MAX_DIMS, nest_tiles
-from axonc.passes.tile_program import View
+from axonc.passes.tile_elementwise import MAX_DIMS, MAX_TILE_ELEMENTS, nest_tiles
+from axonc.passes.tile_program import Pool, View
 
 STRIP_BYTES = 16 * 1024
 """Bytes per partition of one strip of a stacked image: several fit beside the results, so that the
 next is fetched while one is read."""
+
+Places = tuple[tuple[int, int], ...]
+"""Per spatial axis (first element of the strip, its image index); empty: only padding."""
 
 CHANNEL = -1
 """The input features among stacked axes; spatial axes count from 0."""
@@ -160,16 +163,36 @@ class StackedImage:
         """Loads the strip."""
         self.strip, self.axes = strip, self._axes(strip)
         self.order, self.strides, size = self._layout(self.axes)
-        self.tile = self.builder.sbuf((self.count, size), self.dtype, "strip")
+        self.tile = self.builder.sbuf((self.count, size), self.dtype, "strip", Pool.STREAM)
         pieces = list(self._pieces())
-        if any(piece is None or sizes != self._full() for _, piece, sizes in pieces):
-            self.builder.memset(self.tile, 0.0)
-        for number, piece, sizes in pieces:
-            if piece is not None:
-                self._load(number, piece, sizes)
+        for axis, part in enumerate(self.axes):
+            first = max(self._start(places, axis) for _, places, _ in pieces)
+            stop = min(
+                self._start(places, axis) + sizes[axis] if places else 0
+                for _, places, sizes in pieces
+            )
+            self._clear(axis, 0, min(first, part.extent))
+            self._clear(axis, max(stop, first), part.extent)
+        for number, places, sizes in pieces:
+            if places:
+                self._load(number, places, sizes)
 
-    def _full(self) -> tuple[int, ...]:
-        return tuple(axis.extent for axis in self.axes)
+    def _start(self, places: Places, axis: int) -> int:
+        """First element of the strip that a kernel element loads; all are cleared if none."""
+        return places[axis][0] if places else self.axes[axis].extent
+
+    def _clear(self, axis: int, first: int, stop: int) -> None:
+        """Zeros in elements [first, stop) of an axis, where some partitions meet padding."""
+        if first >= stop:
+            return
+        sizes = [self.geometry.features if a == CHANNEL else self.axes[a].extent
+                 for a in self.order]  # fmt: skip
+        sizes[self.order.index(axis)] = stop - first
+        strides = tuple(self.strides[a] for a in self.order)
+        offset = first * self.strides[axis] * self.dtype.size_bytes
+        lane = Lane(self.tile.buffer, self.dtype, 0, self.count, offset, strides)
+        for piece, (part,) in nest_tiles(sizes, [lane], MAX_TILE_ELEMENTS):
+            self.builder.memset(part.view(piece), 0.0)
 
     def _layout(self, axes: Sequence[StripAxis]) -> tuple[list[int], dict[int, int], int]:
         """Free axes from the slowest in device memory to the fastest, their strides in the strip,
@@ -186,9 +209,8 @@ class StackedImage:
         dims = self.geometry.dims.lhs
         return self.source.strides[dims[1] if axis == CHANNEL else dims[axis + 2]]
 
-    def _pieces(self) -> Iterator[tuple[int, tuple[tuple[int, int], ...] | None, tuple[int, ...]]]:
-        """For each stacked kernel element: its number, per spatial axis (first element in the
-        strip, image index of it), and sizes; None when it meets only padding."""
+    def _pieces(self) -> Iterator[tuple[int, Places, tuple[int, ...]]]:
+        """For each stacked kernel element: its number, places, and sizes."""
         stacked = [axis for axis in self.stacking.axes if axis != CHANNEL]
         counts = [self.geometry.windows[axis].size for axis in stacked]
         for number, index in enumerate(itertools.product(*(range(n) for n in counts))):
@@ -203,11 +225,9 @@ class StackedImage:
                 first, size = _valid(part, shift, self.geometry.lengths[axis])
                 places.append((first, part.first + shift + first * part.pitch))
                 sizes.append(size)
-            yield number, tuple(places) if min(sizes, default=1) > 0 else None, tuple(sizes)
+            yield number, tuple(places) if min(sizes) > 0 else (), tuple(sizes)
 
-    def _load(
-        self, number: int, places: tuple[tuple[int, int], ...], sizes: tuple[int, ...]
-    ) -> None:
+    def _load(self, number: int, places: Places, sizes: tuple[int, ...]) -> None:
         """The image as kernel element `number` sees it, on that element's partitions."""
         channels = self.geometry.features if CHANNEL in self.stacking.axes else 1
         dims = self.geometry.dims.lhs

@@ -286,11 +286,21 @@ _FUNCTIONS: dict[str, Callable[..., Expression]] = {
 
 def rewrite_float(e: Expression) -> Expression:
     """A neuron op on floats in the vocabulary of expression_nodes.py."""
+    if e.op == "maximum" and (x := _rectified(e)) is not None:
+        return Expression("table_relu", (x,), e.dtype)
     if e.op in PRIMITIVES:
         return e
     if e.op in TABLES:
         return Expression(f"table_{TABLES[e.op]}", e.args, e.dtype)
     return in_dtype(_FUNCTIONS[e.op](*e.args), e.dtype)
+
+
+def _rectified(e: Expression) -> Expression | None:
+    """x of max(x, 0), which ScalarE can do with a scale and a shift."""
+    for x, other in (e.args, e.args[::-1]):
+        if other.is_constant and other.value == 0.0 and not x.is_constant:
+            return x
+    return None
 
 
 FLOAT_OPS = frozenset({*PRIMITIVES, *TABLES, *_FUNCTIONS})

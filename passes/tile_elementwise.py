@@ -142,8 +142,11 @@ class _Affine:
     bias: Value
 
     @property
-    def is_identity(self) -> bool:
-        return self.scale == 1.0 and self.bias == 0.0
+    def single(self) -> tuple[str, Value] | None:
+        """(operator, scalar) where one operator does it."""
+        if self.scale != 1.0:
+            return ("multiply", self.scale) if self.bias == 0.0 else None
+        return ("bypass", 0.0) if self.bias == 0.0 else ("add", self.bias)
 
 
 @dataclass(frozen=True)
@@ -324,11 +327,26 @@ class TileEmitter:
         affine = self._affine(e.args[0])
         forms = [Form(Engine.SCALAR, (self._activation(func, affine, dst),))]
         operator = operator_of(e)
-        if operator is not None and affine.is_identity:
-            src = self.read(affine.x)
-            unary = step("tensor_scalar", dst=self.view(dst), src=self.view(src), op0=operator)
-            forms.append(Form(Engine.VECTOR, (unary,)))
+        if operator is not None and affine.single is not None:
+            forms.append(Form(Engine.VECTOR, (self._after_single(operator, affine, dst),)))
         self.builder.append(*forms)
+
+    def _after_single(self, operator: str, affine: _Affine, dst: Lane) -> Step:
+        """A unary operator of x, x * scale or x + bias."""
+        assert affine.single is not None
+        first, scalar = affine.single
+        src, out = self.view(self.read(affine.x)), self.view(dst)
+        if first == "bypass":
+            return step("tensor_scalar", dst=out, src=src, op0=operator)
+        return step(
+            "tensor_scalar",
+            dst=out,
+            src=src,
+            scalar0=self.column(scalar),
+            op0=first,
+            imm0=scalar if isinstance(scalar, float) else 0.0,
+            op1=operator,
+        )
 
     def _activation(self, func: str, affine: _Affine, dst: Lane) -> Step:
         scale, bias = affine.scale, affine.bias

@@ -31,6 +31,7 @@ from axonc.passes.tile_move import (
 from axonc.passes.tile_program import View
 from axonc.passes.update_in_place import UpdatePlan
 from axonc.passes.view_ops import VIEW_OPS, contiguous_strides, operand_dims, shape_of
+from axonc.passes.weight_vector import is_weight_vector, load_weight_vector
 
 
 def hbm_storage(view: View, shape: Shape) -> Storage:
@@ -215,6 +216,8 @@ class Values:
     def _load(self, value: ir.Value, source: Storage, rows: PartitionDims, dtype: DType) -> Storage:
         """From device memory; when the rows are its fastest dim, by rows it likes and a
         transpose."""
+        if is_weight_vector(source, rows):
+            return load_weight_vector(self.builder, source, rows, dtype)
         exact = self.builder.exact_transposes
         other = None if exact else wants_transpose(source, rows)
         if other is not None and source.dtype.is_float:
