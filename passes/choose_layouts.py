@@ -36,7 +36,7 @@ from torch_mlir import ir
 
 from axonc.backends.numerics.dtypes import F32
 from axonc.backends.targets.target import Engine, Target
-from axonc.dialects.attributes import integers
+from axonc.dialects.attributes import integer_lists, integers
 from axonc.dialects.neuron_table import COLLECTIVES
 from axonc.dialects.window import WindowDim
 from axonc.dialects.window_rules import convolution_dims, pool_windows
@@ -105,6 +105,15 @@ class Choice:
     stationary: int = LHS
     batch_rows: int = 0
     cost_ns: float = 0.0
+
+
+CARRIED_ROWS = "layout.carried"
+"""Of a `neuron.repeat`: the rows of every carried value."""
+
+
+def carried_rows(op: ir.Operation) -> tuple[PartitionDims, ...]:
+    """The rows of the values a repeat carries; chosen for its block before."""
+    return integer_lists(op.attributes[CARRIED_ROWS])
 
 
 @dataclass
@@ -230,6 +239,10 @@ class LayoutPlanner:
                 if rows:
                     self._wish(operand, [Wish(rows=rows)])
 
+    def _wish_repeat(self, op: ir.Operation) -> None:
+        for value, rows in zip(op.operands, carried_rows(op), strict=False):
+            self._wish(value, [Wish(rows=(rows,))])
+
     # ---- forward: choices -------------------------------------------------------------------
 
     def choose_all(self, ops: list[ir.Operation]) -> None:
@@ -270,6 +283,13 @@ class LayoutPlanner:
                 + streaming_ns(shape_of(result), rows, self.target)
             ),
         )
+
+    def _choose_repeat(self, op: ir.Operation) -> Choice:
+        """What the block hands on has the rows that were chosen for it there."""
+        rows = carried_rows(op)
+        for value, found in zip(op.results, rows, strict=False):
+            self.available[value] = [found]
+        return Choice(rows[0] if rows else ())
 
     def _choose_gather(self, op: ir.Operation) -> Choice:
         """One table row per partition: the index dims are the rows."""
@@ -600,6 +620,7 @@ WISHES: dict[str, Callable[[LayoutPlanner, ir.Operation], None]] = {
     "neuron.layer_norm": LayoutPlanner._wish_reduction,
     "neuron.rms_norm": LayoutPlanner._wish_reduction,
     "neuron.dynamic_update_slice": LayoutPlanner._wish_update,
+    "neuron.repeat": LayoutPlanner._wish_repeat,
 }
 
 CHOOSERS: dict[str, Callable[[LayoutPlanner, ir.Operation], Choice]] = {
@@ -616,21 +637,40 @@ CHOOSERS: dict[str, Callable[[LayoutPlanner, ir.Operation], Choice]] = {
     "neuron.softmax": LayoutPlanner._choose_reduction,
     "neuron.layer_norm": LayoutPlanner._choose_reduction,
     "neuron.rms_norm": LayoutPlanner._choose_reduction,
+    "neuron.repeat": LayoutPlanner._choose_repeat,
 }
 
 
-def choose_layouts(function: ir.Operation, target: Target) -> None:
-    """Annotates every op of the function's only block."""
-    ops = [op.operation for op in function.regions[0].blocks[0].operations]
+def choose_layouts(
+    function: ir.Operation, target: Target, carried: int = 0
+) -> tuple[PartitionDims, ...]:
+    """Annotates every op of the function's only block.
+
+    carried: the first arguments of a repeated block, which are the first results of the iteration
+    before. Returns the rows these have.
+    """
+    block = function.regions[0].blocks[0]
+    ops = [op.operation for op in block.operations]
     previous: dict[ir.Value, PartitionDims] = {}
+    rows: tuple[PartitionDims, ...] = ()
     for _ in range(ROUNDS):
         planner = LayoutPlanner(target, previous)
+        if previous:
+            rows = tuple(
+                previous.get(value, default_rows(shape_of(value)))
+                for value in list(ops[-1].operands)[:carried]
+            )
+            planner.available = {
+                argument: [found]
+                for argument, found in zip(block.arguments, rows, strict=False)
+            }
         planner.collect_wishes(ops)
         planner.choose_all(ops)
         previous = {value: choice.rows for value, choice in planner.choices.items()}
     for op in ops:
         if len(op.results):
             _annotate(op, planner.choices[op.results[0]])
+    return rows
 
 
 def _annotate(op: ir.Operation, choice: Choice) -> None:

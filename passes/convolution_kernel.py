@@ -138,9 +138,7 @@ class PackedKernel:
             builder.target.partitions,
             per_block * self.taps * height,
         )
-        tensor = source.buffer.tensor
-        assert tensor is not None
-        packed = builder.packed_weight(tensor, packing, stored_as(source, dtype))
+        packed = builder.packed_weight(source.buffer, packing, stored_as(source, dtype))
         return WeightStream(builder, packed, packing, dtype)
 
     def blocks(self) -> list[list[FeatureTile]]:

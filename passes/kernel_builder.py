@@ -332,9 +332,12 @@ class KernelBuilder:
             table.append(groups)
         return table.index(groups)
 
-    def packed_weight(self, tensor: HbmTensor, packing: Packing, dtype: DType) -> View:
-        """The weight behind `tensor`, packed; one device tensor per way of packing it."""
-        key = ("packed", tensor.source, packing, dtype.name)
+    def packed_weight(self, buffer: Buffer, packing: Packing, dtype: DType) -> View:
+        """The weight behind a device buffer, packed; one device tensor per way of packing it."""
+        tensor = buffer.tensor
+        assert tensor is not None, "weights lie in device memory"
+        each = tuple(other.source for other in buffer.each)
+        key = ("packed", tensor.source, each, packing, dtype.name)
         if key not in self._constants:
             self._constants[key] = self.hbm(
                 f"{tensor.source}:packed",
@@ -344,5 +347,6 @@ class KernelBuilder:
                 host_dtype=tensor.host_dtype,
                 packing=packing,
                 source=tensor.source,
+                each=each,
             )
         return self._constants[key]

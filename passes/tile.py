@@ -57,6 +57,7 @@ from axonc.passes.tile_move import (
 from axonc.passes.tile_pool import tile_reduce_window
 from axonc.passes.tile_program import TileProgram
 from axonc.passes.tile_reduce import tile_layer_norm, tile_reduce, tile_rms_norm, tile_softmax
+from axonc.passes.tile_repeat import REPEAT, RepeatTiler, only_varying, repeated
 from axonc.passes.tile_values import Values, hbm_storage, is_whole
 from axonc.passes.update_in_place import ALIAS, plan_updates
 from axonc.passes.view_ops import VIEW_OPS, shape_of
@@ -220,6 +221,7 @@ class Tiler:
         if function.parent is not None:
             self.builder.program.cores = cores_of(function.parent.operation)
         self.values = Values(self.builder)
+        self.arguments: dict[ir.Value, tuple[str, TensorKind]] = {}
         self.aliases: dict[int, Storage] = {}
         self.outputs: dict[int, Storage] = {}
         self.pieces: dict[ir.Value, list[Storage]] = {}
@@ -246,6 +248,8 @@ class Tiler:
             self._return(op)
         elif op.name == "neuron.constant":
             self._constant(op)
+        elif op.name == REPEAT:
+            self._repeat(op)
         elif op.name in VIEW_OPS:
             self.values.derived[op.results[0]] = op
         elif op.name == CONCATENATE and op.results[0] in self.values.returned:
@@ -274,6 +278,15 @@ class Tiler:
             self.values.add(value, storage)
             self._store_piece(value)
 
+    def _repeat(self, op: ir.Operation) -> None:
+        final = list(self.function.regions[0].blocks[0].operations)[-1].operation
+        numbers = {value: number for number, value in enumerate(final.operands)}
+        names = {value: self._result_names[number] for value, number in numbers.items()}
+        tiler = RepeatTiler(self.values, repeated(op), self._tile, self.arguments, names)
+        for value, storage in tiler.run().items():
+            self.values.add(value, storage)
+            self.outputs[numbers[value]] = storage
+
     # ---- the edges of the program -----------------------------------------------------------
 
     def _declare_arguments(self, block: ir.Block) -> None:
@@ -282,11 +295,15 @@ class Tiler:
             if ("arg_attrs" in self.function.attributes)
             else [ir.DictAttr.get({})] * len(block.arguments)
         )
+        repeated_only = only_varying(block)
         for number, argument in enumerate(block.arguments):
             given = ir.DictAttr(attributes[number])
             name = _string(given, "neuron.name", f"arg{number}")
             element = str(ir.RankedTensorType(argument.type).element_type)
             kind = TensorKind.WEIGHT if "neuron.weight" in given else TensorKind.INPUT
+            self.arguments[argument] = (name, kind)
+            if argument in repeated_only:
+                continue
             view = self.builder.hbm(
                 name,
                 shape_of(argument),
@@ -303,7 +320,8 @@ class Tiler:
         """What is updated in place; results that begin as a copy of something have their memory
         from the start."""
         taker = {storage.buffer: number for number, storage in self.aliases.items()}
-        memory = {a: self.values.storages[a][0].buffer for a in block.arguments}
+        declared = [a for a in block.arguments if a in self.values.storages]
+        memory = {a: self.values.storages[a][0].buffer for a in declared}
         given_away = {a: taker[buffer] for a, buffer in memory.items() if buffer in taker}
         self.values.updates = plan_updates(block, given_away)
         results = list(block.operations)[-1].operation.operands

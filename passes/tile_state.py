@@ -29,13 +29,14 @@ from axonc.dialects.ntile_rules import verify_program
 from axonc.pass_manager import ModuleState, Pass, State
 from axonc.passes.allocate_memory import MemoryPlan, allocate_memory
 from axonc.passes.assign_engines import assign_engines
-from axonc.passes.choose_layouts import choose_layouts
+from axonc.passes.choose_layouts import CARRIED_ROWS, choose_layouts
 from axonc.passes.dependencies import dependence_graph
 from axonc.passes.lower import Streams, lower, pack
 from axonc.passes.schedule import Schedule, schedule
 from axonc.passes.spill_buffers import spill_buffers
 from axonc.passes.tile import tile
 from axonc.passes.tile_program import TileOp, TileProgram
+from axonc.passes.tile_repeat import REPEAT, is_repeated, repeated
 
 FUNCTION = "func.func"
 
@@ -186,8 +187,21 @@ class ChooseLayoutsPass(Pass, name="choose-layouts", anchor=FUNCTION):
     target: str = ntile.DEFAULT_TARGET
 
     def apply(self, op: ir.Operation) -> bool:
-        choose_layouts(op, find_target(self.target))
+        """Blocks that are repeated come before the function that repeats them."""
+        target = find_target(self.target)
+        if REPEAT in {inner.operation.name for inner in body(op)}:
+            _choose_for_repeats(op, target)
+        if not is_repeated(op):
+            choose_layouts(op, target)
         return True
+
+
+def _choose_for_repeats(function: ir.Operation, target: Target) -> None:
+    for op in body(function):
+        if op.name == REPEAT:
+            parts = repeated(op)
+            rows = choose_layouts(parts.function, target, len(parts.carried))
+            op.attributes[CARRIED_ROWS] = integer_list_array(rows)
 
 
 @dataclass(frozen=True)
@@ -207,7 +221,7 @@ class TilePass(Pass, name="tile"):
 
 def _only_function(state: State) -> ir.Operation:
     """The function of a program whose layouts are chosen."""
-    functions = state.targets(FUNCTION)
+    functions = [f for f in state.targets(FUNCTION) if not is_repeated(f)]
     if len(functions) != 1:
         raise CompileError(
             f"{len(functions)} functions to tile; a program is one",

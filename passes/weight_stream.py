@@ -136,10 +136,8 @@ def stream_weight(
     def dims(axes: PartitionDims) -> Dims:
         return tuple((source.strides[d], source.shape[d]) for d in axes) or ((1, 1),)
 
-    tensor = source.buffer.tensor
-    assert tensor is not None
     columns_dims = dims(columns)
     block = min(widest, element_count(columns_dims))
     packing = Packing(dims(rows), columns_dims, source.offset, builder.target.partitions, block)
-    packed = builder.packed_weight(tensor, packing, stored_as(source, dtype))
+    packed = builder.packed_weight(source.buffer, packing, stored_as(source, dtype))
     return WeightStream(builder, packed, packing, dtype)
