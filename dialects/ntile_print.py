@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import astuple
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from axonc.dialects.ntile_types import (
     ISSUE,
     NOTES_ATTRIBUTE,
     PREFIX,
+    REPEATS_ATTRIBUTE,
     SEGMENTS,
     TARGET_ATTRIBUTE,
     has_segments,
@@ -158,6 +160,9 @@ class _Printer:
             groups = [[list(group) for group in entry] for entry in self.program.groups]
             attributes.append(f"{CORES_ATTRIBUTE} = {self.program.cores}")
             attributes.append(f"{GROUPS_ATTRIBUTE} = {groups}")
+        if self.program.repeats:
+            repeats = ", ".join(integers(astuple(r)) for r in self.program.repeats)
+            attributes.append(f"{REPEATS_ATTRIBUTE} = [{repeats}]")
         yield f"module attributes{_block(attributes)} {{\n"
         yield from map(self._buffer, self.program.buffers)
         for number, op in enumerate(self.program.ops):
@@ -184,6 +189,9 @@ class _Printer:
             attributes.append(f"address = {buffer.address}")
         if buffer.tensor is not None:
             attributes += _tensor_attributes(buffer.tensor)
+        if buffer.each:
+            names = [word for tensor in buffer.each for word in (tensor.name, tensor.source)]
+            attributes.append(f"each = [{', '.join(map(string, names))}]")
         result = f"{self.values[buffer]} = {string(PREFIX + BUFFER)}()"
         return f"  {result}{_block(attributes)} : () -> {self.types[buffer]}{self._place(0)}"
 

@@ -7,6 +7,7 @@ explicit location get the line of the text they stand in.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from torch_mlir import ir
 
@@ -31,13 +32,14 @@ from axonc.dialects.ntile_types import (
     ISSUE,
     NOTES_ATTRIBUTE,
     PREFIX,
+    REPEATS_ATTRIBUTE,
     SEGMENTS,
     TARGET_ATTRIBUTE,
     BufferType,
     PackingAttr,
     ViewAttr,
 )
-from axonc.passes.tile_program import Buffer, Form, Pool, Step, TileOp, TileProgram, View
+from axonc.passes.tile_program import Buffer, Form, Pool, Repeat, Step, TileOp, TileProgram, View
 
 Placed = tuple[str, int, int, int, Dims]
 """A view without its buffer: dtype name, first partition, partitions, byte offset, dims."""
@@ -115,7 +117,18 @@ def buffer_of(op: ir.Operation) -> Buffer:
         buffer.address = number(attributes["address"])
     if "kind" in attributes:
         buffer.tensor = _tensor_of(op, buffer)
+    if "each" in attributes:
+        names = [text(name) for name in ir.ArrayAttr(attributes["each"])]
+        buffer.each = _tensors_of_iterations(buffer, names)
     return buffer
+
+
+def _tensors_of_iterations(buffer: Buffer, names: list[str]) -> tuple[HbmTensor, ...]:
+    """names: name and source of each; addresses come with the repeat (`place_iterations`)."""
+    if buffer.tensor is None or len(names) % 2:
+        raise ValueError("'each' holds a name and a source for every iteration of a device tensor")
+    pairs = zip(names[::2], names[1::2], strict=True)
+    return tuple(replace(buffer.tensor, name=name, source=source) for name, source in pairs)
 
 
 def typed_buffer(value: ir.Value, name: str) -> Buffer:
@@ -236,6 +249,9 @@ class _Reader:
             self.program.cores = number(attributes[CORES_ATTRIBUTE])
             entries = ir.ArrayAttr(attributes[GROUPS_ATTRIBUTE])
             self.program.groups += [integer_lists(entry) for entry in entries]
+        if REPEATS_ATTRIBUTE in attributes:
+            for entry in ir.ArrayAttr(attributes[REPEATS_ATTRIBUTE]):
+                self.program.repeats.append(Repeat(*integers(entry)))
         for op in body(self.module):
             try:
                 self._top_level(op)
@@ -243,6 +259,9 @@ class _Reader:
                 raise CompileError(
                     str(error.args[0]), op=op.name, location=source_location(op)
                 ) from error
+        for repeat in self.program.repeats:
+            for buffer in self.program.iterated(repeat):
+                buffer.place_iterations(repeat.stride)
         return self.program
 
     def _top_level(self, op: ir.Operation) -> None:

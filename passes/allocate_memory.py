@@ -34,7 +34,7 @@ from axonc.passes.buffer_placement import (
 )
 from axonc.passes.memory_map import device_memory_error, on_chip_error
 from axonc.passes.sbuf_plan import ALIGNMENT, plan_sbuf
-from axonc.passes.tile_program import Buffer, Pool, Repeat, TileProgram
+from axonc.passes.tile_program import Pool, TileProgram
 
 
 @dataclass
@@ -116,7 +116,7 @@ def _place_iterations(program: TileProgram, address: int) -> int:
     """The tensors of each repeat: all of the first iteration, all of the second, and so on, every
     iteration alike. Returns the first free address."""
     for number, repeat in enumerate(program.repeats):
-        buffers = _iterated(program, repeat)
+        buffers = program.iterated(repeat)
         offsets = [0]
         for buffer in buffers:
             assert buffer.tensor is not None
@@ -124,21 +124,10 @@ def _place_iterations(program: TileProgram, address: int) -> int:
         stride = offsets[-1]
         for buffer, offset in zip(buffers, offsets, strict=False):
             buffer.address = address + offset
-            buffer.each = tuple(
-                replace(tensor, address=buffer.address + i * stride)
-                for i, tensor in enumerate(buffer.each)
-            )
-            buffer.tensor = buffer.each[0]
+            buffer.place_iterations(stride)
         program.repeats[number] = replace(repeat, stride=stride)
         address += stride * repeat.count
     return address
-
-
-def _iterated(program: TileProgram, repeat: Repeat) -> list[Buffer]:
-    """Buffers of a repeat that are other tensors in every iteration."""
-    ops = program.ops[repeat.first : repeat.end]
-    used = dict.fromkeys(view.buffer for op in ops for _, view in op.accesses())
-    return [buffer for buffer in used if buffer.each]
 
 
 def _place_aliases(program: TileProgram) -> None:

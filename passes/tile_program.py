@@ -61,6 +61,14 @@ class Buffer:
     def __repr__(self) -> str:
         return f"Buffer({self.name})"
 
+    def place_iterations(self, stride: int) -> None:
+        """The tensors of all iterations lie `stride` bytes apart, the first at `address`."""
+        self.each = tuple(
+            replace(tensor, address=self.address + number * stride)
+            for number, tensor in enumerate(self.each)
+        )
+        self.tensor = self.each[0]
+
 
 @dataclass(frozen=True, slots=True)
 class View:
@@ -252,6 +260,12 @@ class TileProgram:
     def part(self, piece: Repeat) -> TileProgram:
         """The program with the operations of one segment only; all else is shared."""
         return replace(self, ops=self.ops[piece.first : piece.end], repeats=[])
+
+    def iterated(self, repeat: Repeat) -> list[Buffer]:
+        """Buffers of a repeat that are other tensors in every iteration, by first use."""
+        ops = self.ops[repeat.first : repeat.end]
+        used = dict.fromkeys(view.buffer for op in ops for _, view in op.accesses())
+        return [buffer for buffer in used if buffer.each]
 
     def tensors(self) -> tuple[HbmTensor, ...]:
         """Every device tensor, those of all iterations too."""

@@ -132,7 +132,8 @@ def _schedule_of(program: TileProgram, order: dict[Engine, list[int]]) -> Schedu
             hint="give every operation its place in its engine's order, or run 'schedule'",
         )
     full = {engine: order.get(engine, []) for engine in Engine}
-    return Schedule(full, [dependence_graph(program)], 0.0)
+    graphs = [dependence_graph(program.part(piece)) for piece in program.segments()]
+    return Schedule(full, graphs, 0.0)
 
 
 @dataclass

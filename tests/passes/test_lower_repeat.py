@@ -1,12 +1,22 @@
 """Repeats: operations that run several times as loops in the streams."""
 
+import re
+
 import numpy as np
 import pytest
 
-from axonc.backends.encoding import decode_stream
+from axonc.backends.encoding import decode_stream, disassemble
 from axonc.backends.numerics.dtypes import F32
 from axonc.backends.targets.target import Engine
+from axonc.context import make_context, parse_module
+from axonc.dialects.ntile_print import print_program
 from axonc.kernel import Kernel
+from axonc.passes.allocate_memory import allocate_memory
+from axonc.passes.assign_engines import assign_engines
+from axonc.passes.lower import lower
+from axonc.passes.lower_segment import Streams
+from axonc.passes.schedule import schedule
+from axonc.passes.tile_state import TileState
 
 RNG = np.random.default_rng(3)
 SHAPE = (128, 128)
@@ -76,3 +86,24 @@ def test_weights_are_fetched_while_the_iteration_before_computes():
     alone = Kernel()
     chain(1, alone)
     assert per_iteration < 0.6 * alone.compile().modelled_ns()
+
+
+def text_of(streams: Streams) -> list[str]:
+    """Without source locations, whose numbers depend on who came first."""
+    return [re.sub(r" loc=\d+", "", disassemble(stream)) for stream in streams.values()]
+
+
+def test_the_text_of_a_scheduled_repeat_lowers_to_the_same_streams():
+    kernel = Kernel()
+    chain(3, kernel)
+    assign_engines(kernel.program)
+    allocate_memory(kernel.program)
+    plan = schedule(kernel.program)
+    state = TileState.from_module(
+        parse_module(print_program(kernel.program, plan.order), make_context())
+    )
+    assert state.schedule is not None
+    assert state.program.repeats == kernel.program.repeats
+    assert state.program.tensors() == kernel.program.tensors()
+    again = lower(state.program, state.schedule)
+    assert text_of(again) == text_of(lower(kernel.program, plan))
