@@ -177,6 +177,7 @@ def tensor_options(options: CompileOptions, cast_data: CastData | None = None) -
         budget=options.auto_cast_budget,
         target=options.target,
         cast_data=cast_data or CastData(),
+        repeat_layers=options.repeat_layers,
     )
 
 

@@ -34,6 +34,8 @@ class CompileOptions:
     the sample inputs, for a search of the cheapest casts; 0: no search.
     optlevel, model_type: accepted; one strategy serves all of their values today.
     allow_lossy_integers: 64-bit integer arithmetic may wrap at 32 bits; else it is refused.
+    repeat_layers: equal layers that follow each other are compiled once, as a loop of the streams
+    (docs/design/0006).
     exact_transposes: by DMA, so that infinities and NaN survive; else on the tensor engine, where
     they are an error at run time.
 
@@ -54,6 +56,7 @@ class CompileOptions:
     weight_scale: str = "auto"
     auto_cast_override: tuple[str, ...] = ()
     auto_cast_budget: float = 0.0
+    repeat_layers: bool = False
 
     def __post_init__(self) -> None:
         _check_choice("target", self.target, tuple(TARGETS))

@@ -17,9 +17,11 @@ from axonc.passes.fold_batch_norm import FoldBatchNormPass
 from axonc.passes.fuse_dot_epilogue import FuseDotEpiloguePass
 from axonc.passes.fuse_elementwise import FuseElementwisePass
 from axonc.passes.inline_blocks import InlineBlocksPass
+from axonc.passes.inline_calls import InlineCallsPass
 from axonc.passes.legalize_to_neuron import LegalizeToNeuronPass, main_function
 from axonc.passes.merge_views import MergeViewsPass
 from axonc.passes.narrow_integers import NarrowIntegersPass
+from axonc.passes.outline_blocks import OutlineBlocksPass
 from axonc.passes.plan_casts import PlanCastsPass
 from axonc.passes.quantize import QuantizePass
 from axonc.passes.recognize_gelu import RecognizeGeluPass
@@ -52,12 +54,18 @@ class TensorOptions:
     budget: float = 0.0
     target: str = "inf2"
     cast_data: CastData = field(default_factory=CastData)
+    repeat_layers: bool = False
 
     @property
     def plans_casts(self) -> bool:
         """Whether casts are chosen operation by operation: then every layer is one of its own, and
         needs its own locations, which outlined blocks have not."""
         return self._plan_casts().is_needed
+
+    @property
+    def repeats_layers(self) -> bool:
+        """Whether equal layers become one block."""
+        return self.repeat_layers and not self.plans_casts
 
     def cast_passes(self) -> tuple[Pass, ...]:
         """What decides on casts and makes them."""
@@ -86,7 +94,10 @@ class TensorOptions:
 
 def stablehlo_pipeline(options: TensorOptions) -> tuple[Pass, ...]:
     """StableHLO as it comes -> StableHLO that legalisation reads."""
+    # Before equal operations are merged across layers, which then look alike no more.
+    outline = (InlineCallsPass(), OutlineBlocksPass()) if options.repeats_layers else ()
     return (
+        *outline,
         SimplifyPass(),
         # After inlining: only then is the constant beside an addition visible.
         NarrowIntegersPass(allow_lossy=options.allow_lossy),

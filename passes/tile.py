@@ -22,6 +22,7 @@ from axonc.context import source_location
 from axonc.diagnostics import AxoncError, UnsupportedOpError
 from axonc.dialects.attributes import dense_to_numpy, integers
 from axonc.dialects.neuron_table import COLLECTIVES
+from axonc.dialects.repeat import REPEAT
 from axonc.passes.choose_layouts import default_rows
 from axonc.passes.elementwise_expression import (
     machine_dtype,
@@ -57,7 +58,7 @@ from axonc.passes.tile_move import (
 from axonc.passes.tile_pool import tile_reduce_window
 from axonc.passes.tile_program import TileProgram
 from axonc.passes.tile_reduce import tile_layer_norm, tile_reduce, tile_rms_norm, tile_softmax
-from axonc.passes.tile_repeat import REPEAT, RepeatTiler, only_varying, repeated
+from axonc.passes.tile_repeat import RepeatTiler, only_varying
 from axonc.passes.tile_values import Values, hbm_storage, is_whole
 from axonc.passes.update_in_place import ALIAS, plan_updates
 from axonc.passes.view_ops import VIEW_OPS, shape_of
@@ -282,7 +283,7 @@ class Tiler:
         final = list(self.function.regions[0].blocks[0].operations)[-1].operation
         numbers = {value: number for number, value in enumerate(final.operands)}
         names = {value: self._result_names[number] for value, number in numbers.items()}
-        tiler = RepeatTiler(self.values, repeated(op), self._tile, self.arguments, names)
+        tiler = RepeatTiler(self.values, op, self._tile, self.arguments, names)
         for value, storage in tiler.run().items():
             self.values.add(value, storage)
             self.outputs[numbers[value]] = storage

@@ -8,64 +8,19 @@ each iteration; collected results are stored into such tensors. See docs/design/
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from torch_mlir import ir
 
 from axonc.backends.program import TensorKind
 from axonc.context import source_location
 from axonc.diagnostics import InternalError
-from axonc.dialects.attributes import integers
+from axonc.dialects.repeat import REPEAT, Repeat, function_named, module_of
 from axonc.passes.choose_layouts import carried_rows, default_rows
 from axonc.passes.elementwise_expression import machine_dtype
 from axonc.passes.tensor_storage import PartitionDims, Storage
 from axonc.passes.tile_move import cast, new_storage, store
 from axonc.passes.tile_values import Values, hbm_storage
 from axonc.passes.view_ops import shape_of
-
-REPEAT = "neuron.repeat"
-
-
-@dataclass(frozen=True)
-class Repeated:
-    """The parts of a `neuron.repeat`. varying[i][j]: value of slot j in iteration i. collected
-    likewise, of results."""
-
-    op: ir.Operation
-    function: ir.Operation
-    count: int
-    carried: tuple[ir.Value, ...]
-    invariant: tuple[ir.Value, ...]
-    varying: tuple[tuple[ir.Value, ...], ...]
-    carried_results: tuple[ir.Value, ...]
-    collected: tuple[tuple[ir.Value, ...], ...]
-
-    @property
-    def block(self) -> ir.Block:
-        return self.function.regions[0].blocks[0]
-
-
-def repeated(op: ir.Operation) -> Repeated:
-    """The parts of `op`, read off its attributes."""
-    count = ir.IntegerAttr(op.attributes["count"]).value
-    sizes = integers(op.attributes["operandSegmentSizes"])
-    operands, results = list(op.operands), list(op.results)
-    carried, invariant = sizes[0], sizes[0] + sizes[1]
-    return Repeated(
-        op,
-        _callee(op),
-        count,
-        tuple(operands[:carried]),
-        tuple(operands[carried:invariant]),
-        _by_iteration(operands[invariant:], count),
-        tuple(results[:carried]),
-        _by_iteration(results[carried:], count),
-    )
-
-
-def _by_iteration(values: Sequence[ir.Value], count: int) -> tuple[tuple[ir.Value, ...], ...]:
-    width = len(values) // count
-    return tuple(tuple(values[i * width : (i + 1) * width]) for i in range(count))
 
 
 def is_repeated(function: ir.Operation) -> bool:
@@ -75,18 +30,14 @@ def is_repeated(function: ir.Operation) -> bool:
     return private and ir.StringAttr(attributes["sym_visibility"]).value == "private"
 
 
-def _callee(op: ir.Operation) -> ir.Operation:
-    name = ir.FlatSymbolRefAttr(op.attributes["callee"]).value
-    module = op
-    while module.name != "builtin.module":
-        parent = module.parent
-        assert parent is not None, "an op of a function of a module"
-        module = parent.operation
-    for function in module.regions[0].blocks[0].operations:
-        attributes = function.operation.attributes
-        if "sym_name" in attributes and ir.StringAttr(attributes["sym_name"]).value == name:
-            return function.operation
-    raise InternalError(f"there is no function @{name}")
+def block_function(op: ir.Operation) -> ir.Operation:
+    """The function that a `neuron.repeat` calls."""
+    module = module_of(op)
+    name = Repeat.of(op).callee
+    function = None if module is None else function_named(module, name)
+    if function is None:
+        raise InternalError(f"there is no function @{name}")
+    return function
 
 
 def only_varying(block: ir.Block) -> set[ir.Value]:
@@ -94,8 +45,8 @@ def only_varying(block: ir.Block) -> set[ir.Value]:
     found: set[ir.Value] = set()
     for op in block.operations:
         if op.operation.name == REPEAT:
-            parts = repeated(op.operation)
-            found |= {value for values in parts.varying for value in values}
+            varying = Repeat.of(op.operation).varying
+            found |= {value for values in varying for value in values}
     return {v for v in found if all(u.owner.operation.name == REPEAT for u in v.uses)}
 
 
@@ -106,18 +57,19 @@ class RepeatTiler:
     def __init__(
         self,
         values: Values,
-        parts: Repeated,
+        op: ir.Operation,
         tile: Callable[[ir.Operation], None],
         names: dict[ir.Value, tuple[str, TensorKind]],
         outputs: dict[ir.Value, str],
     ) -> None:
-        self.values, self.parts, self.tile = values, parts, tile
+        self.values, self.op, self.tile = values, op, tile
+        self.parts = Repeat.of(op)
         self.names, self.outputs = names, outputs
         self.builder = values.builder
 
     def run(self) -> dict[ir.Value, Storage]:
         """Emits the repeat; the storages of collected results, which are stored already."""
-        parts, block = self.parts, self.parts.block
+        parts, block = self.parts, block_function(self.op).regions[0].blocks[0]
         slots = [self._carry(i, value) for i, value in enumerate(parts.carried)]
         arguments = list(block.arguments)
         invariants = arguments[len(slots) : len(slots) + len(parts.invariant)]
@@ -135,12 +87,12 @@ class RepeatTiler:
                 results = list(final.operands)
                 found = self._collect(results[len(slots) :])
                 self._hand_over(slots, results[: len(slots)])
-        for value, slot in zip(parts.carried_results, slots, strict=True):
+        for value, slot in zip(parts.carried_out, slots, strict=True):
             self.values.add(value, slot)
         return found
 
     def _rows(self, number: int) -> PartitionDims:
-        return carried_rows(self.parts.op)[number]
+        return carried_rows(self.op)[number]
 
     def _carry(self, number: int, value: ir.Value) -> Storage:
         """A storage for a carried value, with its first contents."""

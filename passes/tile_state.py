@@ -26,6 +26,7 @@ from axonc.dialects import nisa, ntile
 from axonc.dialects.attributes import integer, integer_list_array
 from axonc.dialects.ntile_read import body
 from axonc.dialects.ntile_rules import verify_program
+from axonc.dialects.repeat import REPEAT, Repeat
 from axonc.pass_manager import ModuleState, Pass, State
 from axonc.passes.allocate_memory import MemoryPlan, allocate_memory
 from axonc.passes.assign_engines import assign_engines
@@ -36,7 +37,7 @@ from axonc.passes.schedule import Schedule, schedule
 from axonc.passes.spill_buffers import spill_buffers
 from axonc.passes.tile import tile
 from axonc.passes.tile_program import TileOp, TileProgram
-from axonc.passes.tile_repeat import REPEAT, is_repeated, repeated
+from axonc.passes.tile_repeat import block_function, is_repeated
 
 FUNCTION = "func.func"
 
@@ -200,8 +201,8 @@ class ChooseLayoutsPass(Pass, name="choose-layouts", anchor=FUNCTION):
 def _choose_for_repeats(function: ir.Operation, target: Target) -> None:
     for op in body(function):
         if op.name == REPEAT:
-            parts = repeated(op)
-            rows = choose_layouts(parts.function, target, len(parts.carried))
+            carried = len(Repeat.of(op).carried)
+            rows = choose_layouts(block_function(op), target, carried)
             op.attributes[CARRIED_ROWS] = integer_list_array(rows)
 
 
