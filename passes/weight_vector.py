@@ -18,7 +18,6 @@ from axonc.passes.tile_program import Pool, View
 
 def is_weight_vector(source: Storage, rows: PartitionDims) -> bool:
     """Whether all dims of a weight in device memory lie on partitions."""
-    tensor = source.buffer.tensor
     if tensor is None or tensor.kind is not TensorKind.WEIGHT or tensor.packing is not None:
         return False
     kept = normalised(tuple(range(len(source.shape))), source.shape)
@@ -33,9 +32,7 @@ def load_weight_vector(
     result = new_storage(builder, source.shape, dtype, rows, "vector", (), Pool.STREAM)
     dims = tuple((source.strides[d], source.shape[d]) for d in rows)
     packing = Packing(dims, ((1, 1),), source.offset, limit, 1)
-    tensor = source.buffer.tensor
-    assert tensor is not None
-    packed = builder.packed_weight(tensor, packing, dtype)
+    packed = builder.packed_weight(source.buffer, packing, dtype)
     count = min(limit, math.prod(source.shape))
     tile = View(result.buffer, dtype, 0, count, 0, ((1, packing.row_tiles),))
     builder.dma(tile, packed[0, 0:count, 0 : packing.row_tiles, 0])
