@@ -18,6 +18,7 @@ from axonc.passes.tile_program import Pool, View
 
 def is_weight_vector(source: Storage, rows: PartitionDims) -> bool:
     """Whether all dims of a weight in device memory lie on partitions."""
+    tensor = source.buffer.tensor
     if tensor is None or tensor.kind is not TensorKind.WEIGHT or tensor.packing is not None:
         return False
     kept = normalised(tuple(range(len(source.shape))), source.shape)
