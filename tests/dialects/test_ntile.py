@@ -35,8 +35,7 @@ def built_program() -> TileProgram:
     """A bit of everything the builder makes: every pool, kind and sort of operation."""
     k = KernelBuilder(INF2)
     x = k.input("x", (256, 128), F32)
-    weight = k.hbm("w", (256, 512), F32, TensorKind.WEIGHT).buffer.tensor
-    assert weight is not None
+    weight = k.hbm("w", (256, 512), F32, TensorKind.WEIGHT).buffer
     packing = Packing(((512, 256),), ((1, 512),), 0, 128, 512)
     packed = k.packed_weight(weight, packing, BF16)
     k.identity(BF16)
