@@ -661,8 +661,7 @@ def choose_layouts(
                 for value in list(ops[-1].operands)[:carried]
             )
             planner.available = {
-                argument: [found]
-                for argument, found in zip(block.arguments, rows, strict=False)
+                argument: [found] for argument, found in zip(block.arguments, rows, strict=False)
             }
         planner.collect_wishes(ops)
         planner.choose_all(ops)

@@ -43,8 +43,7 @@ SIDE_RESULTS = ("accumulate", "index")
 
 def cut_operations(program: TileProgram) -> TileProgram:
     """A program that does the same in pieces; `program` is unchanged."""
-    ops = [piece for op in program.ops for piece in _pieces(op)]
-    return replace(program, ops=ops)
+    return program.with_groups([list(_pieces(op)) for op in program.ops])
 
 
 def _pieces(op: TileOp) -> Iterator[TileOp]:

@@ -106,4 +106,11 @@ def _smallest_change(tensors: list[HbmTensor], need: int, capacity: int) -> str:
     shared = capacity - (need - weights)
     if weights and shared > 0:
         choices.append(f"--tensor-parallel over {-(-weights // shared)} cores")
-    return " or ".join(choices) or "use a smaller batch or sequence: the weights are not the reason"
+    if choices:
+        return " or ".join(choices)
+    if _bytes_of(tensors, (TensorKind.INPUT,)) > capacity // 2:
+        return (
+            "if these inputs are weights, bind them (--weights), so that they can be stored in "
+            "bf16 or cut over cores; else use a smaller batch or sequence"
+        )
+    return "use a smaller batch or sequence"

@@ -21,18 +21,26 @@ MAX_COMPARED = 64
 
 def move_transfers(program: TileProgram, write_once: set[Buffer]) -> TileProgram:
     """A program that does the same, its transfers in other places; `program` is unchanged.
-    write_once: device tensors whose stores may come in any order."""
-    stored = _with_early_stores(program.ops, write_once)
-    return replace(program, ops=_with_late_loads(stored, unchanging_tensors(program)))
+    write_once: device tensors whose stores may come in any order. Nothing moves into a repeat or
+    out of it."""
+    unchanging = unchanging_tensors(program)
+    touched: set[Buffer] = set()
+    ops: list[TileOp] = []
+    for piece in program.segments():
+        stored = _with_early_stores(program.ops[piece.first : piece.end], write_once)
+        ops += _with_late_loads(stored, unchanging, touched)
+    return replace(program, ops=ops)
 
 
 # ---- loads ---------------------------------------------------------------------------------------
 
 
-def _with_late_loads(ops: list[TileOp], unchanging: set[Buffer]) -> list[TileOp]:
-    """Loads of a buffer nothing touched before wait for the first other use of that buffer."""
+def _with_late_loads(
+    ops: list[TileOp], unchanging: set[Buffer], touched: set[Buffer]
+) -> list[TileOp]:
+    """Loads of a buffer nothing touched before wait for the first other use of that buffer.
+    touched: in earlier segments; those of this one are added."""
     waiting: dict[Buffer, list[TileOp]] = {}
-    touched: set[Buffer] = set()
     result: list[TileOp] = []
     for op in ops:
         buffers = list(dict.fromkeys(view.buffer for _, view in op.accesses()))
@@ -44,8 +52,9 @@ def _with_late_loads(ops: list[TileOp], unchanging: set[Buffer]) -> list[TileOp]
             result += waiting.pop(buffer, ())
         touched.update(buffers)
         result.append(op)
-    for remaining in waiting.values():
+    for buffer, remaining in waiting.items():
         result += remaining
+        touched.add(buffer)
     return result
 
 

@@ -73,6 +73,7 @@ def spill_buffers(program: TileProgram) -> bool:
     if not _fits(fitting):
         fitting = _spilled(fitting)
     program.buffers, program.ops = fitting.buffers, fitting.ops
+    program.repeats = fitting.repeats
     return True
 
 
@@ -150,7 +151,8 @@ class _Rewriter:
     def run(self) -> TileProgram:
         for buffer, stays in self.plan.stays.items():
             self._rewrite(buffer, stays)
-        return replace(self.program, buffers=self.buffers, ops=list(self._in_order()))
+        groups = [list(self._group(number)) for number in range(len(self.ops))]
+        return replace(self.program.with_groups(groups), buffers=self.buffers)
 
     def _users(self) -> dict[Buffer, list[int]]:
         found: dict[Buffer, list[int]] = {buffer: [] for buffer in self.plan.stays}
@@ -160,11 +162,11 @@ class _Rewriter:
                     found[buffer].append(number)
         return found
 
-    def _in_order(self) -> Iterator[TileOp]:
-        for number, op in enumerate(self.ops):
-            yield from self.inserted.before.get(number, ())
-            yield op
-            yield from self.inserted.after.get(number, ())
+    def _group(self, number: int) -> Iterator[TileOp]:
+        """The operation with the transfers beside it."""
+        yield from self.inserted.before.get(number, ())
+        yield self.ops[number]
+        yield from self.inserted.after.get(number, ())
 
     def _rewrite(self, buffer: Buffer, stays: list[Stay]) -> None:
         spill = _Spill(self, buffer)

@@ -4,19 +4,21 @@ In program order, an operation's buffers come in; when they do not fit, others g
 whose next use is farthest, weighed by their bytes (Belady's rule for pages of many sizes). A buffer
 that needs no store, because device memory has its bytes already, goes before one that does.
 
+Buffers that hold something from one iteration of a repeat to the next stay in SBUF throughout.
+
 A *stay* is a run of uses of one buffer without going out in between.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field
 
 from axonc.backends.isa.access_pattern import Memory
 from axonc.backends.isa.spec import Role
-from axonc.passes.buffer_placement import aligned
+from axonc.passes.buffer_placement import aligned, lifetimes, peak_bytes
 from axonc.passes.sbuf_plan import ALIGNMENT
-from axonc.passes.tile_program import Buffer, Pool, TileOp, TileProgram
+from axonc.passes.tile_program import Buffer, Pool, Repeat, TileOp, TileProgram
 
 CLEAN_WEIGHT = 2.0
 """How much rather a buffer goes out that is in device memory already: half of the transfers."""
@@ -76,11 +78,29 @@ def work_uses(ops: list[TileOp]) -> dict[Buffer, Uses]:
     return found
 
 
+def lasting_buffers(program: TileProgram) -> set[Buffer]:
+    """Work buffers used in a repeat and outside of it. What they hold goes from one iteration to
+    the next, so they stay where they are."""
+    return {
+        buffer
+        for buffer, uses in work_uses(program.ops).items()
+        if any(_is_partly_in(uses, repeat) for repeat in program.repeats)
+    }
+
+
+def _is_partly_in(uses: Uses, repeat: Repeat) -> bool:
+    inside = bisect_left(uses.at, repeat.end) - bisect_left(uses.at, repeat.first)
+    return 0 < inside < len(uses.at)
+
+
 class _Planner:
     def __init__(self, program: TileProgram, capacity: int, clean: set[Buffer]) -> None:
-        self.capacity = capacity
         self.op_count = len(program.ops)
-        self.uses = work_uses(program.ops)
+        self.starts = [piece.first for piece in program.segments()]
+        lasting = lasting_buffers(program)
+        lives = [x for x in lifetimes(program) if x.buffer in lasting]
+        self.capacity = capacity - peak_bytes(lives)
+        self.uses = {b: u for b, u in work_uses(program.ops).items() if b not in lasting}
         self.touched: list[list[Buffer]] = [[] for _ in program.ops]
         for buffer, uses in self.uses.items():
             for op in uses.at:
@@ -151,7 +171,8 @@ class _Planner:
         ]
         for stay, before in sorted(returns, key=lambda pair: pair[0].first):
             size, begin = _size(stay.buffer), stay.first
-            earliest = max(before.last + 1, stay.first - PREFETCH_OPS)
+            segment = self.starts[bisect_right(self.starts, stay.first) - 1]
+            earliest = max(before.last + 1, stay.first - PREFETCH_OPS, segment)
             while begin > earliest and self.alive_at[begin - 1] + size <= self.capacity:
                 begin -= 1
                 self.alive_at[begin] += size

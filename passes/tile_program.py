@@ -11,6 +11,8 @@ Printed and parsed as the `ntile` dialect (dialects/ntile.py).
 from __future__ import annotations
 
 import enum
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from axonc.backends.isa.access_pattern import (
@@ -256,6 +258,12 @@ class TileProgram:
         if position < len(self.ops) or not pieces:
             pieces.append(Repeat(position, len(self.ops), 1))
         return pieces
+
+    def with_groups(self, groups: Sequence[Sequence[TileOp]]) -> TileProgram:
+        """The program with some operations in the place of each one; repeats keep theirs."""
+        starts = [0, *itertools.accumulate(map(len, groups))]
+        repeats = [replace(r, first=starts[r.first], end=starts[r.end]) for r in self.repeats]
+        return replace(self, ops=[op for group in groups for op in group], repeats=repeats)
 
     def part(self, piece: Repeat) -> TileProgram:
         """The program with the operations of one segment only; all else is shared."""

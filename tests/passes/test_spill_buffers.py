@@ -14,6 +14,9 @@ from axonc.backends.numerics.dtypes import BF16, F32
 from axonc.backends.program import SPILL_PREFIX
 from axonc.backends.targets import INF2, TARGETS
 from axonc.diagnostics import CapacityError
+from axonc.driver import compile_imported
+from axonc.executable import Executable
+from axonc.options import CompileOptions
 from axonc.passes.buffer_placement import lifetimes
 from axonc.passes.kernel_builder import KernelBuilder
 from axonc.passes.spill_buffers import spill_buffers
@@ -157,3 +160,23 @@ def test_memory_of_a_spilled_buffer_is_scratch():
     spill_buffers(program)
     outside = [b for b in program.buffers if b.memory is Memory.HBM]
     assert outside and all(b.tensor.kind.value == "scratch" for b in outside)
+
+
+@pytest.mark.parametrize(("name", "kib"), [("bert-large", 4), ("llama-prefill", 8)])
+def test_repeated_layers_spill_in_every_iteration(small_machine, name, kib):
+    pytest.importorskip("torch", reason="the models are PyTorch's")
+    from axonc.tools.models.registry import build
+
+    small_machine(kib)
+    model = build(name, layers=3, small=True, batch=4, seed=1)
+    options = CompileOptions(repeat_layers=True)
+    executable = Executable(compile_imported(model.imported(), options))
+    assert spilled(executable)
+    arrays = model.arrays()
+    inputs = {tensor.name: arrays[tensor.name] for tensor in executable.inputs}
+    results = executable.run(inputs, checked=True)
+    for found, wanted in zip(results, model.expected(double=True), strict=True):
+        assert abs(found - wanted).max() <= 1e-5 * abs(wanted).max()
+    saved = executable.profile().spill_save_bytes
+    tensors = sum(t.size_bytes for t in spilled(executable))
+    assert saved >= 2 * tensors, "stored once, not in every iteration"

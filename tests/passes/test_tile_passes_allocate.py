@@ -7,6 +7,7 @@ import pytest
 
 from axonc.backends.isa.access_pattern import Memory
 from axonc.backends.numerics.dtypes import BF16, F32
+from axonc.backends.program import TensorKind
 from axonc.backends.targets import INF2
 from axonc.diagnostics import CapacityError
 from axonc.passes.allocate_memory import allocate_memory
@@ -133,6 +134,25 @@ def test_device_memory_error_lists_the_largest():
         match=r"(?s)device memory: 34,359.*B  inputs and outputs.*B  input    large.*small",
     ):
         allocate_memory(kernel.program)
+
+
+def too_many_weights(dtype, count: int) -> CapacityError:
+    """The error about `count` weights of 2^30 elements."""
+    kernel = KernelBuilder(INF2)
+    for number in range(count):
+        kernel.hbm(f"w{number}", (1 << 15, 1 << 15), dtype, TensorKind.WEIGHT)
+    with pytest.raises(CapacityError) as caught:
+        allocate_memory(kernel.program)
+    return caught.value
+
+
+def test_device_memory_error_names_the_smallest_change():
+    assert "bf16 (weights of half the size) or --tensor-parallel over 2 cores" in str(
+        too_many_weights(F32, 6)
+    )
+    error = str(too_many_weights(BF16, 17))
+    assert "36,507,222,016 B  weights" in error
+    assert "--auto-cast" not in error and "--tensor-parallel over 3 cores" in error
 
 
 def test_arena_against_brute_force():
