@@ -16,6 +16,7 @@ from axonc.passes.cast_data import CastData
 from axonc.passes.fold_batch_norm import FoldBatchNormPass
 from axonc.passes.fuse_dot_epilogue import FuseDotEpiloguePass
 from axonc.passes.fuse_elementwise import FuseElementwisePass
+from axonc.passes.group_repeated_heads import GroupRepeatedHeadsPass
 from axonc.passes.inline_blocks import InlineBlocksPass
 from axonc.passes.inline_calls import InlineCallsPass
 from axonc.passes.legalize_to_neuron import LegalizeToNeuronPass, main_function
@@ -117,6 +118,10 @@ def tensor_pipeline(options: TensorOptions | None = None) -> tuple[Pass, ...]:
         RecognizeLayerNormPass(),
         RecognizeGeluPass(),
         RecognizeSiluPass(),
+        # Repeats stand right in front of their dots then.
+        SinkTransposePass(),
+        # Before reshapes sink: it leaves one below each dot.
+        GroupRepeatedHeadsPass(),
         # After the recognisers, whose patterns it would bend; before casts, which follow producers.
         SinkReshapePass(),
         MergeViewsPass(),

@@ -4,8 +4,8 @@ Why: `x @ w` is often reshaped (flattened batch, split heads) before the bias is
 elementwise graph that reads the dot in its own shape can become the dot's epilogue.
 
 Precondition: neuron operations, `merge-views` has run, before fusion.
-Postcondition: no elementwise operation reads a reshape of a dot result (or of such an operation's
-result) when its other operands can be had in the dot's shape.
+Postcondition: no elementwise operation, and no softmax along a dim that stays, reads a reshape of a
+dot result (or of such an operation's result) when its other operands can be had in the dot's shape.
 
 Before:
     %0 = "neuron.reshape"(%dot) : (tensor<128x64xf32>) -> tensor<1x128x64xf32>
@@ -50,6 +50,8 @@ class SinkReshapePass(Pass, name="sink-reshape", anchor="func.func"):
                 followers.add(each.results[0])
             elif each.name in ELEMENTWISE_OPS:
                 changed |= _sink(each, followers)
+            elif each.name == "neuron.softmax":
+                changed |= _sink_softmax(each, followers)
         return erase_dead(block) or changed
 
 
@@ -69,6 +71,26 @@ def _sink(op: ir.Operation, followers: set[ir.Value]) -> bool:
         kind = build.tensor(build.shape_of(before), op.results[0].type.element_type)
         name = op.name.removeprefix("neuron.")
         result = build.create(name, operands, kind, dict(op.attributes.items()))
+        op.results[0].replace_all_uses_with(build.reshape(result, after))
+    followers.add(result)
+    return True
+
+
+def _sink_softmax(op: ir.Operation, followers: set[ir.Value]) -> bool:
+    """As `_sink`, if the reshape leaves the softmax's dim alone."""
+    operand, after = op.operands[0], build.shape_of(op.results[0])
+    before = _reshaped(operand, followers)
+    if before is None:
+        if operand in followers and use_count(operand) == 1:
+            followers.add(op.results[0])
+        return False
+    axis = ir.IntegerAttr(op.attributes["axis"]).value
+    groups = dim_groups(build.shape_of(before), after)
+    found = [left for left, right in groups if axis in right and len(left) == len(right) == 1]
+    if not found:
+        return False
+    with ir.InsertionPoint(op), op.location:
+        result = build.softmax(before, found[0][0])
         op.results[0].replace_all_uses_with(build.reshape(result, after))
     followers.add(result)
     return True
