@@ -210,9 +210,12 @@ class LayoutPlanner:
         self._wish_region_operands(op, range(2, len(op.operands)))
 
     def _wish_convolution(self, op: ir.Operation) -> None:
-        """Features on partitions."""
+        """Features on partitions; images of few features may go by way of device memory."""
         dims = convolution_dims(op)
-        for position, dim in ((0, dims.lhs[1]), (1, dims.rhs[1])):
+        wanted = [(1, dims.rhs[1])]
+        if not has_few_features(op, self.target):
+            wanted.append((0, dims.lhs[1]))
+        for position, dim in wanted:
             value = op.operands[position]
             self._wish(value, [Wish(rows=(normalised((dim,), shape_of(value)),))])
         self._wish_region_operands(op, range(2, len(op.operands)))
@@ -433,7 +436,8 @@ class LayoutPlanner:
     def _choose_convolution(self, op: ir.Operation) -> Choice:
         dims = convolution_dims(op)
         image, result = op.operands[0], op.results[0]
-        self._take(image, normalised((dims.lhs[1],), shape_of(image)))
+        if not has_few_features(op, self.target):
+            self._take(image, normalised((dims.lhs[1],), shape_of(image)))
         return Choice(normalised((dims.result[1],), shape_of(result)))
 
     def _choose_pooling(self, op: ir.Operation) -> Choice:
@@ -542,6 +546,12 @@ def region_broadcasts(op: ir.Operation, number: int) -> list[tuple[int, ...]]:
         for inner in block.operations
         if inner.name == "neuron.broadcast" and inner.operands[0] == argument
     ]
+
+
+def has_few_features(op: ir.Operation, target: Target) -> bool:
+    """Whether the image of a convolution would leave most partitions empty."""
+    dims = convolution_dims(op)
+    return shape_of(op.operands[0])[dims.lhs[1]] < target.partition_quadrant
 
 
 def is_windowed(window: WindowDim) -> bool:

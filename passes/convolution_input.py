@@ -1,10 +1,10 @@
 """The image of a convolution as moving matrices.
 
-`ResidentImage`: features on partitions, the whole image in SBUF. `StackedImage`: for images in
-device memory with few features, some kernel elements are stacked on the partitions as well: the
-partition of element k holds the image shifted by k, so that one matmul contracts over all of them.
-Nothing is copied in device memory; the shifts are made by the transfers, a strip of output rows at
-a time."""
+`ResidentImage`: features on partitions, the whole image in SBUF. `StackedImage`: for images with
+few features, some kernel elements are stacked on the partitions as well: the partition of element k
+holds the image shifted by k, so that one matmul contracts over all of them. The image comes from
+device memory, or from SBUF, where its features leave partitions free. Nothing is copied in device
+memory; the shifts are made by the transfers, a strip of output rows at a time."""
 
 from __future__ import annotations
 
@@ -97,7 +97,8 @@ class StripAxis:
 
 
 class StackedImage:
-    """See the module docstring. source: in device memory."""
+    """See the module docstring. source: in device memory, or in SBUF with its features, and nothing
+    else, on partitions."""
 
     def __init__(
         self,
@@ -195,17 +196,17 @@ class StackedImage:
             self.builder.memset(part.view(piece), 0.0)
 
     def _layout(self, axes: Sequence[StripAxis]) -> tuple[list[int], dict[int, int], int]:
-        """Free axes from the slowest in device memory to the fastest, their strides in the strip,
-        and its size."""
+        """Free axes from the slowest in the image to the fastest, their strides in the strip, and
+        its size."""
         free = [*range(len(axes)), *([CHANNEL] if CHANNEL not in self.stacking.axes else [])]
-        order = sorted(free, key=lambda axis: -abs(self._hbm_stride(axis)))
+        order = sorted(free, key=lambda axis: -abs(self._stride(axis)))
         strides, size = {}, 1
         for axis in reversed(order):
             strides[axis] = size
             size *= self.geometry.features if axis == CHANNEL else axes[axis].extent
         return order, strides, size
 
-    def _hbm_stride(self, axis: int) -> int:
+    def _stride(self, axis: int) -> int:
         dims = self.geometry.dims.lhs
         return self.source.strides[dims[1] if axis == CHANNEL else dims[axis + 2]]
 
@@ -238,22 +239,25 @@ class StackedImage:
             loops.append(self.geometry.features if axis == CHANNEL else sizes[axis])
             mine.append(self.strides[axis])
             pitch = 1 if axis == CHANNEL else self.axes[axis].pitch
-            theirs.append(self._hbm_stride(axis) * pitch)
-        for axis, (first, image) in enumerate(places):
+            theirs.append(self._stride(axis) * pitch)
+        for axis, (first, index) in enumerate(places):
             start += first * self.strides[axis]
-            offset += image * self._hbm_stride(axis)
+            offset += index * self._stride(axis)
         lanes = [
             Lane(self.tile.buffer, self.dtype, number * channels, channels,
                  start * self.dtype.size_bytes, tuple(mine)),
-            Lane(self.source.buffer, self.source.dtype, 0, 0, 0, tuple(theirs)),
+            Lane(self.source.buffer, self.source.dtype, 0, channels,
+                 (self.source.offset + offset) * self.source.dtype.size_bytes, tuple(theirs)),
         ]  # fmt: skip
-        row = (self._hbm_stride(CHANNEL), channels)
-        for piece, (tile, hbm) in nest_tiles(loops, lanes, 1 << 30, MAX_DIMS):
-            shift = hbm.byte_offset // self.source.dtype.size_bytes
-            view = self.source.hbm_view(
-                [row, *zip(hbm.strides, piece, strict=True)], offset + shift
-            )
-            self.builder.dma(tile.view(piece), view)
+        for piece, (tile, image) in nest_tiles(loops, lanes, 1 << 30, MAX_DIMS):
+            self.builder.dma(tile.view(piece), self._image_view(image, piece))
+
+    def _image_view(self, lane: Lane, sizes: tuple[int, ...]) -> View:
+        if not self.source.in_hbm:
+            return lane.view(sizes)
+        offset = lane.byte_offset // self.source.dtype.size_bytes - self.source.offset
+        row = (self._stride(CHANNEL), lane.num_partitions)
+        return self.source.hbm_view([row, *zip(lane.strides, sizes, strict=True)], offset)
 
     # ---- reading ----------------------------------------------------------------------------
 
@@ -289,11 +293,13 @@ def choose_stacking(
     geometry: ConvolutionGeometry, source: Storage, dtype: DType, target: Target
 ) -> Stacking | None:
     """The axes on partitions that make the longer of matmuls and transfers shortest; None when
-    that is to load the whole image, features on partitions."""
+    that is the whole image in SBUF, features on partitions. source: where the image is."""
     if geometry.dims.groups > 1 or geometry.is_spread or not geometry.windows:
         return None
     spatial = tuple(range(len(geometry.windows)))
-    sets = [(CHANNEL,), (*spatial[:-1], CHANNEL), (*spatial, CHANNEL), spatial[:-1], spatial]
+    sets = [(CHANNEL,), (*spatial[:-1], CHANNEL), (*spatial, CHANNEL)]
+    if source.in_hbm:
+        sets += [spatial[:-1], spatial]
     options = [Stacking(axes) for axes in dict.fromkeys(sets) if axes]
     fitting = [s for s in options if s.rows(geometry) <= target.partitions]
     if not fitting:
@@ -311,6 +317,8 @@ def _time_ns(
     tiles = -(-geometry.result_features // target.pe_columns)
     cycles = taps * outputs * tiles * passes
     matmul_ns = cycles / target.engines[Engine.TENSOR].clock_ghz
+    if not source.in_hbm and stacking.axes == (CHANNEL,):
+        return matmul_ns
     return max(matmul_ns, _transfer_ns(geometry, stacking, source, target))
 
 
@@ -332,5 +340,7 @@ def _transfer_ns(
     merged = merge_loops([n for _, n in ordered], [[s for s, _ in ordered]])
     run = contiguous_elements(tuple((strides[0], n) for n, strides in merged))
     total = geometry.batch * math.prod(sizes) * stacking.rows(geometry)
-    each = descriptor_ns(target.dma, run * source.dtype.size_bytes)
+    element = source.dtype.size_bytes
+    run = min(run, max(1, STRIP_BYTES // element))
+    each = descriptor_ns(target.dma, run * element)
     return total / run * each / target.dma.engines

@@ -21,6 +21,7 @@ from axonc.backends.numerics.dtypes import F32, DType
 from axonc.backends.program import TensorKind
 from axonc.diagnostics import UnsupportedOpError
 from axonc.dialects.attributes import integers
+from axonc.passes.choose_layouts import has_few_features
 from axonc.passes.convolution_geometry import (
     Box,
     ConvolutionGeometry,
@@ -50,7 +51,7 @@ from axonc.passes.convolution_kernel import (
 from axonc.passes.elementwise_expression import Expression, machine_dtype, region_expression
 from axonc.passes.kernel_builder import KernelBuilder
 from axonc.passes.region_operands import RegionOperands
-from axonc.passes.tensor_storage import Lane, Storage, normalised
+from axonc.passes.tensor_storage import Lane, PartitionDims, Storage, normalised
 from axonc.passes.tile_concatenate import new_result
 from axonc.passes.tile_elementwise import emit_expression
 from axonc.passes.tile_program import View
@@ -132,15 +133,31 @@ class ConvolutionTiler:
     # ---- operands ---------------------------------------------------------------------------
 
     def _image(self) -> Image:
-        value, dtype = self.op.operands[0], self.dtypes[0]
-        rows = normalised((self.geometry.dims.lhs[1],), shape_of(value))
-        known, source = self.values.known(value), self.values.source(value)
-        is_resident = any(not s.in_hbm and s.partition_dims == rows for s in known)
-        if source is not None and not is_resident:
-            stacking = choose_stacking(self.geometry, source, dtype, self.target)
-            if stacking is not None:
-                return StackedImage(self.builder, self.geometry, source, stacking, dtype)
-        return ResidentImage(self.builder, self.geometry, self.values.get(value, rows, dtype))
+        source = self._image_source()
+        stacking = choose_stacking(self.geometry, source, self.dtypes[0], self.target)
+        if stacking is not None:
+            return StackedImage(self.builder, self.geometry, source, stacking, self.dtypes[0])
+        if source.in_hbm:
+            source = self._resident()
+        return ResidentImage(self.builder, self.geometry, source)
+
+    def _image_source(self) -> Storage:
+        """The image with its features on partitions if it is so already, or has many of them; else
+        in device memory."""
+        value = self.op.operands[0]
+        known = [s for s in self.values.known(value) if not s.in_hbm]
+        if any(s.partition_dims == self._feature_rows() for s in known):
+            return self._resident()
+        source = self.values.source(value)
+        if source is None and has_few_features(self.op, self.target):
+            source = self.values.in_device_memory(value, "image")
+        return self._resident() if source is None else source
+
+    def _feature_rows(self) -> PartitionDims:
+        return normalised((self.geometry.dims.lhs[1],), shape_of(self.op.operands[0]))
+
+    def _resident(self) -> Storage:
+        return self.values.get(self.op.operands[0], self._feature_rows(), self.dtypes[0])
 
     def _kernel(self, stacking: Stacking) -> Kernel:
         value, dtype, dims = self.op.operands[1], self.dtypes[1], self.geometry.dims

@@ -22,6 +22,7 @@ from axonc.passes.tensor_storage import PartitionDims, Shape, Storage, normalise
 from axonc.passes.tile_move import (
     can_transpose,
     cast,
+    compact,
     load,
     new_storage,
     store,
@@ -30,7 +31,13 @@ from axonc.passes.tile_move import (
 )
 from axonc.passes.tile_program import View
 from axonc.passes.update_in_place import UpdatePlan
-from axonc.passes.view_ops import VIEW_OPS, contiguous_strides, operand_dims, shape_of
+from axonc.passes.view_ops import (
+    VIEW_OPS,
+    contiguous_strides,
+    operand_dims,
+    result_dims,
+    shape_of,
+)
 from axonc.passes.weight_vector import is_weight_vector, load_weight_vector
 
 
@@ -187,6 +194,9 @@ class Values:
         assert dims is not None
         below = self.get(op.operands[0], dims, dtype)
         made = VIEW_OPS[op.name].forward(op, below)
+        if made is None and result_dims(op, below.partition_dims) == rows:
+            # Only the strides are in the way (of repeated or reordered elements).
+            made = VIEW_OPS[op.name].forward(op, compact(self.builder, below, ()))
         if made is None or _normal(made).partition_dims != rows:
             return self._from_device_memory(value, rows, dtype)
         return _normal(made)
@@ -243,6 +253,20 @@ class Values:
             name, shape_of(value), machine_dtype(value.type), TensorKind.SCRATCH
         )
         return hbm_storage(view, shape_of(value))
+
+    def in_device_memory(self, value: ir.Value, name: str) -> Storage:
+        """A device-memory storage of `value` (of what it converts, if that only narrows), made if
+        there is none."""
+        source = self.source(value)
+        if source is not None:
+            return source
+        if value in self.converted and is_narrowing(value, self.converted[value]):
+            return self.in_device_memory(self.converted[value], name)
+        have = [s for s in self.known(value) if not s.in_hbm]
+        on_chip = have[0] if have else self.get(value, default_rows(shape_of(value)))
+        made = self.to_device_memory(on_chip, name)
+        self.add(value, made)
+        return made
 
     def to_device_memory(self, source: Storage, name: str) -> Storage:
         """A row-major copy in device memory."""
