@@ -233,8 +233,12 @@ class KernelBuilder:
         self._setup.add(self.program.ops[-1])
 
     def _unique(self, name: str) -> str:
-        count = self._names[name] = self._names.get(name, -1) + 1
-        return f"{name}.{count}" if count else name
+        """`name`, with a number where it is taken, by a program's input, too."""
+        count = self._names.get(name, 0)
+        while (unique := f"{name}.{count}" if count else name) in self._tensors:
+            count += 1
+        self._names[name] = count + 1
+        return unique
 
     # ---- operations -------------------------------------------------------------------------
 
