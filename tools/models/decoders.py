@@ -2,8 +2,8 @@
 
 Two programs for each. `prefill` takes a prompt and gives logits and the keys and values of every
 layer. `decode` takes one token, its position, and a cache of fixed length (keys and values
-[batch, heads, length, features] of every layer, filled up to the position), and gives logits and
-the cache with the token's keys and values written at its position.
+[batch, heads, length, features] of every layer, filled up to the position), writes the token's keys
+and values into the cache at its position, in place, and gives logits.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Prefill(torch.nn.Module):
 
 
 class Decode(torch.nn.Module):
-    """One token [batch, 1] at `position` [1] -> logits [batch, 1, vocabulary], cache written."""
+    """One token [batch, 1] at `position` [1] -> logits [batch, 1, vocabulary]; writes the cache."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
@@ -106,14 +106,14 @@ class Decode(torch.nn.Module):
             use_cache=True,
             position_ids=position.reshape(1, 1),
         )
-        return _outputs(found)
+        return {"logits": found.logits}
 
     def _cache(self, position: Any, keys: list[Any], values: list[Any]) -> Any:
-        """transformers' static cache over copies of the tensors given: it writes in place."""
+        """transformers' static cache over the tensors given: it writes in place."""
         cache = transformers().StaticCache(self.model.config, max_cache_len=keys[0].shape[2])
         for layer, key, value in zip(cache.layers, keys, values, strict=True):
             layer.lazy_initialization(key, value)
-            layer.keys, layer.values = key.clone(), value.clone()
+            layer.keys, layer.values = key, value
             layer.cumulative_length = position.clone()
         return cache
 

@@ -75,7 +75,8 @@ class ZooModel:
         return {name: t.numpy() for name, t in zip(names, leaves, strict=True)}
 
     def expected(self, *, double: bool = False) -> list[np.ndarray]:
-        """What torch computes for the example inputs, in the order of the program's results.
+        """What torch computes for the example inputs, in the order of the program's results: those
+        of the module, then the new values of the inputs it writes.
 
         double: weights and float inputs widened to float64 first, the better oracle.
         """
@@ -86,9 +87,13 @@ class ZooModel:
         if double:
             module = deepcopy(module).double()
             inputs = pytree.tree_map(lambda t: t.double() if t.is_floating_point() else t, inputs)
+        leaves = [t for t in pytree.tree_leaves(inputs) if isinstance(t, torch.Tensor)]
+        versions = [t._version for t in leaves]  # torch counts the writes to a tensor
         with torch.no_grad():
             found = module(**inputs)
-        return [t.numpy() for t in pytree.tree_leaves(found) if isinstance(t, torch.Tensor)]
+        results = [t for t in pytree.tree_leaves(found) if isinstance(t, torch.Tensor)]
+        written = [t for t, old in zip(leaves, versions, strict=True) if t._version > old]
+        return [t.numpy() for t in [*results, *written]]
 
 
 def tokens_of(request: Request, default: int, config: Any) -> int:
