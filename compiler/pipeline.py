@@ -9,8 +9,10 @@ from torch_mlir import ir
 from axonc.backends.numerics.quantize import FORMATS
 from axonc.context import make_context, parse_module
 from axonc.diagnostics import UsageError
+from axonc.dialects.attributes import integer_array
 from axonc.frontends.imported import Argument, ImportedProgram
 from axonc.pass_manager import ManagerOptions, ModuleState, Pass, PassManager, UpstreamPass
+from axonc.passes.add_before_reduce import AddBeforeReducePass
 from axonc.passes.auto_cast import AutoCastPass
 from axonc.passes.cast_data import CastData
 from axonc.passes.fold_batch_norm import FoldBatchNormPass
@@ -29,6 +31,7 @@ from axonc.passes.recognize_gelu import RecognizeGeluPass
 from axonc.passes.recognize_layer_norm import RecognizeLayerNormPass
 from axonc.passes.recognize_silu import RecognizeSiluPass
 from axonc.passes.recognize_softmax import RecognizeSoftmaxPass
+from axonc.passes.replication import PARTS
 from axonc.passes.simplify import SimplifyPass
 from axonc.passes.sink_reshape import SinkReshapePass
 from axonc.passes.sink_transpose import SinkTransposePass
@@ -125,6 +128,8 @@ def tensor_pipeline(options: TensorOptions | None = None) -> tuple[Pass, ...]:
         # After the recognisers, whose patterns it would bend; before casts, which follow producers.
         SinkReshapePass(),
         MergeViewsPass(),
+        # Sums follow their products directly now; before fusion, which takes the addends along.
+        AddBeforeReducePass(),
         # Broadcasts are merged: the vectors are visible. Before casts, which would hide the chains.
         FoldBatchNormPass(),
         # Before casts are hoisted over transposes: fewer of them are left.
@@ -186,6 +191,8 @@ def _attach_names(main: ir.Operation, program: ImportedProgram) -> None:
 
 def _argument_attributes(argument: Argument, program: ImportedProgram) -> dict[str, ir.Attribute]:
     attributes: dict[str, ir.Attribute] = {"neuron.name": ir.StringAttr.get(argument.name)}
+    if argument.sharding is not None:
+        attributes[PARTS] = integer_array(argument.sharding.parts)
     if argument.weight is not None:
         attributes["neuron.weight"] = ir.UnitAttr.get()
     elif argument.name in program.aliases:

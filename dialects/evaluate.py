@@ -7,8 +7,8 @@ type tf32 are float32 arrays with ten mantissa bits.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 from torch_mlir import ir
@@ -21,6 +21,8 @@ from axonc.dialects.neuron_table import COMPARISONS, ELEMENTWISE, FLOAT, REDUCTI
 from axonc.dialects.repeat import REPEAT, Repeat, function_named, module_of
 
 Operands = Sequence[np.ndarray]
+Value = TypeVar("Value")
+"""What a value of the program is: an array, or one per core."""
 Rule = Callable[[ir.Operation, Operands, bool], np.ndarray]
 
 
@@ -71,7 +73,7 @@ def evaluate_block(
             values.update(_evaluate_repeat(operation, values, f64))
         else:
             values[operation.results[0]] = evaluate_op(operation, operands, f64)
-        _forget(operation, values, uses_left)
+        forget(operation, values, uses_left)
     raise InternalError("a block without terminator was evaluated")
 
 
@@ -79,12 +81,23 @@ def _evaluate_repeat(
     op: ir.Operation, values: dict[ir.Value, np.ndarray], f64: bool
 ) -> dict[ir.Value, np.ndarray]:
     """Every result of a `neuron.repeat`: its function is evaluated once per call."""
-    parts, block = Repeat.of(op), called_block(op)
-    found: dict[ir.Value, np.ndarray] = {}
+    block = called_block(op)
+
+    def call(arguments: list[np.ndarray]) -> list[np.ndarray]:
+        return evaluate_block(block, dict(zip(block.arguments, arguments, strict=True)), f64)
+
+    return repeated(op, values, call)
+
+
+def repeated(
+    op: ir.Operation, values: Mapping[ir.Value, Value], call: Callable[[list[Value]], list[Value]]
+) -> dict[ir.Value, Value]:
+    """Every result of a `neuron.repeat`. call: its function, arguments to results."""
+    parts = Repeat.of(op)
+    found: dict[ir.Value, Value] = {}
     carried = [values[v] for v in parts.carried]
     for k in range(parts.count):
-        arguments = [*carried, *(values[v] for v in parts.arguments(k))]
-        returned = evaluate_block(block, dict(zip(block.arguments, arguments, strict=True)), f64)
+        returned = call([*carried, *(values[v] for v in parts.arguments(k))])
         carried = returned[: len(carried)]
         found.update(zip(parts.collected[k], returned[len(carried) :], strict=True))
     return found | dict(zip(parts.carried_out, carried, strict=True))
@@ -99,9 +112,7 @@ def called_block(op: ir.Operation) -> ir.Block:
     return function.regions[0].blocks[0]
 
 
-def _forget(
-    op: ir.Operation, values: dict[ir.Value, np.ndarray], uses_left: dict[ir.Value, int]
-) -> None:
+def forget(op: ir.Operation, values: dict[ir.Value, Value], uses_left: dict[ir.Value, int]) -> None:
     """Drop arrays that nothing reads any more, or a large model would not fit in memory."""
     for value in op.operands:
         left = uses_left.get(value)

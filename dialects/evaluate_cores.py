@@ -10,8 +10,17 @@ from torch_mlir import ir
 
 from axonc.diagnostics import InternalError, UsageError
 from axonc.dialects.attributes import element_name, integer_lists
-from axonc.dialects.evaluate import argument_array, evaluate_op, main_block, round_to
+from axonc.dialects.evaluate import (
+    argument_array,
+    called_block,
+    evaluate_op,
+    forget,
+    main_block,
+    repeated,
+    round_to,
+)
 from axonc.dialects.neuron_table import CORE_REDUCTIONS, FLOAT
+from axonc.dialects.repeat import REPEAT
 
 Arrays = list[np.ndarray]
 """One array per core."""
@@ -32,13 +41,39 @@ def evaluate_on_cores(
             argument_array(number, argument.type, _given(arrays, block)[number], f64)
             for arrays in inputs
         ]
+    returned = _evaluate_block(block, values, len(inputs), f64)
+    return [[array[core] for array in returned] for core in range(len(inputs))]
+
+
+def _evaluate_block(
+    block: ir.Block, values: dict[ir.Value, Arrays], cores: int, f64: bool
+) -> list[Arrays]:
+    """Run the operations of a block on all cores; the operands of its terminator."""
+    uses_left: dict[ir.Value, int] = {}
     for op in block.operations:
         operation = op.operation
         operands = [values[v] for v in operation.operands]
         if operation.name == "func.return":
-            return [[array[core] for array in operands] for core in range(len(inputs))]
-        values[operation.results[0]] = _evaluate(operation, operands, len(inputs), f64)
+            return operands
+        if operation.name == REPEAT:
+            values.update(_evaluate_repeat(operation, values, cores, f64))
+        else:
+            values[operation.results[0]] = _evaluate(operation, operands, cores, f64)
+        forget(operation, values, uses_left)
     raise InternalError("a block without terminator was evaluated")
+
+
+def _evaluate_repeat(
+    op: ir.Operation, values: dict[ir.Value, Arrays], cores: int, f64: bool
+) -> dict[ir.Value, Arrays]:
+    """Every result of a `neuron.repeat`, all cores in step: they meet in every call."""
+    block = called_block(op)
+
+    def call(arguments: list[Arrays]) -> list[Arrays]:
+        given = dict(zip(block.arguments, arguments, strict=True))
+        return _evaluate_block(block, given, cores, f64)
+
+    return repeated(op, values, call)
 
 
 def _given(arrays: Sequence[np.ndarray], block: ir.Block) -> Sequence[np.ndarray]:

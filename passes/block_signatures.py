@@ -11,6 +11,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
 from torch_mlir import ir
+from torch_mlir._mlir_libs import _stablehlo
 
 ARGUMENT, CONSTANT = -1, -2
 """In `Body.owner`: values that no operation of the sequence makes."""
@@ -125,6 +126,9 @@ class Signatures:
         )
 
     def _attribute(self, value: ir.Attribute) -> Hashable:
+        if _stablehlo.ChannelHandle.isinstance(value):
+            # Its number tells collectives apart; what they do depends on whether there is one.
+            return ("channel", _stablehlo.ChannelHandle(value).handle > 0)
         if isinstance(value, ir.FlatSymbolRefAttr) and value.value in self._functions:
             return ("function", self._function(value.value))
         return value

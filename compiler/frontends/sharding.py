@@ -137,6 +137,18 @@ class Sharding:
         parts = [self._part(axes, place) for axes in self.dim_axes]
         return tuple(slice(i * n, (i + 1) * n) for i, n in zip(parts, local, strict=True))
 
+    @property
+    def parts(self) -> tuple[int, ...]:
+        """For every rank the number of the part that it holds, row-major in the tensor's dims:
+        ranks of one number hold the same."""
+        numbers = []
+        for rank in range(self.mesh.size):
+            place, number = self.mesh.coordinates(rank), 0
+            for axes, count in zip(self.dim_axes, self.shards, strict=True):
+                number = number * count + self._part(axes, place)
+            numbers.append(number)
+        return tuple(numbers)
+
     def assemble(self, parts: list[np.ndarray]) -> np.ndarray:
         """The global array of the local ones, one per rank. Of copies the lowest rank's is taken.
 
