@@ -11,6 +11,7 @@ import numpy as np
 
 from axonc.backends.executor.bind import Bindings, Closure, multiply_matrices
 from axonc.backends.executor.matmul_blocks import Block
+from axonc.backends.executor.native_products import Product, Rows, bind_product, native_products
 from axonc.backends.executor.workers import Workers
 from axonc.backends.isa.access_pattern import Access, HbmAccess, TileAccess
 from axonc.backends.numerics.cast import to_float32
@@ -61,6 +62,10 @@ def bind_block(block: Block, bindings: Bindings, beside: Closure | None = None) 
 
     beside: what this thread does while others multiply; it has no access in conflict with them.
     """
+    if native_products():
+        native = _bind_native(block, bindings, beside)
+        if native is not None:
+            return native
     width = len(block.rows[0])
     stationary = _stack([_widened(row[0].stationary, width) for row in block.rows], bindings)
     moving = _stack([row[0].moving for row in block.rows], bindings)
@@ -78,6 +83,42 @@ def bind_block(block: Block, bindings: Bindings, beside: Closure | None = None) 
     if block.first.accumulate:
         return partial(_add, multiply, stacked, target)
     return partial(_put, multiply, stacked, target)
+
+
+def _bind_native(block: Block, bindings: Bindings, beside: Closure | None) -> Closure | None:
+    """The block as native code; None if that does not know its shape of results."""
+    width = len(block.rows[0])
+    stationary = _stack([_widened(row[0].stationary, width) for row in block.rows], bindings)
+    moving = _stack([row[0].moving for row in block.rows], bindings)
+    gathers: list[Closure] = []
+    operands = [
+        _readable(name, stack, bindings, gathers)
+        for name, stack in (("stationary", stationary), ("moving", moving))
+    ]
+    results = _stacked_results(block, bindings)
+    product = Product(operands[0], operands[1], results, block.first.accumulate)
+    if not product.is_supported:
+        return None
+    workers = bindings.workers
+    shares = workers.count if beside is None else PARTS_BESIDE * workers.count
+    parts = _part_count(stationary, moving, shares if workers.count > 1 else 1)
+    before = partial(_run_all, gathers) if gathers else None
+    return bind_product(product, parts, bindings.scratch, workers, before, beside)
+
+
+def _readable(name: str, stack: Stack, bindings: Bindings, gathers: list[Closure]) -> Rows:
+    """The operand in place, or in a buffer that the closure added to `gathers` fills."""
+    rows = Rows(stack.views, stack.dtype)
+    if rows.is_readable:
+        return rows
+    matrix, fill = _gathered(name, stack, False, bindings)
+    gathers.append(fill)
+    return Rows(np.split(matrix, len(stack.views)), F32)
+
+
+def _run_all(closures: Sequence[Closure]) -> None:
+    for closure in closures:
+        closure()
 
 
 MIN_PART_TERMS = 1 << 23
@@ -182,19 +223,31 @@ def _operand(name: str, stack: Stack, partition_major: bool, bindings: Bindings)
     direct = stack.direct(partition_major)
     if direct is not None:
         return lambda: direct
+    matrix, fill = _gathered(name, stack, partition_major, bindings)
+
+    def gather() -> np.ndarray:
+        fill()
+        return matrix
+
+    return gather
+
+
+def _gathered(
+    name: str, stack: Stack, partition_major: bool, bindings: Bindings
+) -> tuple[np.ndarray, Closure]:
+    """A float32 buffer for the matrix, and what fills it."""
     rows, count = stack.views[0].shape[0], len(stack.views)
     outer = (rows, count) if partition_major else (count, rows)
     buffer = _scratch(bindings, name, (*outer, stack.columns))
     by_view = buffer.transpose(1, 0, 2) if partition_major else buffer
     parts = list(_parts(stack, by_view))
-    matrix, dtype = buffer.reshape(-1, stack.columns), stack.dtype
+    dtype = stack.dtype
 
-    def gather() -> np.ndarray:
+    def fill() -> None:
         for target, source in parts:
             np.copyto(target, to_float32(source, dtype))
-        return matrix
 
-    return gather
+    return buffer.reshape(-1, stack.columns), fill
 
 
 def _parts(stack: Stack, buffer: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
