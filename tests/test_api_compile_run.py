@@ -39,10 +39,11 @@ def test_run_takes_arrays_by_name(dense: axonc.Executable) -> None:
     check_dense(dense.run(dict(reversed(arrays.items()))), arrays)
 
 
-def test_checked_mode_gives_the_same_bits(dense: axonc.Executable) -> None:
+def test_checked_mode_gives_the_same_results(dense: axonc.Executable) -> None:
+    """But for the order of additions in products."""
     arrays = dense_arrays(2)
-    fast, checked = dense.run(arrays), dense.run(arrays, checked=True)
-    assert [a.tobytes() for a in fast] == [a.tobytes() for a in checked]
+    for fast, checked in zip(dense.run(arrays), dense.run(arrays, checked=True), strict=True):
+        np.testing.assert_allclose(fast, checked, atol=TOLERANCE / 4)
 
 
 def test_a_second_run_does_not_see_the_first(dense: axonc.Executable) -> None:
