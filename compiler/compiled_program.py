@@ -73,6 +73,24 @@ class CompiledProgram:
         return self.program.cores
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What the compiler wants its user to know, a line each."""
+        return (*self.program.notes, *self._unused_parallelism())
+
+    def _unused_parallelism(self) -> tuple[str, ...]:
+        """A note when `parallel` asks for a cut and all cores do the whole work, or there is one
+        core."""
+        if self.options.parallel == "none":
+            return ()
+        if self.cores == 1:
+            return (f"parallel is '{self.options.parallel}', but there is one core: say how many",)
+        is_cut = any(not s.is_replicated for s in self.weight_shardings.values())
+        if self.options.parallel == "tensor" and not is_cut:
+            why = "".join(f": {line}" for line in self.shardings[:1])
+            return (f"no weight was cut, each of {self.cores} cores does all the work{why}",)
+        return ()
+
+    @property
     def programs(self) -> tuple[Program, ...]:
         """The different programs; all cores run the same one if there is only one."""
         return (self.program, *self.others)

@@ -56,7 +56,7 @@ class Executable:
     @property
     def notes(self) -> tuple[str, ...]:
         """What the compiler wants its user to know, a line each."""
-        return self.compiled.program.notes
+        return self.compiled.notes
 
     # ---- running
 

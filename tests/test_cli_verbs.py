@@ -62,6 +62,34 @@ def test_compare_uses_the_weights_of_the_program(folder: Path) -> None:
     assert main(["compare", "m.axon", "--reference", "m.mlir", "--inputs", "x.npz"]) == 0
 
 
+@pytest.mark.parametrize("embed", [False, True])
+def test_compare_needs_the_weights_that_8_bit_ones_came_from(
+    folder: Path, embed: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arrays = dense_arrays()
+    save_file({"w": arrays["w"], "b": arrays["b"]}, "w.safetensors")
+    np.savez("x.npz", x=arrays["x"])
+    eight = ["--weights", "w.safetensors", "--auto-cast", "matmult", "--weight-dtype", "int8"]
+    compiled(folder, *eight, *["--embed-weights"] * embed)
+    command = ["compare", "m.axon", "--reference", "m.mlir", "--inputs", "x.npz"]
+    command += ["--tolerance", "0.05"]
+    # With the weights embedded, the program file holds their 8-bit numbers alone.
+    assert main(command) == (2 if embed else 0)
+    if embed:
+        assert "give the weights of the model: --weights" in capsys.readouterr().err
+        assert main([*command, "--weights", "w.safetensors"]) == 0
+
+
+def test_compare_with_results_in_a_file(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    compiled(folder)
+    y, top = dense_oracle(**dense_arrays())
+    command = ["compare", "m.axon", "--inputs", "in.npz", "--reference", "expected.npz"]
+    for found, code in (({"y": y, "top": top}, 0), ({"y": y + 1, "top": top}, 1), ({"y": y}, 2)):
+        np.savez("expected.npz", **found)
+        assert main(command) == code
+    assert "expected.npz has no result 'top'" in capsys.readouterr().err
+
+
 def test_positional_inputs_and_safetensors_outputs(folder: Path) -> None:
     compiled(folder)
     np.savez("positional.npz", *dense_arrays().values())

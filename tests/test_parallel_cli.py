@@ -142,3 +142,31 @@ def test_tensor_parallel_from_the_command_line(
     assert "--pipeline-cores 4" in capsys.readouterr().err
     assert main([*COMPILE, "--cores", "2"]) != 0
     assert "--tensor-parallel" in capsys.readouterr().err
+
+
+def test_cores_that_do_the_same_work_are_noted() -> None:
+    def notes(**options: object) -> str:
+        return "".join(axonc.compile(lowered(), weights=weights(), **options).notes)
+
+    assert notes(parallel="tensor", cores=2) == ""
+    assert notes(parallel="tensor", cores=3).startswith(
+        "no weight was cut, each of 3 cores does all the work: "
+    )
+    assert "there is one core" in notes(parallel="tensor")
+
+
+def test_a_pass_that_takes_long_is_named_while_it_runs() -> None:
+    import io
+    import time
+
+    from axonc.tools.progress_bar import ProgressLines
+
+    stream = io.StringIO()
+    lines = ProgressLines(stream, quiet_seconds=0.05)
+    lines("quick", 0, 3)
+    lines("slow", 1, 3)
+    time.sleep(0.5)
+    lines("last", 2, 3)
+    lines.close()
+    time.sleep(0.2)
+    assert stream.getvalue().split("] ")[1:] == ["slow\n"]

@@ -13,8 +13,6 @@ from axonc.tools.cli_parser import add_inputs, verb_parser
 if TYPE_CHECKING:
     import numpy as np
 
-    from axonc.executable import Executable
-
 _SUMMARY = (
     "Run a program in the executor and its model on XLA:CPU, on the same inputs and weights, and\n"
     "compare every result. Exit code 1 if one is off by more than --tolerance."
@@ -23,6 +21,7 @@ _SUMMARY = (
 _EXAMPLES = """\
   axonc compare model.axon --reference model.mlir --random-inputs 0
   axonc compare model.axon --reference model.mlir --inputs in.npz --tolerance 1e-2
+  axonc compare model.axon --reference torch_results.npz --inputs in.npz
 """
 
 
@@ -43,7 +42,17 @@ def make_parser() -> argparse.ArgumentParser:
     parser = verb_parser("compare", _SUMMARY, _EXAMPLES)
     parser.add_argument("program", metavar="PROGRAM", help="what 'axonc compile' wrote")
     parser.add_argument(
-        "--reference", metavar="MODEL", required=True, help="the model it came from"
+        "--reference",
+        metavar="FILE",
+        required=True,
+        help="the model it came from; or an .npz of the expected results by name",
+    )
+    parser.add_argument(
+        "--weights",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="weights of the reference (default: those the program has); may be repeated",
     )
     add_inputs(parser)
     parser.add_argument(
@@ -61,10 +70,11 @@ def make_parser() -> argparse.ArgumentParser:
 def run(options: argparse.Namespace) -> int:
     from axonc.api import load
     from axonc.tools.array_files import call_arrays
+    from axonc.tools.reference_results import reference_results
 
     executable = load(options.program)
     arrays = call_arrays(options, executable)
-    expected = _reference_results(executable, Path(options.reference), arrays)
+    expected = reference_results(executable, Path(options.reference), arrays, options.weights)
     found = executable.run(arrays)
     names = [tensor.name for tensor in executable.results]
     rows = [
@@ -73,24 +83,6 @@ def run(options: argparse.Namespace) -> int:
     ]
     print(json.dumps([asdict(r) for r in rows], indent=2) if options.json else _table(rows))
     return 0 if all(row.is_close for row in rows) else 1
-
-
-def _reference_results(
-    executable: Executable, model: Path, arrays: dict[str, np.ndarray]
-) -> list[np.ndarray]:
-    from axonc.diagnostics import UsageError
-    from axonc.frontends import import_program
-    from axonc.tools.xla_reference import run_on_xla
-
-    reference = import_program(model)
-    names = {argument.name for argument in reference.arguments}
-    weights = {n: ref.load() for n, ref in executable.compiled.weights.items() if n in names}
-    if len(reference.result_names) != len(executable.results):
-        raise UsageError(
-            f"{model} has {len(reference.result_names)} results, the program "
-            f"{len(executable.results)}: it was compiled from another model"
-        )
-    return run_on_xla(reference, {**weights, **arrays})
 
 
 def difference(name: str, found: np.ndarray, expected: np.ndarray, tolerance: float) -> Difference:

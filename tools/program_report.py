@@ -77,7 +77,7 @@ def overview(executable: Executable, profile: Profile) -> str:
         f"  weights {len(compiled.weights)} tensors, {weight_bytes / 1e6:,.2f} MB on the device",
         f"  SBUF peak {program.sbuf_peak_bytes:,} of {target.sbuf_partition_bytes:,} bytes "
         f"per partition; device memory {device_memory_bytes(program) / 1e6:,.2f} MB",
-        *(f"  note: {note}" for note in program.notes),
+        *(f"  note: {note}" for note in executable.notes),
         *core_lines(executable),
         "",
         profile.summary(),
@@ -92,7 +92,8 @@ def _core_rows(program: Program) -> list[str]:
     instance = TARGETS[program.target].instance_for(program.cores)
     assert instance is not None
     chips = instance.chip_of(program.cores - 1) + 1
-    rows = [f"  cores   {program.cores} on {chips} chips of {instance.name}; sizes are per core"]
+    where = f"{chips} chip{'s' * (chips > 1)} of {instance.name}"
+    rows = [f"  cores   {program.cores} on {where}; sizes are per core"]
     for number, groups in enumerate(program.groups):
         rows.append(f"  group {number} {', '.join(str(list(group)) for group in groups)}")
     return rows

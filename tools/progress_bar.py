@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
@@ -13,23 +14,41 @@ if TYPE_CHECKING:
 
     from axonc.driver import Progress as Callback
 
-# Shorter compiles print no lines: a log should say what took time.
 QUIET_SECONDS = 1.0
+"""A pass gets a line when it has taken this long: a log should say what takes time, and a pass that
+does not end should be named while it runs."""
 
 
 class ProgressLines:
-    """`axonc: [12/25] schedule`, once a compile has taken longer than `quiet_seconds`."""
+    """`axonc:  12.3 s [12/25] schedule`, for every pass that takes longer than `quiet_seconds`.
+
+    Call `close` at the end.
+    """
 
     def __init__(self, stream: TextIO, quiet_seconds: float = QUIET_SECONDS) -> None:
         self._stream = stream
         self._quiet_seconds = quiet_seconds
         self._start = time.perf_counter()
+        self._timer: threading.Timer | None = None
 
     def __call__(self, name: str, index: int, total: int) -> None:
+        self.close()
+        arguments = (f"[{index + 1}/{total}] {name}",)
+        if not self._quiet_seconds:
+            self._print(*arguments)
+            return
+        self._timer = threading.Timer(self._quiet_seconds, self._print, arguments)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _print(self, what: str) -> None:
         elapsed = time.perf_counter() - self._start
-        if elapsed >= self._quiet_seconds:
-            line = f"axonc: {elapsed:5.1f} s [{index + 1}/{total}] {name}"
-            print(line, file=self._stream, flush=True)
+        print(f"axonc: {elapsed:5.1f} s {what}", file=self._stream, flush=True)
+
+    def close(self) -> None:
+        """No line for the pass before."""
+        if self._timer is not None:
+            self._timer.cancel()
 
 
 class ProgressBar:
@@ -48,7 +67,8 @@ def shown_progress(*, is_verbose: bool = False) -> Iterator[Callback]:
     """What a compile should call; the bar vanishes at the end. is_verbose: a line for every
     pass."""
     if is_verbose or not sys.stderr.isatty():
-        yield ProgressLines(sys.stderr, 0.0 if is_verbose else QUIET_SECONDS)
+        with closing(ProgressLines(sys.stderr, 0.0 if is_verbose else QUIET_SECONDS)) as lines:
+            yield lines
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn

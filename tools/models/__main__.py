@@ -2,8 +2,8 @@
 
     python -m axonc.tools.models bert-base --layers 2 --out /tmp/bert
     axonc compile /tmp/bert/bert-base.mlirbc --weights /tmp/bert/bert-base.safetensors -o b.axon
-    axonc run b.axon --inputs /tmp/bert/bert-base.inputs.npz --outputs found.npz
-    axonc compare found.npz /tmp/bert/bert-base.expected.npz
+    axonc compare b.axon --inputs /tmp/bert/bert-base.inputs.npz \\
+        --reference /tmp/bert/bert-base.expected.npz
 
 Without a name: the list of models.
 """
