@@ -22,6 +22,8 @@ from axonc.pass_manager import ManagerOptions, ModuleState, Pass, PassManager
 from axonc.passes.auto_cast import AutoCastPass
 from axonc.passes.cast_data import CastData, Sample
 from axonc.passes.check_collectives import CheckCollectivesPass
+from axonc.passes.flatten_control_flow import FlattenControlFlowPass
+from axonc.passes.inline_calls import InlineCallsPass
 from axonc.passes.legalize_collectives import cores_of
 from axonc.passes.legalize_to_neuron import find_unsupported, main_function
 from axonc.passes.narrow_integers import NarrowIntegersPass, find_lossy
@@ -157,7 +159,7 @@ def _require_mesh(imported: ImportedProgram, cores: int) -> None:
 def find_unsupported_ops(imported: ImportedProgram) -> list[Finding]:
     """Everything in the program that cannot be compiled; empty when all can."""
     state = ModuleState(load_module(imported))
-    PassManager((SimplifyPass(),)).run(state)
+    PassManager((InlineCallsPass(), FlattenControlFlowPass(), SimplifyPass())).run(state)
     with state.module.context, ir.Location.unknown():
         lossy = find_lossy(state.module.operation)
     # Narrowed all the same, so that 64-bit arithmetic does not hide the other findings.

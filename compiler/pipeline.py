@@ -15,6 +15,7 @@ from axonc.pass_manager import ManagerOptions, ModuleState, Pass, PassManager, U
 from axonc.passes.add_before_reduce import AddBeforeReducePass
 from axonc.passes.auto_cast import AutoCastPass
 from axonc.passes.cast_data import CastData
+from axonc.passes.flatten_control_flow import FlattenControlFlowPass
 from axonc.passes.fold_batch_norm import FoldBatchNormPass
 from axonc.passes.fuse_dot_epilogue import FuseDotEpiloguePass
 from axonc.passes.fuse_elementwise import FuseElementwisePass
@@ -99,8 +100,11 @@ class TensorOptions:
 def stablehlo_pipeline(options: TensorOptions) -> tuple[Pass, ...]:
     """StableHLO as it comes -> StableHLO that legalisation reads."""
     # Before equal operations are merged across layers, which then look alike no more.
-    outline = (InlineCallsPass(), OutlineBlocksPass()) if options.repeats_layers else ()
+    outline = (OutlineBlocksPass(),) if options.repeats_layers else ()
     return (
+        InlineCallsPass(),
+        # Layers of a loop are layers from here on.
+        FlattenControlFlowPass(),
         *outline,
         SimplifyPass(),
         # After inlining: only then is the constant beside an addition visible.

@@ -121,11 +121,7 @@ _COMBINE = {
 
 
 def reduce(op: ir.Operation) -> ir.Value:
-    if len(op.operands) != 2:
-        raise Unsupported(
-            "reduction of several tensors at once (argmax, argmin, variadic)",
-            "reduce one tensor with add, max, min, multiply, and, or",
-        )
+    """A reduction of one tensor."""
     operand, initial = op.operands
     kind = reduction_kind_of(op, operand)
     dims = sorted(dense_integers(op.attributes["dimensions"]))
@@ -194,5 +190,4 @@ MOVEMENT_LEGALIZERS: dict[str, Legalizer] = {
     "dot_general": dot_general,
     "dot": dot,
     "optimization_barrier": optimization_barrier,
-    "reduce": reduce,
 }

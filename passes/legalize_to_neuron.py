@@ -32,13 +32,20 @@ from axonc.dialects.neuron_table import ANY
 from axonc.dialects.repeat import called_functions
 from axonc.pass_manager import Pass
 from axonc.passes.fold_constants import fold
+from axonc.passes.legalize_arg_reduce import arg_reduce
 from axonc.passes.legalize_collectives import COLLECTIVE_LEGALIZERS
 from axonc.passes.legalize_dynamic import DYNAMIC_LEGALIZERS
 from axonc.passes.legalize_elementwise import COMPOSITES, ELEMENTWISE_LEGALIZERS
 from axonc.passes.legalize_gather import gather
-from axonc.passes.legalize_movement import MOVEMENT_LEGALIZERS
+from axonc.passes.legalize_movement import MOVEMENT_LEGALIZERS, reduce
 from axonc.passes.legalize_window import WINDOW_LEGALIZERS
 from axonc.passes.unsupported import Finding, Unsupported, unsupported_error
+
+
+def _reduce(op: ir.Operation) -> ir.Value | tuple[ir.Value, ...]:
+    """Of one tensor, or of one and the places of its elements."""
+    return reduce(op) if len(op.operands) == 2 else arg_reduce(op)
+
 
 _LEGALIZERS = (
     ELEMENTWISE_LEGALIZERS
@@ -46,15 +53,13 @@ _LEGALIZERS = (
     | DYNAMIC_LEGALIZERS
     | WINDOW_LEGALIZERS
     | COLLECTIVE_LEGALIZERS
-    | {"gather": gather}
+    | {"gather": gather, "reduce": _reduce}
 )
 LEGALIZERS = {f"stablehlo.{name}": rule for name, rule in sorted(_LEGALIZERS.items())}
 """What makes neuron operations of each StableHLO operation."""
 
 _NEAREST_FORMS = {
-    "stablehlo.while": "unroll the loop in the model",
-    "stablehlo.case": "compute both branches and select",
-    "stablehlo.if": "compute both branches and select",
+    "stablehlo.while": "a number of iterations that is known when the model is traced",
     "stablehlo.select_and_scatter": "write the pooling's gradient as compare, select, pad",
     "stablehlo.sort": "sort on the host",
     "stablehlo.rng_bit_generator": "pass random numbers as an argument",
@@ -68,7 +73,7 @@ def supported_operations() -> list[tuple[str, str]]:
     notes = {
         "stablehlo.gather": "rows (one element along indexed dims, whole along others); one window",
         "stablehlo.scatter": "one window, set or added",
-        "stablehlo.reduce": "one tensor; add, max, min, multiply, and, or",
+        "stablehlo.reduce": "one tensor; add, max, min, multiply, and, or; argmax, argmin",
         "stablehlo.reduce_window": "one tensor; add, max, min, multiply, and, or",
         "stablehlo.convolution": "integers only where float32 is exact",
         "stablehlo.compare": "not the total order",
@@ -152,13 +157,17 @@ def _replace(op: ir.Operation) -> None:
         if problem := _bad_type(value.type):
             raise Unsupported(*problem)
     with ir.InsertionPoint(op), op.location:
-        result = fold(legalizer(op))
-    op.results[0].replace_all_uses_with(result)
+        made = legalizer(op)
+        results = [fold(value) for value in (made if isinstance(made, tuple) else (made,))]
+    for old, new in zip(op.results, results, strict=True):
+        old.replace_all_uses_with(new)
 
 
 def _unknown_reason(op: ir.Operation) -> str:
     if op.name == "stablehlo.custom_call":
         return f"custom call @{ir.StringAttr(op.attributes['call_target_name']).value}"
+    if op.name == "stablehlo.while":
+        return "a loop whose iterations depend on data, or are too many to be unrolled"
     return "not supported"
 
 

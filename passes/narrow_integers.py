@@ -52,7 +52,10 @@ _PLUMBING = frozenset(
 read."""
 
 _WITH_CONSTANT = frozenset({"stablehlo.add", "stablehlo.subtract"})
-_EXTREMES = frozenset({"stablehlo.maximum", "stablehlo.minimum", "stablehlo.and", "stablehlo.or"})
+_CHOICES = frozenset(
+    f"stablehlo.{name}" for name in "maximum minimum and or not compare select return".split()
+)
+"""What a reduction may do whose results are some of its operands."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +132,7 @@ def _lossy(op: ir.Operation) -> str:
         return "sum of two computed values" if both else ""
     if op.name == "stablehlo.reduce":
         body = [o.operation.name for o in op.regions[0].blocks[0].operations]
-        return "" if set(body) <= _EXTREMES | {"stablehlo.return"} else "reduction"
+        return "" if set(body) <= _CHOICES else "reduction"
     if op.parent and op.parent.operation.name == "stablehlo.reduce":
         return ""
     return "its result may need more than 32 bits"

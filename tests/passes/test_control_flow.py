@@ -1,0 +1,111 @@
+"""Loops and branches of JAX programs, as instruction streams, against XLA."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+import axonc
+from axonc.backends.program import TensorKind
+
+X = np.linspace(-1, 1, 4 * 32, dtype=np.float32).reshape(4, 32)
+STACKED = np.random.default_rng(5).normal(scale=0.2, size=(3, 32, 32)).astype(np.float32)
+
+
+def nested(x: jax.Array) -> jax.Array:
+    def row(i: int, c: jax.Array) -> jax.Array:
+        return lax.fori_loop(0, i + 1, lambda j, d: d * 0.5 + j, c)
+
+    return lax.fori_loop(0, 3, row, x)
+
+
+def step(carry: jax.Array, w: jax.Array) -> tuple[jax.Array, jax.Array]:
+    carry = jnp.tanh(carry @ w)
+    return carry, carry.sum(0)
+
+
+def branch_in_loop(x: jax.Array) -> jax.Array:
+    def body(i: int, c: jax.Array) -> jax.Array:
+        return lax.cond(i % 2 == 0, jnp.sin, lambda y: y * 2 + i, c)
+
+    return lax.fori_loop(0, 5, body, x)
+
+
+PROGRAMS: dict[str, tuple[Callable[..., object], tuple[np.ndarray, ...]]] = {
+    "scan": (lambda x, w: lax.scan(step, x, w), (X, STACKED)),
+    "scan backwards": (lambda x, w: lax.scan(step, x, w, reverse=True), (X, STACKED)),
+    "nested loops": (nested, (X,)),
+    "no iteration": (lambda x: lax.fori_loop(3, 3, lambda i, c: c + i, x) + 1, (X,)),
+    "a loop by steps": (
+        lambda x: lax.while_loop(
+            lambda c: c[0] > -5, lambda c: (c[0] - 2, c[1] * 0.9 + c[0]), (7, x)
+        ),
+        (X,),
+    ),
+    "a branch in a loop": (branch_in_loop, (X,)),
+    "map": (lambda x: lax.map(lambda row: row / (1 + jnp.abs(row).sum()), x), (X,)),
+}
+
+
+def assert_as_xla(function: Callable[..., object], arguments: tuple[np.ndarray, ...]) -> None:
+    executable = axonc.compile(jax.jit(function).lower(*arguments))
+    expected = jax.tree.leaves(jax.jit(function)(*arguments))
+    for found, wanted in zip(executable.run(*arguments, checked=True), expected, strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_loops(name: str) -> None:
+    assert_as_xla(*PROGRAMS[name])
+
+
+@pytest.mark.parametrize("number", [-1, 0, 1, 2, 3])
+def test_branches_by_number(number: int) -> None:
+    def chosen(x: jax.Array, k: jax.Array) -> jax.Array:
+        branches = [lambda y: (y, y.max()), lambda y: (y * 2, 0.5), lambda y: (jnp.sin(y), 1.5)]
+        return lax.switch(k, branches, x)
+
+    assert_as_xla(chosen, (X, np.int32(number)))
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_what_is_not_taken_does_not_matter(sign: int) -> None:
+    """The logarithm of the negative numbers is NaN, that of 0 an infinity."""
+    x = np.array([[0.0, 1.0, 2.0]], np.float32) * sign
+    assert_as_xla(lambda x: lax.cond(x[0, 1] > 0, jnp.sqrt, jnp.log1p, x), (x,))
+
+
+def test_the_weights_of_scanned_layers_are_read_where_they_lie() -> None:
+    def looped(x: jax.Array, w: jax.Array) -> jax.Array:
+        for i in range(len(w)):
+            x = step(x, w[i])[0]
+        return x
+
+    read = []
+    for function in (looped, lambda x, w: lax.scan(step, x, w)[0]):
+        executable = axonc.compile(jax.jit(function).lower(X, STACKED), weights={"w": STACKED})
+        (weight,) = {t.source for t in executable.compiled.tensors(TensorKind.WEIGHT)}
+        assert weight == "w"
+        read.append(executable.profile().hbm_bytes_read)
+    assert read[0] == read[1] < STACKED.nbytes + 2 * X.nbytes
+
+
+def test_iterations_that_depend_on_data_are_refused_by_name() -> None:
+    def until(x: jax.Array) -> jax.Array:
+        return lax.while_loop(lambda c: c.sum() < 10, lambda c: c * 2, x)
+
+    lowered = jax.jit(until).lower(X)
+    with pytest.raises(axonc.UnsupportedOpError, match=r"stablehlo\.while: .* depend on data"):
+        axonc.compile(lowered)
+    assert [finding.op for finding in axonc.check(lowered)] == ["stablehlo.while"]
+
+
+def test_too_many_iterations_are_refused() -> None:
+    lowered = jax.jit(lambda x: lax.fori_loop(0, 10**6, lambda i, c: c + i, x)).lower(X)
+    with pytest.raises(axonc.UnsupportedOpError, match="too many to be unrolled"):
+        axonc.compile(lowered)
