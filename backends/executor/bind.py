@@ -17,6 +17,7 @@ import numpy as np
 from axonc.backends.executor.fast_paths import direct_closure
 from axonc.backends.executor.findings import FindingKind, Violation
 from axonc.backends.executor.memory import MemorySystem
+from axonc.backends.executor.native_elementwise import bind_elementwise
 from axonc.backends.executor.semantics import SEMANTICS, Context, EngineState
 from axonc.backends.executor.semantics.registry import Inputs, Outputs
 from axonc.backends.executor.sequencer import Registers
@@ -45,6 +46,7 @@ class Bindings:
     """What closures share.
 
     report: told with a sentence that a result is garbage on hardware. allow_direct: use fast_paths.
+    allow_native: use native code.
     scratch: float32 buffers by name and size, which any closure may use while it runs.
     workers: threads for large products.
     """
@@ -55,6 +57,7 @@ class Bindings:
     rounding: Rounding = "rne"
     report: Callable[[str], None] | None = None
     allow_direct: bool = True
+    allow_native: bool = False
     array: SystolicArray = field(default_factory=SystolicArray)
     scratch: dict[tuple[str, int], np.ndarray] = field(default_factory=dict)
     workers: Workers = field(default_factory=Workers)
@@ -74,7 +77,10 @@ def bind(instruction: Instruction, bindings: Bindings) -> Closure:
     special = _BINDERS.get(instruction.spec.mnemonic)
     if special is not None:
         return special(instruction, bindings)
-    return bind_general(instruction, bindings)
+    native = None
+    if bindings.allow_native and bindings.rounding == "rne":
+        native = bind_elementwise(instruction, bindings.memory)
+    return native or bind_general(instruction, bindings)
 
 
 def bind_general(instruction: Instruction, bindings: Bindings) -> Closure:

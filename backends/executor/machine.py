@@ -31,6 +31,7 @@ from axonc.backends.executor.host_arrays import as_stored, check_names, check_st
 from axonc.backends.executor.matmul_blocks import Block, PlanItem, plan_blocks
 from axonc.backends.executor.matmul_products import bind_block
 from axonc.backends.executor.memory import POISON, MemorySystem, flat_bytes
+from axonc.backends.executor.native_code import has_wide_vectors
 from axonc.backends.executor.overlap import Beside, overlap
 from axonc.backends.executor.prepared import Prepared, Preparer, uses_registers
 from axonc.backends.executor.races import check_order
@@ -100,6 +101,7 @@ class Machine:
         self._bindings = Bindings(
             self.target, self._memory, {engine: EngineState() for engine in Engine}, rounding
         )
+        self._bindings.allow_native = not self.is_checked and has_wide_vectors()
         self._checker = Checker(self._memory) if self.is_checked else None
         if self._checker is not None:
             self._bindings.report = self._checker.report

@@ -11,7 +11,7 @@ import numpy as np
 
 from axonc.backends.executor.bind import Bindings, Closure, multiply_matrices
 from axonc.backends.executor.matmul_blocks import Block
-from axonc.backends.executor.native_products import Product, Rows, bind_product, native_products
+from axonc.backends.executor.native_products import Product, Rows, bind_product
 from axonc.backends.executor.workers import Workers
 from axonc.backends.isa.access_pattern import Access, HbmAccess, TileAccess
 from axonc.backends.numerics.cast import to_float32
@@ -62,7 +62,7 @@ def bind_block(block: Block, bindings: Bindings, beside: Closure | None = None) 
 
     beside: what this thread does while others multiply; it has no access in conflict with them.
     """
-    if native_products():
+    if bindings.allow_native:
         native = _bind_native(block, bindings, beside)
         if native is not None:
             return native

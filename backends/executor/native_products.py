@@ -13,7 +13,6 @@ from axonc.backends.executor.native_code import (
     NativeModule,
     Task,
     aligned_floats,
-    has_wide_vectors,
 )
 from axonc.backends.executor.product_code import (
     GROUP,
@@ -72,11 +71,6 @@ class Product:
         tiles, rows, columns = self.results.shape
         fits = tiles == 1 or rows % PANEL_M == 0
         return fits and (self.results.strides[2] == F32.size_bytes or columns == 1)
-
-
-def native_products() -> bool:
-    """Whether this machine runs products as native code."""
-    return has_wide_vectors()
 
 
 def bind_product(

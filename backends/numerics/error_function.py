@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-_SMALL = (  # (erf(x) / x - 1) in powers of x^2, lowest first
+SMALL = (  # (erf(x) / x - 1) in powers of x^2, lowest first
     0.12837916612625122,
     -0.37612631916999817,
     0.11283676326274872,
@@ -20,7 +20,7 @@ _SMALL = (  # (erf(x) / x - 1) in powers of x^2, lowest first
     -0.0008114080992527306,
     8.25111783342436e-05,
 )
-_LOG_ERFC = (  # log(erfc(x)) in powers of x on [0.9, 4], lowest first
+LOG_ERFC = (  # log(erfc(x)) in powers of x on [0.9, 4], lowest first
     0.00017055145872291178,
     -1.1294951438903809,
     -0.6333866715431213,
@@ -50,11 +50,11 @@ def erf(x: np.ndarray) -> np.ndarray:
 def _erf_block(x: np.ndarray) -> np.ndarray:
     clipped = np.clip(x, -_ONE_FROM_HERE, _ONE_FROM_HERE)
     magnitude = np.abs(clipped)
-    beyond = polynomial(_LOG_ERFC, magnitude)
+    beyond = polynomial(LOG_ERFC, magnitude)
     np.exp(beyond, out=beyond)
-    np.clip(beyond, _ZERO, _ERFC_AT_SPLIT, out=beyond)  # constant below the split
-    np.subtract(_ERFC_AT_SPLIT, beyond, out=beyond)
-    result = _below_split(np.clip(magnitude, _ZERO, _SPLIT, out=magnitude))
+    np.clip(beyond, _ZERO, ERFC_AT_SPLIT, out=beyond)  # constant below the split
+    np.subtract(ERFC_AT_SPLIT, beyond, out=beyond)
+    result = _below_split(np.clip(magnitude, _ZERO, SPLIT, out=magnitude))
     result += beyond
     sign = x.view(np.uint32) & _SIGN_BIT
     result.view(np.uint32)[...] |= sign
@@ -62,7 +62,7 @@ def _erf_block(x: np.ndarray) -> np.ndarray:
 
 
 def _below_split(magnitude: np.ndarray) -> np.ndarray:
-    result = polynomial(_SMALL, magnitude * magnitude)
+    result = polynomial(SMALL, magnitude * magnitude)
     result *= magnitude
     result += magnitude
     return result
@@ -81,6 +81,6 @@ def polynomial(coefficients: tuple[float, ...], x: np.ndarray) -> np.ndarray:
 _ZERO = np.float32(0)
 _SIGN_BIT = np.uint32(0x80000000)
 _ONE_FROM_HERE = np.float32(4)  # 1 - erf(4) = 1.5e-8 rounds to 0 in float32
-_SPLIT = np.float32(0.92)
-_ERFC_AT_SPLIT = np.float32(1) - _below_split(np.array([_SPLIT]))[0]
+SPLIT = np.float32(0.92)
+ERFC_AT_SPLIT = np.float32(1) - _below_split(np.array([SPLIT]))[0]
 """1 minus what the lower part gives at the split, so that the sum reaches exactly 1."""

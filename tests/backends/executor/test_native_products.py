@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 from test_matmul_blocks import assert_modes_agree, random_chain
 
-from axonc.backends.executor import matmul_products
-from axonc.backends.executor.native_products import Product, Rows, bind_product, native_products
+from axonc.backends.executor import machine
+from axonc.backends.executor.native_code import has_wide_vectors
+from axonc.backends.executor.native_products import Product, Rows, bind_product
 from axonc.backends.executor.product_code import ROUND_ROWS
 from axonc.backends.executor.workers import Workers
 from axonc.backends.numerics.dtypes import BF16, F16, F32
 from axonc.backends.numerics.strided import as_strided
 
-pytestmark = pytest.mark.skipif(not native_products(), reason="this CPU has no 512-bit vectors")
+pytestmark = pytest.mark.skipif(not has_wide_vectors(), reason="this CPU has no 512-bit vectors")
 
 GUARD = np.float32(-777)
 
@@ -124,11 +125,10 @@ def test_a_panel_must_not_cross_tiles():
     operand = Rows([np.zeros((4, 24), np.float32)], F32)
     assert not Product(operand, operand, np.zeros((2, 12, 24), np.float32), False).is_supported
     assert Product(operand, operand, np.zeros((3, 8, 24), np.float32), False).is_supported
-    assert matmul_products.native_products()
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_programs_run_without_native_code_too(seed, monkeypatch):
     """As they do on other CPUs."""
-    monkeypatch.setattr(matmul_products, "native_products", lambda: False)
+    monkeypatch.setattr(machine, "has_wide_vectors", lambda: False)
     assert_modes_agree(random_chain(seed), seed)

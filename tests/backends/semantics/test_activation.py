@@ -6,7 +6,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from axonc.backends.executor.elementwise_code import Kernel, elementwise_module
+from axonc.backends.executor.native_code import NativeModule, Task, has_wide_vectors
 from axonc.backends.executor.semantics.activation import FUNCTIONS, evaluate, inside
+from axonc.backends.executor.vector_code import FUNCTIONS as NATIVE
 from axonc.backends.isa.activation_functions import (
     ACTIVATION_BY_CODE,
     ACTIVATION_BY_NAME,
@@ -85,10 +88,15 @@ def test_error_bound(name: str) -> None:
     """4 units in the last place, or 2e-7 * max(1, |x|) where a tail cancels."""
     x = samples(name)
     with np.errstate(all="ignore"):
-        expected = REFERENCES[name](x.astype(np.float64))
         found = evaluate(name, x)
-        rounded = expected.astype(np.float32)
     assert found.dtype == np.float32
+    check_bound(name, x, found)
+
+
+def check_bound(name: str, x: np.ndarray, found: np.ndarray) -> None:
+    with np.errstate(all="ignore"):
+        expected = REFERENCES[name](x.astype(np.float64))
+        rounded = expected.astype(np.float32)
     finite = np.isfinite(rounded)
     assert np.array_equal(found[~finite], rounded[~finite])
     ulp = np.spacing(np.abs(rounded[finite])).astype(np.float64)
@@ -222,3 +230,26 @@ def test_instruction_reports(execute: Execute) -> None:
         report=reports.append,
     )
     assert len(reports) == 1 and "for example -1" in reports[0]
+
+
+def native(name: str, x: np.ndarray) -> np.ndarray:
+    """The function as native code, of one row."""
+    kernel = Kernel((name, "r0"), ("f32",), "f32")
+    found = np.empty_like(x)
+    address, to = x.ctypes.data, found.ctypes.data
+    words = [1, 1, x.size, address, 0, 0, to, 0, 0]
+    module = NativeModule(elementwise_module(kernel))
+    Task.of(words, (x, found)).call(module.function("kernel"))()
+    return found
+
+
+@pytest.mark.skipif(not has_wide_vectors(), reason="this CPU has no 512-bit vectors")
+@pytest.mark.parametrize("name", sorted(set(NATIVE) - {"copy", "reciprocal"}))
+def test_native_code_has_the_same_bound_and_limits(name: str) -> None:
+    x = samples(name)
+    check_bound(name, x, native(name, x))
+    edges = np.array([-np.inf, np.inf, np.nan, -3.4e38, 3.4e38], np.float32)
+    found = native(name, edges)
+    assert tuple(found[:2].tolist()) == LIMITS[name]
+    assert np.isnan(found[2])
+    assert not np.isnan(found[3:]).any()
