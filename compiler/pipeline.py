@@ -132,8 +132,6 @@ def tensor_pipeline(options: TensorOptions | None = None) -> tuple[Pass, ...]:
         # After the recognisers, whose patterns it would bend; before casts, which follow producers.
         SinkReshapePass(),
         MergeViewsPass(),
-        # Sums follow their products directly now; before fusion, which takes the addends along.
-        AddBeforeReducePass(),
         # Broadcasts are merged: the vectors are visible. Before casts, which would hide the chains.
         FoldBatchNormPass(),
         # Before casts are hoisted over transposes: fewer of them are left.
@@ -141,6 +139,8 @@ def tensor_pipeline(options: TensorOptions | None = None) -> tuple[Pass, ...]:
         # Before fusion, so that conversions join the graph that makes their operand.
         *options.cast_passes(),
         UpstreamPass("func.func(cse)"),
+        # It fuses addends apart from the product, and early. After casts, which know no regions.
+        AddBeforeReducePass(),
         FuseElementwisePass(),
         # It turns a whole fused graph into an epilogue.
         FuseDotEpiloguePass(),

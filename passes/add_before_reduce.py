@@ -6,7 +6,8 @@ before, they ride in the eviction of the product, and are ready long before it.
 
 Precondition: neuron operations before fusion; arguments of `@main` say in `neuron.parts` which
 cores hold the same. Postcondition: an all_reduce that sums a product, and to whose result alone
-values are added which all cores of a group hold alike, sums the product plus a share of them.
+values are added which all cores of a group hold alike, sums the product plus a share of them. With
+a residual among them the share is a fused operation of its own, in front of the next product.
 
 Before (two cores, %b and %x the same on both):
     %0 = "neuron.dot"(%h, %w)
@@ -14,9 +15,9 @@ Before (two cores, %b and %x the same on both):
     %2 = "neuron.add"(%1, %b)
     %3 = "neuron.add"(%2, %x)
 After:
-    %4 = "neuron.add"(%b, %x)
-    %5 = "neuron.multiply"(%4, 0.5)
-    %6 = "neuron.add"(%0, %5)
+    %4 = "neuron.fused"(%b, %x) ({ add; multiply by 0.5 })
+    %0 = "neuron.dot"(%h, %w)
+    %6 = "neuron.add"(%0, %4)
     %3 = "neuron.all_reduce"(%6) {groups = [[0, 1]], kind = "sum"}
 
 The sum is the same up to rounding: shares are exact for 2^k cores, and sums are made in another
@@ -26,6 +27,7 @@ and what is no product of floats.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
 
 from torch_mlir import ir
@@ -35,10 +37,15 @@ from axonc.dialects.attributes import element_name, integer_lists
 from axonc.dialects.neuron_table import FLOAT
 from axonc.dialects.repeat import called_functions
 from axonc.pass_manager import Pass
-from axonc.passes.dead_code import defining_op, use_count
+from axonc.passes.dead_code import defining_op, erase_dead, use_count
+from axonc.passes.fuse_elementwise import Group, fuse_group
 from axonc.passes.legalize_collectives import Groups, cores_of
 from axonc.passes.legalize_to_neuron import main_function
+from axonc.passes.region_body import copy_op
 from axonc.passes.replication import Replication
+
+_SCALINGS = ("neuron.multiply", "neuron.convert")
+_VIEWS = ("neuron.broadcast", "neuron.reshape")
 
 
 @dataclass(frozen=True)
@@ -54,9 +61,12 @@ class AddBeforeReducePass(Pass, name="add-before-reduce"):
         changed = False
         for function in called_functions(main):
             block = function.regions[0].blocks[0]
-            for each in [o.operation for o in block.operations]:
+            operations = [o.operation for o in block.operations]
+            dots = [op for op in operations if op.name == "neuron.dot"]
+            for each in operations:
                 if each.name == "neuron.all_reduce" and _sums_product(each):
-                    changed |= _rewrite(each, replication)
+                    changed |= _rewrite(each, replication, dots)
+            erase_dead(block)
         return changed
 
 
@@ -72,8 +82,15 @@ class _Addends:
 def _sums_product(op: ir.Operation) -> bool:
     is_sum = ir.StringAttr(op.attributes["kind"]).value == "sum"
     is_float = element_name(op.results[0].type) in FLOAT
-    product = defining_op(op.operands[0], "neuron.dot")
-    return is_sum and is_float and product is not None and use_count(op.operands[0]) == 1
+    return is_sum and is_float and _is_product(op.operands[0])
+
+
+def _is_product(value: ir.Value) -> bool:
+    """A dot, perhaps scaled or converted, that nothing else reads: the addition will join it."""
+    op = defining_op(value)
+    if op is None or use_count(value) != 1:
+        return False
+    return op.name == "neuron.dot" or (op.name in _SCALINGS and any(map(_is_product, op.operands)))
 
 
 def _only_user(value: ir.Value) -> ir.Operation | None:
@@ -81,14 +98,14 @@ def _only_user(value: ir.Value) -> ir.Operation | None:
     return uses[0].owner.operation if len(uses) == 1 else None
 
 
-def _rewrite(reduction: ir.Operation, replication: Replication) -> bool:
+def _rewrite(reduction: ir.Operation, replication: Replication, dots: list[ir.Operation]) -> bool:
     groups = integer_lists(reduction.attributes["groups"])
     found = _addends(reduction, groups, replication)
     if not found.values:
         return False
     product, last = reduction.operands[0], found.chain[-1]
+    share = _share(found.values, len(groups[0]), build.shape_of(product), last, dots)
     with ir.InsertionPoint(last), last.location:
-        share = _share(found.values, len(groups[0]), build.shape_of(product))
         summand = build.create("add", (product, share), product.type)
     with ir.InsertionPoint(last), reduction.location:
         result = build.all_reduce(summand, "sum", groups)
@@ -119,10 +136,57 @@ def _addends(reduction: ir.Operation, groups: Groups, replication: Replication) 
     return found
 
 
-def _share(values: tuple[ir.Value, ...], cores: int, shape: tuple[int, ...]) -> ir.Value:
-    """The sum of the values, divided by the number of cores."""
-    total, *others = (build.reshape(value, shape) for value in values)
-    for other in others:
-        total = build.create("add", (total, other), total.type)
-    factor = build.splat_constant(1 / cores, total.type)
-    return build.create("multiply", (total, factor), total.type)
+def _share(
+    values: tuple[ir.Value, ...],
+    cores: int,
+    shape: tuple[int, ...],
+    last: ir.Operation,
+    dots: list[ir.Operation],
+) -> ir.Value:
+    """The sum of the values, divided by the number of cores: for itself and early if there is a
+    whole tensor among them, else before `last`, where it becomes part of an epilogue."""
+    residuals = [root for v in values if build.shape_of(root := _root(v)) == build.shape_of(v)]
+    place = _after_all(residuals, last, dots) if residuals else ir.InsertionPoint(last)
+    with place, last.location:
+        total, *others = (build.reshape(_copied(value), shape) for value in values)
+        members = []
+        for other in others:
+            total = build.create("add", (total, other), total.type)
+            members.append(total.owner.operation)
+        factor = build.splat_constant(1 / cores, total.type)
+        total = build.create("multiply", (total, factor), total.type)
+        members.append(total.owner.operation)
+    return fuse_group(Group(members)) if residuals else total
+
+
+def _root(value: ir.Value) -> ir.Value:
+    """What a broadcast or reshape shows."""
+    op = defining_op(value)
+    return _root(op.operands[0]) if op is not None and op.name in _VIEWS else value
+
+
+def _copied(value: ir.Value) -> ir.Value:
+    """The broadcasts and reshapes that make the value of its root, at the insertion point."""
+    op = defining_op(value)
+    if op is None or op.name not in _VIEWS:
+        return value
+    return copy_op(op, {op.operands[0]: _copied(op.operands[0])})
+
+
+def _after_all(
+    values: list[ir.Value], last: ir.Operation, dots: list[ir.Operation]
+) -> ir.InsertionPoint:
+    """Where all the values have been made, and behind the next product with its epilogue unless it
+    is the last before `last`: what that product waits for is more urgent."""
+    latest: ir.Operation | None = None
+    for op in map(defining_op, values):
+        if op is not None and (latest is None or latest.is_before_in_block(op)):
+            latest = op
+    number = 0
+    if latest is not None:
+        number = bisect_left(dots, True, key=latest.is_before_in_block)
+    if number + 1 < len(dots) and dots[number + 1].is_before_in_block(last):
+        return ir.InsertionPoint(dots[number + 1])
+    if latest is None:
+        return ir.InsertionPoint.at_block_begin(last.block)
+    return ir.InsertionPoint.after(latest)

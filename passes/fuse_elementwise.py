@@ -50,7 +50,7 @@ class FuseElementwisePass(Pass, name="fuse-elementwise", anchor="func.func"):
         groups = find_groups(block)
         for group in groups:
             for part in _within_limits(group):
-                _fuse(part)
+                fuse_group(part)
         return erase_dead(block) or bool(groups)
 
 
@@ -128,8 +128,8 @@ def _inputs(group: Group) -> list[ir.Value]:
     return grouped_by_type(read)
 
 
-def _fuse(group: Group) -> None:
-    """Replace a group by a fused operation in the place of its root."""
+def fuse_group(group: Group) -> ir.Value:
+    """Replace a group by a fused operation in the place of its root; its result."""
     root, inputs = group.root, _inputs(group)
 
     def body(arguments: Sequence[ir.Value]) -> ir.Value:
@@ -147,3 +147,4 @@ def _fuse(group: Group) -> None:
     root.results[0].replace_all_uses_with(result)
     for member in reversed(group.members):
         member.erase()
+    return result

@@ -194,6 +194,10 @@ def _softmax_piece(
 
 # ---- norms ---------------------------------------------------------------------------------
 
+LONG_ROW = 1024
+"""From this length on a norm is applied to half a row at a time (assumed: an instruction of 512
+elements takes ten times its overhead)."""
+
 
 def tile_layer_norm(values: Values, op: ir.Operation, dtype: DType) -> Storage:
     """((x - mean) * gamma) * rstd + beta, by bn_stats / bn_aggr and two scalar_tensor_tensor."""
@@ -209,11 +213,20 @@ def tile_layer_norm(values: Values, op: ir.Operation, dtype: DType) -> Storage:
         moments = _moments(builder, x, count, size)
         rstd = builder.sbuf((count, 1), F32, "rstd")
         _inverse_root(builder, rstd, moments[0:count, 1:2], 1.0, epsilon)
-        centred = builder.sbuf((count, size), F32, "centred")
-        _multiply_add(builder, centred, x, "subtract", moments[0:count, 0:1], "multiply", gamma)
         out = along(dst, result.strides[axis], size)
-        _multiply_add(builder, out, centred, "multiply", rstd, "add", beta)
+        for part in _halves(size):
+            gain, shift = gamma[0:count, part], beta[0:count, part]
+            mean, columns = moments[0:count, 0:1], x[0:count, part]
+            centred = builder.sbuf((count, part.stop - part.start), F32, "centred")
+            _multiply_add(builder, centred, columns, "subtract", mean, "multiply", gain)
+            _multiply_add(builder, out[0:count, part], centred, "multiply", rstd, "add", shift)
     return result
+
+
+def _halves(size: int) -> list[slice]:
+    """Of a long row: what reads the first half need not wait for the second."""
+    middle = size // 2 if LONG_ROW <= size <= WIDE_ROW else size
+    return [slice(0, size)] if middle == size else [slice(0, middle), slice(middle, size)]
 
 
 def tile_rms_norm(values: Values, op: ir.Operation, dtype: DType) -> Storage:

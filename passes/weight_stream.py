@@ -25,6 +25,10 @@ CHUNK_BYTES = 8 * 1024
 """Bytes per partition of one transfer: DMA rows of this length reach full bandwidth (hardware.md
 1.4), 1 MiB in all."""
 
+SHARED_CHUNK_BYTES = 4 * 1024
+"""The same where cores meet: a collective waits for the transfers that are under way (0004: an
+engine does one at a time). The shortest rows that reach full bandwidth."""
+
 
 @dataclass
 class WeightStream:
@@ -43,7 +47,8 @@ class WeightStream:
     @property
     def tiles_per_chunk(self) -> int:
         row_bytes = self.packing.column_block * self.dtype.size_bytes
-        return max(1, min(self.packing.row_tiles, CHUNK_BYTES // row_bytes))
+        chunk = CHUNK_BYTES if self.builder.program.cores == 1 else SHARED_CHUNK_BYTES
+        return max(1, min(self.packing.row_tiles, chunk // row_bytes))
 
     def block(self, row_tile: int, rows: int, column: int, count: int) -> View:
         """[rows, count] of row tile `row_tile`, columns from `column`, in SBUF; loads its chunk

@@ -1,13 +1,14 @@
 """How long a collective takes: T = start + steps x step latency + bytes / bandwidth (hardware.md
 1.5).
 
-An algorithm is a list of steps; in a step some cores send bytes to others, all at once. A step
-lasts its latency plus the time of the busiest resource: a link between chips, in one direction, or
-the DMA engines of a core, which write what it sends.
+An algorithm is a list of steps (collective_steps.py); in a step some cores send bytes to others,
+all at once. A step lasts its latency plus the time of the busiest resource: a link between chips,
+in one direction, or the DMA engines of a core, which write what it sends.
 
-Algorithms by size, as published (1.5): mesh, every core exchanges with every other directly; above
-1 MB recursive doubling-halving (groups of 2^k cores); beyond 56 MB, and where doubling does not
-fit, round the ring. All groups of a table entry run at the same time, so their loads add up.
+Of the published algorithms the one with the least time is taken. AWS chooses by size, from
+measurements on another machine (below 1 MB mesh, to 56 MB doubling, else ring: 1.5); where the
+three change over here is in docs/design/0007. All groups of a table entry run at the same time, so
+their loads add up.
 """
 
 from __future__ import annotations
@@ -16,24 +17,14 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
+from axonc.backends.cost.collective_steps import Flow, Step, Steps, candidates
 from axonc.backends.cost.dma import access_run, descriptor_ns
 from axonc.backends.isa.instruction import Instruction
 from axonc.backends.program import Groups
 from axonc.backends.targets.target import Target
-from axonc.backends.targets.topology import Instance, Link
-
-Flow = tuple[int, int, float]
-"""(sending core, receiving core, bytes)."""
-
-
-@dataclass(frozen=True)
-class Step:
-    """Flows that go at the same time, `repeat` times one after the other."""
-
-    flows: tuple[Flow, ...]
-    repeat: int = 1
+from axonc.backends.targets.topology import CollectiveTiming, Instance, Link
 
 
 @dataclass(frozen=True)
@@ -47,61 +38,7 @@ class CollectiveCost:
     algorithm: str
 
 
-def mesh_steps(group: tuple[int, ...], block: float, exchanges: int) -> tuple[Step, ...]:
-    """Every core sends a block to every other one, `exchanges` times."""
-    flows = tuple((a, b, block) for a in group for b in group if a != b)
-    return (Step(flows, exchanges),)
-
-
-def ring_steps(group: tuple[int, ...], block: float, exchanges: int) -> tuple[Step, ...]:
-    """Every core passes a block on to the next, size - 1 times."""
-    flows = tuple((a, b, block) for a, b in zip(group, (*group[1:], group[0]), strict=True))
-    return (Step(flows, (len(group) - 1) * exchanges),)
-
-
-def doubling_steps(group: tuple[int, ...], block: float, exchanges: int) -> tuple[Step, ...]:
-    """Partners at distances 1, 2, 4 ... exchange n/2, n/4, n/8 ... blocks: the most between
-    neighbours, which are on one chip."""
-    steps, distance = [], 1
-    while distance < len(group):
-        size = block * (len(group) // 2 // distance)
-        flows = tuple((a, group[i ^ distance], size) for i, a in enumerate(group))
-        steps.append(Step(flows, exchanges))
-        distance *= 2
-    return tuple(steps)
-
-
-ALGORITHMS = {"mesh": mesh_steps, "doubling": doubling_steps, "ring": ring_steps}
-
-
-def choose_algorithm(target: Target, cores: int, size_bytes: float) -> str:
-    """By the size of the largest operand (hardware.md 1.5)."""
-    timing = target.collectives
-    if cores == 2 or size_bytes < timing.mesh_max_bytes:
-        return "mesh"
-    if size_bytes <= timing.doubling_max_bytes and cores & (cores - 1) == 0:
-        return "doubling"
-    return "ring"
-
-
-def plan(
-    target: Target, mnemonic: str, group: tuple[int, ...], size_bytes: float
-) -> tuple[str, tuple[Step, ...]]:
-    """(algorithm, its steps) of one group; size_bytes: of the larger operand."""
-    cores = len(group)
-    if cores == 1:
-        return "copy", ()
-    if mnemonic == "all_to_all":
-        return "mesh", mesh_steps(group, size_bytes / cores, 1)
-    if mnemonic == "all_reduce" and cores == 2:
-        # Both send everything and add what they receive: one step (nki.isa.sendrecv_compute).
-        return "mesh", mesh_steps(group, size_bytes, 1)
-    name = choose_algorithm(target, cores, size_bytes)
-    exchanges = 2 if mnemonic == "all_reduce" else 1
-    return name, ALGORITHMS[name](group, size_bytes / cores, exchanges)
-
-
-def merged(plans: list[tuple[Step, ...]]) -> Iterator[Step]:
+def merged(plans: list[Steps]) -> Iterator[Step]:
     """Steps of groups that run side by side; groups of one entry have one size."""
     longest = max(plans, key=len)
     for number, step in enumerate(longest):
@@ -138,19 +75,57 @@ def steps_cost(
     """Cost of a collective over `groups` of a program of `cores` cores."""
     instance = target.instance_for(cores)
     assert instance is not None, f"no instance has {cores} cores"
+    return _least_cost(
+        instance, target.collectives, mnemonic, groups, float(size_bytes), dma_bytes_per_ns
+    )
+
+
+@lru_cache(maxsize=4096)
+def _least_cost(
+    instance: Instance,
+    timing: CollectiveTiming,
+    mnemonic: str,
+    groups: Groups,
+    size_bytes: float,
+    dma_bytes_per_ns: float,
+) -> CollectiveCost:
+    ways = _ways(instance, timing, mnemonic, groups, size_bytes)
+    costs = [
+        _cost(name, steps, instance, timing, size_bytes, dma_bytes_per_ns)
+        for name, steps in ways.items()
+    ]
+    return min(costs, key=lambda cost: cost.duration_ns)
+
+
+def _ways(
+    instance: Instance, timing: CollectiveTiming, mnemonic: str, groups: Groups, size: float
+) -> dict[str, Steps]:
+    """By name of the algorithm, the steps of all groups together."""
     if mnemonic == "collective_permute":
-        flows = tuple((a, b, float(size_bytes)) for a, b in groups if a != b)
-        name, steps = "direct", [Step(flows)]
-    else:
-        plans = [plan(target, mnemonic, group, size_bytes) for group in groups]
-        name, steps = plans[0][0], list(merged([found for _, found in plans]))
-    duration, sent = target.collectives.start_ns, Counter[int]()
+        return {"direct": (Step(tuple((a, b, size) for a, b in groups if a != b)),)}
+    if len(groups[0]) == 1:
+        return {"copy": ()}
+    found = [candidates(instance, mnemonic, g, size, timing.most_sources) for g in groups]
+    # Groups of one entry have one size, but may lie on different numbers of chips.
+    names = [name for name in found[0] if all(name in ways for ways in found)]
+    return {name: tuple(merged([ways[name] for ways in found])) for name in names}
+
+
+def _cost(
+    name: str,
+    steps: Steps,
+    instance: Instance,
+    timing: CollectiveTiming,
+    size_bytes: float,
+    dma_bytes_per_ns: float,
+) -> CollectiveCost:
+    duration, sent = timing.start_ns, Counter[int]()
     for step in steps:
         each = transfer_ns(instance, step.flows, dma_bytes_per_ns)
-        duration += step.repeat * (target.collectives.step_ns + each)
+        duration += step.repeat * (timing.step_ns + each)
         for source, _, size in step.flows:
             sent[source] += size * step.repeat  # type: ignore[assignment]
-    own = float(size_bytes) if not steps or not sent else 0.0  # nothing to send: a copy
+    own = size_bytes if not steps or not sent else 0.0  # nothing to send: a copy
     moved = max(sent.values(), default=0) + own
     return CollectiveCost(duration + own / dma_bytes_per_ns, moved / dma_bytes_per_ns, moved, name)
 

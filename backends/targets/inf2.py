@@ -65,8 +65,7 @@ INF2 = Target(
     collectives=CollectiveTiming(
         step_ns=1500.0,  # 1.5: a hop takes 1 to 2 us within an instance
         start_ns=1300.0,  # assumed: the trigger is a DMA write (3.6), as slow to start as any (1.4)
-        mesh_max_bytes=KIB**2,  # 1.5: mesh below 1 MB
-        doubling_max_bytes=56 * KIB**2,  # 1.5: RDH from 1 to 56 MB
+        most_sources=16,  # 1.4: source tensors of a compute descriptor
     ),
     instances=(
         Instance("inf2.xlarge", (1,), CORES_PER_CHIP, LINK_BYTES_PER_NS),

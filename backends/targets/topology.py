@@ -53,10 +53,8 @@ class Instance:
 @dataclass(frozen=True)
 class CollectiveTiming:
     """step_ns: latency of one step of an algorithm. start_ns: from the last core's trigger to the
-    first data. mesh_max_bytes, doubling_max_bytes: largest tensors done by the mesh and by the
-    recursive doubling-halving algorithm; larger ones go round the ring."""
+    first data. most_sources: tensors that a DMA engine adds at once."""
 
     step_ns: float
     start_ns: float
-    mesh_max_bytes: int
-    doubling_max_bytes: int
+    most_sources: int

@@ -1,12 +1,13 @@
 // RUN: axonc opt %s --split-input-file --pass-pipeline "add-before-reduce"
 
-// A bias and a residual that both cores hold are added before the sum, half of them on each core.
+// A bias and a residual that both cores hold are added before the sum, half of them on each core;
+// that half is made early, apart from the product.
 // CHECK-LABEL: func.func @main
+// CHECK:       %[[S:.*]] = "neuron.fused"(%arg2, %arg3)
+// CHECK:       %[[B:.*]] = "neuron.broadcast"
+// CHECK:       %[[A:.*]] = "neuron.add"(%[[B]]
+// CHECK:       dense<5.000000e-01>
 // CHECK:       %[[P:.*]] = "neuron.dot"(%arg0, %arg1)
-// CHECK:       %[[B:.*]] = "neuron.broadcast"(%arg2)
-// CHECK:       %[[A:.*]] = "neuron.add"(%[[B]], %arg3)
-// CHECK:       %[[H:.*]] = "neuron.constant"() {value = dense<5.000000e-01>
-// CHECK:       %[[S:.*]] = "neuron.multiply"(%[[A]], %[[H]])
 // CHECK:       %[[T:.*]] = "neuron.add"(%[[P]], %[[S]])
 // CHECK:       %[[R:.*]] = "neuron.all_reduce"(%[[T]])
 // CHECK-NEXT:  return %[[R]]
@@ -74,7 +75,8 @@ func.func @main(%h: tensor<4x8xf32>, %w: tensor<8x8xf32>,
 // In a repeated block: what it carries is equal in the first round (%x is) and in the next ones (a
 // sum is), so the residual goes before the sum. The second carried value becomes one core's own.
 // CHECK-LABEL: func.func private @block_0
-// CHECK:       "neuron.multiply"(%arg0
+// CHECK:       %[[S:.*]] = "neuron.fused"(%arg0)
+// CHECK:       "neuron.add"({{.*}}, %[[S]])
 // CHECK:       "neuron.all_reduce"
 // CHECK-NEXT:  %[[Q:.*]] = "neuron.dot"(%arg1, %arg2)
 // CHECK:       %[[Z:.*]] = "neuron.all_reduce"(%[[Q]])

@@ -155,7 +155,7 @@ def test_equal_programs_on_their_own_loops_take_the_same_time():
     together = MultiCoreMachine(CoreProgram.of(program)).timeline()
     apart = MultiCoreMachine(CoreProgram((program, replace(program)), (0, 1, 0, 1))).timelines()
     assert {t.total_ns for t in apart} == {together.total_ns}
-    assert together.collectives[0].algorithm == "mesh"
+    assert together.collectives[0].algorithm == "exchange"
 
 
 def test_a_collective_waits_for_the_last_core():
