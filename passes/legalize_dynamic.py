@@ -1,30 +1,27 @@
 """StableHLO slices and updates whose place is computed: part of `legalize-to-neuron`.
 
-dynamic_slice and dynamic_update_slice, and gathers and scatters of a single window, which mean the
-same. Indices that are constants make static slices. All start indices are clamped so that the
-window lies within the operand, as StableHLO says; a scatter whose window does not changes nothing.
+dynamic_slice and dynamic_update_slice, and gathers of a single window, which mean the same. Indices
+that are constants make static slices. All start indices are clamped so that the window lies within
+the operand, as StableHLO says.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from torch_mlir import ir
 
 from axonc.dialects import neuron_builder as build
 from axonc.dialects.attributes import numpy_to_dense
-from axonc.dialects.stablehlo import dense_integers, gather_dimensions, scatter_dimensions
+from axonc.dialects.stablehlo import dense_integers, gather_dimensions
 from axonc.passes.fold_constants import fold, splat_of
 from axonc.passes.unsupported import Unsupported
 
 WIDE_INDEX_TYPES = ("i32", "ui32")
 """Types in which the machine computes addresses."""
-
-SCATTER_HINT = "update one window at a time, by x.at[...].set or lax.dynamic_update_slice"
 
 
 @dataclass(frozen=True)
@@ -55,7 +52,7 @@ class Window:
         if not self.computed:
             empty = np.zeros(0, np.int32)
             return build.constant(numpy_to_dense(empty, ir.IntegerType.get_signless(32)))
-        single = [fold(build.reshape(_wide(v), [1])) for v in self.computed]
+        single = [fold(build.reshape(wide(v), [1])) for v in self.computed]
         kinds = {str(v.type.element_type) for v in single}
         if len(kinds) > 1:
             raise Unsupported("indices of different types", "use int32 for all of them")
@@ -76,7 +73,7 @@ def window(
     )
 
 
-def _wide(index: ir.Value) -> ir.Value:
+def wide(index: ir.Value) -> ir.Value:
     """Narrow integers hold no index that i32 does not."""
     if str(index.type.element_type) in WIDE_INDEX_TYPES:
         return index
@@ -149,14 +146,14 @@ def single_window_gather(op: ir.Operation) -> ir.Value | None:
     operand, indices = op.operands
     sizes = dense_integers(op.attributes["slice_sizes"])
     batching = tuple(getattr(dims, "operand_batching_dims", ()))
-    vectors = _index_vector(indices, dims.index_vector_dim)
+    vectors = index_vector(indices, dims.index_vector_dim)
     if vectors is None or batching or 0 in sizes:
         return None
-    box = _indexed_window(operand, sizes, tuple(dims.start_index_map), vectors)
+    box = indexed_window(operand, sizes, tuple(dims.start_index_map), vectors)
     return build.reshape(read(operand, box), op.results[0].type.shape)
 
 
-def _index_vector(indices: ir.Value, vector_dim: int) -> list[ir.Value] | None:
+def index_vector(indices: ir.Value, vector_dim: int) -> list[ir.Value] | None:
     """The components of the only index vector as scalars; None when there are several."""
     shape = build.shape_of(indices)
     length = shape[vector_dim] if vector_dim < len(shape) else 1
@@ -167,7 +164,7 @@ def _index_vector(indices: ir.Value, vector_dim: int) -> list[ir.Value] | None:
     return [fold(build.reshape(part, [])) for part in parts]
 
 
-def _indexed_window(
+def indexed_window(
     operand: ir.Value, sizes: Sequence[int], indexed: Sequence[int], vector: Sequence[ir.Value]
 ) -> Window:
     indices: list[ir.Value | None] = [None] * operand.type.rank
@@ -176,70 +173,7 @@ def _indexed_window(
     return window(operand.type.shape, sizes, indices)
 
 
-def scatter(op: ir.Operation) -> ir.Value:
-    """A scatter with one index vector that sets or adds: a dynamic update."""
-    dims = scatter_dimensions(op)
-    if len(op.operands) != 3 or tuple(dims.input_batching_dims):
-        raise Unsupported("scatter of several tensors, or with batching dims", SCATTER_HINT)
-    operand, indices, updates = op.operands
-    vector = _index_vector(indices, dims.index_vector_dim)
-    if vector is None:
-        raise Unsupported(f"scatter to the places in {indices.type}", SCATTER_HINT)
-    sizes = _window_sizes(operand, updates, dims)
-    update = fold(build.reshape(updates, sizes))
-    box = _indexed_window(operand, sizes, tuple(dims.scattered_dims_to_operand_dims), vector)
-    new = _combined(op, lambda: read(operand, box), update)
-    inside = _is_inside(dict(zip(dims.scattered_dims_to_operand_dims, vector, strict=True)), box)
-    if inside is not None:
-        kind = build.tensor(sizes, inside.type.element_type)
-        mask = fold(build.broadcast(inside, kind.shape, ()))
-        new = fold(build.create("select", (mask, new, read(operand, box)), new.type))
-    return write(operand, new, box)
-
-
-def _window_sizes(operand: ir.Value, updates: ir.Value, dims: Any) -> list[int]:
-    inserted = set(dims.inserted_window_dims)
-    sizes = iter([updates.type.shape[d] for d in dims.update_window_dims])
-    return [1 if d in inserted else next(sizes) for d in range(operand.type.rank)]
-
-
-def _combined(op: ir.Operation, old: Callable[[], ir.Value], update: ir.Value) -> ir.Value:
-    """What the scatter writes, given a way to read what was there.
-
-    Raises:
-        Unsupported: its computation neither replaces nor adds.
-    """
-    block = op.regions[0].blocks[0]
-    body = [o.operation for o in block.operations]
-    present, new = block.arguments
-    if len(body) == 1 and body[0].operands[0] == new:
-        return update
-    adds = len(body) == 2 and body[0].name == "stablehlo.add"
-    if adds and set(body[0].operands) == {present, new}:
-        return build.create("add", (old(), update), update.type)
-    names = ", ".join(o.name for o in body[:-1])
-    raise Unsupported(f"scatter by {names or 'something else'}", "set, or add")
-
-
-def _is_inside(indices: dict[int, ir.Value], box: Window) -> ir.Value | None:
-    """Whether the window lies within the operand, as a scalar; None when it surely does."""
-    tests = []
-    for dim, index in indices.items():
-        last = box.shape[dim] - box.sizes[dim]
-        for direction, bound in (("GE", 0), ("LE", last)):
-            limit = build.splat_constant(bound, index.type)
-            tests.append(fold(build.compare(index, limit, direction)))
-    unsure = [t for t in tests if splat_of(t) != 1]
-    if not unsure:
-        return None
-    inside = unsure[0]
-    for test in unsure[1:]:
-        inside = fold(build.create("and", (inside, test), inside.type))
-    return inside
-
-
 DYNAMIC_LEGALIZERS = {
     "dynamic_slice": dynamic_slice,
     "dynamic_update_slice": dynamic_update_slice,
-    "scatter": scatter,
 }

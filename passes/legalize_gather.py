@@ -1,6 +1,7 @@
 """StableHLO gathers as row gathers: part of `legalize-to-neuron`.
 
-Supported: one slice; or every slice one element along the indexed dims, whole along the others.
+Here: one slice; or every slice one element along the indexed dims, whole along the others; the rest
+is in legalize_window_gather.py.
 One indexed dim is brought to the front of the table; several are flattened into one, their indices
 combined.
 """
@@ -17,6 +18,7 @@ from axonc.dialects import neuron_builder as build
 from axonc.dialects.stablehlo import dense_integers, gather_dimensions
 from axonc.passes.fold_constants import fold
 from axonc.passes.legalize_dynamic import single_window_gather
+from axonc.passes.legalize_window_gather import window_gather
 from axonc.passes.unsupported import Unsupported
 
 _HINT = "index whole rows: each slice one element along the indexed dims, all of the others"
@@ -34,14 +36,13 @@ class RowGather:
 
 
 def gather(op: ir.Operation) -> ir.Value:
-    """By rows where they are rows; one window of any size is a dynamic slice."""
+    """By rows where they are rows; one window of any size is a dynamic slice; of others every
+    element of a window is a row."""
     try:
         rows = _row_gather(op)
     except Unsupported:
         found = single_window_gather(op)
-        if found is None:
-            raise
-        return found
+        return window_gather(op) if found is None else found
     table, indices = op.operands
     row_numbers = _row_numbers(table, indices, rows)
     flat = _flat_table(table, rows)

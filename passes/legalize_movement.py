@@ -137,20 +137,30 @@ def combined_with(kind: str, reduced: ir.Value, initial: ir.Value) -> ir.Value:
 
 def reduction_kind_of(op: ir.Operation, operand: ir.Value) -> str:
     """What the region of a reduction of `operand` computes; logical for i1."""
-    kind = _region_kind(op)
-    return _BOOLEAN_KINDS.get(kind, kind) if element_name(operand.type) == "i1" else kind
+    kind = _region_kind(op.regions[0], element_name(operand.type))
+    if kind is None:
+        body = [o.operation.name for o in op.regions[0].blocks[0].operations]
+        raise Unsupported(
+            f"reduction by {', '.join(body[:-1]) or 'nothing'}",
+            f"reduce with one of {', '.join(_KINDS)}",
+        )
+    return kind
 
 
-def _region_kind(op: ir.Operation) -> str:
-    block = op.regions[0].blocks[0]
+def combining(region: ir.Region, element: str) -> str | None:
+    """The elementwise operation on its two arguments that a region is; None if it is another."""
+    kind = _region_kind(region, element)
+    return None if kind is None else _COMBINE[kind]
+
+
+def _region_kind(region: ir.Region, element: str) -> str | None:
+    block = region.blocks[0]
     body = [o.operation for o in block.operations]
     arguments = set(block.arguments)
     if len(body) != 2 or body[0].name not in _KINDS or set(body[0].operands) != arguments:
-        names = ", ".join(o.name for o in body[:-1])
-        raise Unsupported(
-            f"reduction by {names or 'nothing'}", f"reduce with one of {', '.join(_KINDS)}"
-        )
-    return _KINDS[body[0].name]
+        return None
+    kind = _KINDS[body[0].name]
+    return _BOOLEAN_KINDS.get(kind, kind) if element == "i1" else kind
 
 
 def is_neutral(kind: str, initial: ir.Value) -> bool:

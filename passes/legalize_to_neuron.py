@@ -38,6 +38,7 @@ from axonc.passes.legalize_dynamic import DYNAMIC_LEGALIZERS
 from axonc.passes.legalize_elementwise import COMPOSITES, ELEMENTWISE_LEGALIZERS
 from axonc.passes.legalize_gather import gather
 from axonc.passes.legalize_movement import MOVEMENT_LEGALIZERS, reduce
+from axonc.passes.legalize_scatter import MOST_WINDOWS, scatter
 from axonc.passes.legalize_window import WINDOW_LEGALIZERS
 from axonc.passes.unsupported import Finding, Unsupported, unsupported_error
 
@@ -53,7 +54,7 @@ _LEGALIZERS = (
     | DYNAMIC_LEGALIZERS
     | WINDOW_LEGALIZERS
     | COLLECTIVE_LEGALIZERS
-    | {"gather": gather, "reduce": _reduce}
+    | {"gather": gather, "scatter": scatter, "reduce": _reduce}
 )
 LEGALIZERS = {f"stablehlo.{name}": rule for name, rule in sorted(_LEGALIZERS.items())}
 """What makes neuron operations of each StableHLO operation."""
@@ -71,8 +72,8 @@ _NEAREST_FORMS = {
 def supported_operations() -> list[tuple[str, str]]:
     """(StableHLO operation or composite, restriction) of everything legalisation takes."""
     notes = {
-        "stablehlo.gather": "rows (one element along indexed dims, whole along others); one window",
-        "stablehlo.scatter": "one window, set or added",
+        "stablehlo.gather": "fast for rows and for one window",
+        "stablehlo.scatter": f"one tensor, {MOST_WINDOWS} windows; set, add, multiply, min, max",
         "stablehlo.reduce": "one tensor; add, max, min, multiply, and, or; argmax, argmin",
         "stablehlo.reduce_window": "one tensor; add, max, min, multiply, and, or",
         "stablehlo.convolution": "integers only where float32 is exact",

@@ -91,9 +91,7 @@ def _expanded(
     values: Values, value: ir.Value, dims: tuple[int, ...], shape: Shape, rows: PartitionDims
 ) -> Storage:
     """A broadcast along part of the rows: through device memory, which can repeat any dim."""
-    source = values.source(value)
-    if source is None:
-        source = values.to_device_memory(values.known(value)[0], "broadcast")
+    source = values.in_device_memory(value, "broadcast")
     wide = source.broadcast(dims, shape)
     assert wide is not None, "device memory has no partition dims"
     dtype = machine_dtype(value.type)  # the source of a conversion may be wider

@@ -92,9 +92,7 @@ def tile_gather_rows(values: Values, op: ir.Operation, dtype: DType) -> Storage:
     """Indirect DMA: each partition fetches the table row its index names (hardware.md 3.5)."""
     builder = values.builder
     table, indices = op.operands[0], op.operands[1]
-    source = values.source(table)
-    if source is None:
-        source = values.to_device_memory(values.known(table)[0], "table")
+    source = values.in_device_memory(table, "table")
     shape = shape_of(op.results[0])
     rank = len(shape_of(indices))
     rows = tuple(d for d in range(rank) if shape[d] > 1)

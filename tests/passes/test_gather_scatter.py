@@ -1,0 +1,140 @@
+"""Gathers of windows and batches, and scatters of many windows, in checked mode, against JAX."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+import axonc
+
+I = np.array([3, 0, 2], np.int32)  # noqa: E741
+
+
+def values(*shape: int, dtype: str = "float32") -> np.ndarray:
+    rng = np.random.default_rng(sum(shape))
+    return rng.integers(-9, 10, shape).astype(dtype)
+
+
+def check(function: Callable[..., object], *arrays: np.ndarray) -> None:
+    """Exactly what JAX gives: the numbers are small integers."""
+    executable = axonc.compile(jax.jit(function, keep_unused=True).lower(*arrays))
+    expected = jax.tree.leaves(jax.jit(function)(*arrays))
+    for found, wanted in zip(executable.run(*arrays, checked=True), expected, strict=True):
+        np.testing.assert_array_equal(found, np.asarray(wanted))
+
+
+ALONG = np.array([[1, 2], [0, 8], [5, 5], [7, 3]], np.int32)
+
+
+def take(axis: int) -> Callable[..., object]:
+    return lambda x, i: jnp.take_along_axis(x, i, axis)
+
+
+def clamped_windows(x: jax.Array, i: jax.Array) -> jax.Array:
+    return jax.vmap(lambda i: lax.dynamic_slice(x, (i, i), (3, 2)))(i)
+
+
+GATHERS: dict[str, tuple[Callable[..., object], tuple[np.ndarray, ...]]] = {
+    "along an axis": (take(1), (values(4, 9), ALONG)),
+    "along the first axis": (take(0), (values(6, 3, 2), values(4, 3, 2, dtype="int32") % 6)),
+    "narrow indices": (take(1), (values(4, 130), ALONG.astype(np.int8))),
+    "a window of each of a batch": (
+        lambda x, i: jax.vmap(lambda c, i: lax.dynamic_slice(c, (i, 1), (2, 4)))(x, i),
+        (values(3, 10, 8), I),
+    ),
+    "windows that are clamped": (clamped_windows, (values(5, 7), np.array([-4, 1, 9], np.int32))),
+    "two dims at once": (lambda x, i: x[:, i, :, i], (values(2, 5, 3, 4), I)),
+}
+
+
+@pytest.mark.parametrize("name", GATHERS)
+def test_gathers(name: str) -> None:
+    function, arrays = GATHERS[name]
+    check(function, *arrays)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_random_gathers(seed: int) -> None:
+    """Any dims indexed, in any order, with windows; dims of one element dropped or not."""
+    rng = np.random.default_rng(seed)
+    rank = int(rng.integers(1, 5))
+    shape = tuple(int(n) for n in rng.integers(1, 6, rank))
+    indexed = tuple(int(d) for d in rng.permutation(rank)[: rng.integers(1, rank + 1)])
+    sizes = tuple(int(rng.integers(1, n + 1)) for n in shape)
+    dropped = tuple(d for d in range(rank) if sizes[d] == 1 and rng.integers(2))
+    count = rank - len(dropped)
+    offset = tuple(sorted(int(d) for d in rng.permutation(count + 2)[:count]))
+    numbers = lax.GatherDimensionNumbers(offset, dropped, indexed)
+    indices = rng.integers(-2, 7, (2, 3, len(indexed))).astype(np.int32)
+    check(lambda x, i: lax.gather(x, i, numbers, sizes, mode="clip"), values(*shape), indices)
+
+
+COMBINATIONS = ["set", "add", "multiply", "min", "max"]
+
+
+@pytest.mark.parametrize("how", COMBINATIONS)
+@pytest.mark.parametrize("dtype", ["float32", "int32", "uint8"])
+def test_scatters_of_rows(how: str, dtype: str) -> None:
+    """Some rows twice, and one that lies outside; set ones only once."""
+    places = np.array([3, 0, 99] if how == "set" else [3, 0, 3, 99, 0], np.int32)
+    x, new = values(5, 7, dtype=dtype), values(len(places), 7, dtype=dtype)
+    check(lambda x, i, new: getattr(x.at[i], how)(new), x, places, new)
+
+
+def test_rows_of_a_batch() -> None:
+    """What a cache needs whose sequences have different lengths."""
+    update = jax.vmap(lambda c, r, i: lax.dynamic_update_slice(c, r, (0, i, 0)))
+    check(update, values(3, 2, 10, 8), values(3, 2, 1, 8), I)
+
+
+def test_the_gradient_of_a_table() -> None:
+    ids = np.array([[4, 1, 4], [0, 4, 1]], np.int32)
+    check(jax.grad(lambda t, i: (t[i] * 2).sum()), values(6, 5), ids)
+
+
+def test_the_gradient_of_a_choice() -> None:
+    check(jax.grad(lambda x, i: jnp.take_along_axis(x, i[:, None], 1).sum()), values(3, 9), I)
+
+
+def test_places_known_at_compile_time() -> None:
+    check(lambda x: x.at[jnp.array([1, 1, 3])].add(x[:3]), values(5, 7))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_random_scatters(seed: int) -> None:
+    """Windows anywhere, overlapping, some beyond the edges."""
+    rng = np.random.default_rng(seed)
+    rank = int(rng.integers(1, 4))
+    shape = tuple(int(n) for n in rng.integers(1, 6, rank))
+    indexed = tuple(int(d) for d in rng.permutation(rank)[: rng.integers(1, rank + 1)])
+    sizes = [int(rng.integers(1, n + 1)) for n in shape]
+    inserted = tuple(d for d in range(rank) if sizes[d] == 1 and rng.integers(2))
+    kept = [n for d, n in enumerate(sizes) if d not in inserted]
+    window = tuple(sorted(int(d) for d in rng.permutation(len(kept) + 1)[: len(kept)]))
+    (batch_dim,) = set(range(len(kept) + 1)) - set(window)
+    numbers = lax.ScatterDimensionNumbers(window, inserted, indexed)
+    indices = rng.integers(-1, 6, (4, len(indexed))).astype(np.int32)
+    updates = values(*kept[:batch_dim], 4, *kept[batch_dim:])
+
+    def added(x: jax.Array, i: jax.Array, u: jax.Array) -> jax.Array:
+        return lax.scatter_add(x, i, u, numbers, mode="drop")
+
+    check(added, values(*shape), indices, updates)
+
+
+def test_too_many_windows_are_refused() -> None:
+    x, i = values(5), np.zeros(2000, np.int32)
+    lowered = jax.jit(lambda x, i: x.at[i].add(1.0)).lower(x, i)
+    with pytest.raises(axonc.UnsupportedOpError, match="scatter of 2000 windows, at most 1024"):
+        axonc.compile(lowered)
+
+
+def test_another_computation_is_refused() -> None:
+    lowered = jax.jit(lambda x, i: x.at[i].apply(jnp.sin)).lower(values(5), I)
+    with pytest.raises(axonc.UnsupportedOpError, match=r"stablehlo\.scatter"):
+        axonc.compile(lowered)
