@@ -78,7 +78,7 @@ def bind_block(block: Block, bindings: Bindings, beside: Closure | None = None) 
 
     workers = bindings.workers
     shares = workers.count if beside is None else PARTS_BESIDE * workers.count
-    parts = _part_count(stationary, moving, shares if workers.count > 1 else 1)
+    parts = _part_count(stationary, moving, shares if workers.count > 1 else 1, MIN_PART_TERMS)
     multiply = _product(first, second, product, parts, workers, beside)
     if block.first.accumulate:
         return partial(_add, multiply, stacked, target)
@@ -101,7 +101,9 @@ def _bind_native(block: Block, bindings: Bindings, beside: Closure | None) -> Cl
         return None
     workers = bindings.workers
     shares = workers.count if beside is None else PARTS_BESIDE * workers.count
-    parts = _part_count(stationary, moving, shares if workers.count > 1 else 1)
+    parts = _part_count(
+        stationary, moving, shares if workers.count > 1 else 1, MIN_NATIVE_PART_TERMS
+    )
     before = partial(_run_all, gathers) if gathers else None
     return bind_product(product, parts, bindings.scratch, workers, before, beside)
 
@@ -125,16 +127,20 @@ MIN_PART_TERMS = 1 << 23
 """Multiplications of the smallest product that is worth a thread (0.15 ms at 110 Gflop/s; handing
 it over takes 0.03 ms)."""
 
+MIN_NATIVE_PART_TERMS = 1 << 21
+"""In native code (0.02 ms at 220 Gflop/s; 0.004 ms)."""
+
 
 PARTS_BESIDE = 2
 """Parts per thread where one of the threads comes later."""
 
 
-def _part_count(stationary: Stack, moving: Stack, most: int) -> int:
-    """Into how many products with fewer columns a block is cut."""
+def _part_count(stationary: Stack, moving: Stack, most: int, least_terms: int) -> int:
+    """Into how many products with fewer columns a block is cut, of `least_terms` multiplications
+    at least."""
     rows = stationary.views[0].shape[0] * len(stationary.views)
     terms = rows * stationary.columns * moving.columns
-    return max(1, min(most, terms // MIN_PART_TERMS))
+    return max(1, min(most, terms // least_terms))
 
 
 def _product(

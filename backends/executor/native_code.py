@@ -52,39 +52,61 @@ class NativeModule:
             PassManager.parse(_PIPELINE).run(module.operation)
             self._engine = ExecutionEngine(module, opt_level=3)
 
+    def address(self, name: str) -> int:
+        """Where the function `name` is."""
+        return int(self._engine.raw_lookup(name))
+
     def function(self, name: str) -> Callable[[int], None]:
         """The function `name`, to be called with `Task.address`."""
-        return ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self._engine.raw_lookup(name))
+        return ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self.address(name))
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """Arguments of one call. keep: arrays whose addresses are among them."""
+    """Arguments of one call. keep: what lies at addresses that are among them."""
 
     words: np.ndarray
     keep: tuple[Any, ...]
 
     @classmethod
     def of(cls, values: Sequence[int], keep: tuple[Any, ...]) -> Task:
-        """The engine's calling convention wants the address of a pointer to each argument: two
-        words in front of the task's."""
-        words = np.array([0, 0, *values], np.int64)
+        """The engine's calling convention wants the address of a pointer to each argument: words in
+        front of the task's, a cache line of them so that its lines stay lines."""
+        words = aligned(8 * (_PREFIX + len(values))).view(np.int64)
+        words[_PREFIX:] = values
         words[0] = words.ctypes.data + 8
-        words[1] = words.ctypes.data + 16
+        words[1] = words.ctypes.data + 8 * _PREFIX
         return cls(words, keep)
+
+    @property
+    def address(self) -> int:
+        """What a function is called with."""
+        return int(self.words.ctypes.data)
+
+    @property
+    def arguments(self) -> np.ndarray:
+        """The values, in place."""
+        return self.words[_PREFIX:]
 
     def call(self, function: Callable[[int], None]) -> Callable[[], None]:
         """`function` with this task."""
-        return partial(_call, function, self.words.ctypes.data, self)
+        return partial(_call, function, self.address, self)
 
 
 def _call(function: Callable[[int], None], address: int, _: Task) -> None:
     function(address)
 
 
+_PREFIX = ALIGNMENT // 8
+
+
+def aligned(size: int) -> np.ndarray:
+    """uint8 [size], at a multiple of ALIGNMENT."""
+    made = np.empty(size + ALIGNMENT, np.uint8)
+    first = -made.ctypes.data % ALIGNMENT
+    return made[first : first + size]
+
+
 def aligned_floats(size: int) -> np.ndarray:
     """float32 [size], at a multiple of ALIGNMENT."""
-    extra = ALIGNMENT // 4
-    made = np.empty(size + extra, np.float32)
-    first = -made.ctypes.data % ALIGNMENT // 4
-    return made[first : first + size]
+    return aligned(4 * size).view(np.float32)

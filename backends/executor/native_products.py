@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from itertools import pairwise
 
 import numpy as np
@@ -14,6 +14,7 @@ from axonc.backends.executor.native_code import (
     Task,
     aligned_floats,
 )
+from axonc.backends.executor.native_pool import PreparedJob, shared_pool
 from axonc.backends.executor.product_code import (
     GROUP,
     PANEL_M,
@@ -85,25 +86,28 @@ def bind_product(
 
     before: prepares operands first. beside: runs on this thread while others multiply.
     """
-    calls = [
-        _task(product, piece, number, scratch).call(_function())
+    tasks = [
+        _task(product, piece, number, scratch)
         for number, piece in enumerate(_pieces(product, parts))
     ]
-    if len(calls) == 1:
-        steps = [step for step in (beside, before, calls[0]) if step is not None]
-        return steps[0] if len(steps) == 1 else lambda: _run_all(steps)
+    if len(tasks) == 1 and beside is None:
+        call = tasks[0].call(_module().function("product"))
+        return call if before is None else partial(_both, before, call)
+    function = _module().address("product")
+    job = PreparedJob([(function, task) for task in tasks])
+    pool = shared_pool(workers.count)
 
     def run() -> None:
         if before is not None:
             before()
-        workers.run(calls, beside)
+        pool.run(job, beside)
 
     return run
 
 
-def _run_all(steps: list[Closure]) -> None:
-    for step in steps:
-        step()
+def _both(first: Closure, second: Closure) -> None:
+    first()
+    second()
 
 
 Piece = tuple[range, range]
@@ -176,11 +180,6 @@ def _addresses(views: list[np.ndarray]) -> np.ndarray:
 
 def _address(array: np.ndarray) -> int:
     return int(array.__array_interface__["data"][0])
-
-
-@cache
-def _function() -> Callable[[int], None]:
-    return _module().function("product")
 
 
 @cache

@@ -22,6 +22,7 @@ from axonc.backends.targets.target import Engine
 def everything_is_large(monkeypatch):
     monkeypatch.setattr(overlap_module, "MIN_REGION_BYTES", 1)
     monkeypatch.setattr(matmul_products, "MIN_PART_TERMS", 1)
+    monkeypatch.setattr(matmul_products, "MIN_NATIVE_PART_TERMS", 1)
 
 
 def besides(chain: Chain) -> list[list[str]]:
