@@ -137,10 +137,11 @@ class BufferOp(ext.Operation, dialect=Ntile, name="buffer"):
     """A buffer, by its type.
 
     Attributes: `name`, for people (checked by the verifier: declared, it would hide the op's own
-    name in Python). Optional: `pool` ("work" if absent, "stream", "resident"), `address` (bytes
-    within each partition, or within device memory; absent until allocate-memory), and for device
-    memory what is stored: `kind`, `shape`, `dtype`, `host_dtype`, `source`, `packing`, `data` (of a
-    constant), `alias` (of an output: the input it was updated in).
+    name in Python). Optional: `pool` ("work" if absent, "stream", "resident"), `renewed` (a unit:
+    every iteration of a repeat writes it anew), `address` (bytes within each partition, or within
+    device memory; absent until allocate-memory), and for device memory what is stored: `kind`,
+    `shape`, `dtype`, `host_dtype`, `source`, `packing`, `data` (of a constant), `alias` (of an
+    output: the input it was updated in).
     """
 
     buffer: Result[BufferType]

@@ -31,6 +31,7 @@ from axonc.dialects.ntile_types import (
     ISSUE,
     NOTES_ATTRIBUTE,
     PREFIX,
+    RENEWED,
     REPEATS_ATTRIBUTE,
     SEGMENTS,
     TARGET_ATTRIBUTE,
@@ -185,6 +186,8 @@ class _Printer:
         attributes = [f"name = {string(buffer.name)}"]
         if buffer.pool is not Pool.WORK:
             attributes.append(f"pool = {string(buffer.pool.value)}")
+        if buffer.renewed:
+            attributes.append(RENEWED)
         if buffer.address >= 0:
             attributes.append(f"address = {buffer.address}")
         if buffer.tensor is not None:

@@ -32,6 +32,7 @@ from axonc.dialects.ntile_types import (
     ISSUE,
     NOTES_ATTRIBUTE,
     PREFIX,
+    RENEWED,
     REPEATS_ATTRIBUTE,
     SEGMENTS,
     TARGET_ATTRIBUTE,
@@ -113,6 +114,7 @@ def buffer_of(op: ir.Operation) -> Buffer:
     attributes = op.attributes
     if "pool" in attributes:
         buffer.pool = Pool(text(attributes["pool"]))
+    buffer.renewed = RENEWED in attributes
     if "address" in attributes:
         buffer.address = number(attributes["address"])
     if "kind" in attributes:

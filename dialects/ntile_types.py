@@ -17,6 +17,7 @@ from axonc.backends.isa import InstructionSpec
 
 PREFIX = "ntile."
 BUFFER, BUNDLE, CHOOSE = "buffer", "bundle", "choose"
+RENEWED = "renewed"
 TARGET_ATTRIBUTE, NOTES_ATTRIBUTE = "ntile.target", "ntile.notes"
 CORES_ATTRIBUTE, GROUPS_ATTRIBUTE = "ntile.cores", "ntile.groups"
 REPEATS_ATTRIBUTE = "ntile.repeats"

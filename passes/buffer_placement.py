@@ -11,11 +11,12 @@ import bisect
 import heapq
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
+from axonc.backends.isa.spec import Role
 from axonc.passes.tile_program import Buffer, Repeat, TileProgram
 
 REST_OPS = 500
@@ -25,7 +26,8 @@ some 20 us of work, more than the engines run apart)."""
 
 @dataclass
 class Lifetime:
-    """First and last operation (program order) that touches the buffer."""
+    """First and last operation (program order) that touches the buffer, or between which it has to
+    keep what it holds."""
 
     buffer: Buffer
     first: int
@@ -33,7 +35,8 @@ class Lifetime:
 
 
 def lifetimes(program: TileProgram) -> list[Lifetime]:
-    """Of every buffer in use, by first use."""
+    """Of every buffer in use, by first use. A buffer that every iteration of a repeat writes anew
+    has two lives with one address: others may have its bytes in between."""
     found: dict[Buffer, Lifetime] = {}
     for number, op in enumerate(program.ops):
         for _, view in op.accesses():
@@ -45,7 +48,8 @@ def lifetimes(program: TileProgram) -> list[Lifetime]:
     for repeat in program.repeats:
         for life in found.values():
             _span(life, repeat)
-    return list(found.values())
+    lives = [part for life in found.values() for part in _parts(program, life)]
+    return sorted(lives, key=lambda life: life.first)
 
 
 def _span(life: Lifetime, repeat: Repeat) -> None:
@@ -56,17 +60,55 @@ def _span(life: Lifetime, repeat: Repeat) -> None:
         life.last = max(life.last, repeat.end - 1)
 
 
+def _parts(program: TileProgram, life: Lifetime) -> list[Lifetime]:
+    """The lives before and after a rest within a repeat."""
+    for repeat in program.repeats if life.buffer.renewed else ():
+        if life.first < repeat.first and life.last >= repeat.end - 1:
+            last_read, first_write = _rest(program, repeat, life.buffer)
+            if first_write > last_read + 1:
+                first, second = (life.first, last_read), (first_write, life.last)
+                return [Lifetime(life.buffer, *first), Lifetime(life.buffer, *second)]
+    return [life]
+
+
+def _rest(program: TileProgram, repeat: Repeat, buffer: Buffer) -> tuple[int, int]:
+    """The last operation of an iteration that reads what the one before wrote, and the first that
+    writes."""
+    last_read = repeat.first
+    for number in range(repeat.first, repeat.end):
+        roles = {role for role, view in program.ops[number].accesses() if view.buffer is buffer}
+        if roles - {Role.WRITE}:
+            last_read = number
+        if roles - {Role.READ}:
+            return last_read, number
+    return last_read, last_read
+
+
 def aligned(size: int, alignment: int) -> int:
     """`size` rounded up."""
     return -(-size // alignment) * alignment
 
 
 class Arena:
-    """A range of addresses with the buffers alive in it, placed by next fit or by first fit."""
+    """A range of addresses with the buffers alive in it, placed by next fit or by first fit.
 
-    def __init__(self, base: int, size: int, alignment: int, *, next_fit: bool) -> None:
+    later: of buffers that live twice, the first operation of their second life, for which their
+    bytes are kept.
+    """
+
+    def __init__(
+        self,
+        base: int,
+        size: int,
+        alignment: int,
+        *,
+        next_fit: bool,
+        later: Mapping[Buffer, int] | None = None,
+    ) -> None:
         self.base, self.size, self.alignment = base, size, alignment
         self.next_fit = next_fit
+        self._later = later or {}
+        self._kept: dict[Buffer, tuple[int, int]] = {}
         self.peak = 0
         self._cursor = base
         self._lows: list[int] = []
@@ -77,9 +119,14 @@ class Arena:
         """An address for a buffer alive in [first, last], or None. Calls by ascending `first`."""
         self._retire(first)
         size = aligned(buffer.partition_bytes, self.alignment)
-        address = self._fit(size)
+        if buffer in self._kept:
+            address: int | None = self._kept.pop(buffer)[0]
+        else:
+            address = self._fit(size, last)
         if address is None:
             return None
+        if first < self._later.get(buffer, 0):
+            self._kept[buffer] = (address, address + size)
         position = bisect.bisect(self._lows, address)
         self._lows.insert(position, address)
         self._live.insert(position, (address, address + size, buffer))
@@ -94,21 +141,27 @@ class Arena:
             position = bisect.bisect_left(self._lows, heapq.heappop(self._ends)[1])
             del self._lows[position], self._live[position]
 
-    def _fit(self, size: int) -> int | None:
+    def _fit(self, size: int, last: int) -> int | None:
         for start in (self._cursor, self.base) if self.next_fit else (self.base,):
-            for low, high in self._gaps(start):
+            for low, high in self._gaps(start, last):
                 if low + size <= high:
                     return low
         return None
 
-    def _gaps(self, start: int) -> Iterator[tuple[int, int]]:
-        """The free ranges from `start` on."""
+    def _gaps(self, start: int, last: int) -> Iterator[tuple[int, int]]:
+        """The ranges from `start` on that are free until operation `last`."""
         index = bisect.bisect(self._lows, start)
         position = max(start, self._live[index - 1][1]) if index else start
-        for low, high, _ in itertools.islice(self._live, index, None):
+        taken: Iterable[tuple[int, int]] = (
+            x[:2] for x in itertools.islice(self._live, index, None)
+        )
+        kept = [place for b, place in self._kept.items() if self._later[b] <= last]
+        if kept:
+            taken = sorted([*taken, *kept])
+        for low, high in taken:
             if low > position:
                 yield position, low
-            position = high
+            position = max(position, high)
         yield position, self.base + self.size
 
 
@@ -116,7 +169,8 @@ def place_in_order(
     lives: list[Lifetime], base: int, size: int, alignment: int, *, next_fit: bool
 ) -> list[int] | None:
     """Addresses in [base, base + size) by first use; None if one finds no place."""
-    arena = Arena(base, size, alignment, next_fit=next_fit)
+    later = {x.buffer: x.first for x in lives if x.buffer.renewed}
+    arena = Arena(base, size, alignment, next_fit=next_fit, later=later)
     addresses = [arena.place(x.buffer, x.first, x.last) for x in lives]
     return None if None in addresses else [a for a in addresses if a is not None]
 
@@ -155,32 +209,36 @@ def place_by_size(
     lives: list[Lifetime], base: int, size: int, alignment: int, *, leisure: float = 0.0
 ) -> list[int] | None:
     """Addresses in [base, base + size), what is large and lives long first, each free for the whole
-    life: the lowest; or, if during that life at most the part `leisure` of the room is taken, the
-    one whose bytes rest longest before and after it. None if one finds no place.
+    life, or both: the lowest; or, if during that life at most the part `leisure` of the room is
+    taken, the one whose bytes rest longest before and after it. None if one finds no place.
 
     O(n log n) plus the neighbours in time of every buffer, found by vector comparisons.
     """
-    order = sorted(range(len(lives)), key=lambda i: (-_weight(lives[i]), lives[i].first))
+    both: dict[Buffer, list[Lifetime]] = {}
+    for life in lives:
+        both.setdefault(life.buffer, []).append(life)
     placed = _Placed(len(lives))
     alive = _alive_bytes(lives)
-    addresses = [base] * len(lives)
-    for number in order:
-        life = lives[number]
-        need = aligned(life.buffer.partition_bytes, alignment)
-        if alive[life.first : life.last + 1].max() <= size * leisure:
-            address = placed.most_rested(life, base, base + size, need)
+    addresses: dict[Buffer, int] = {}
+    for mine in sorted(both.values(), key=lambda x: (-_weight(x), x[0].first)):
+        need = aligned(mine[0].buffer.partition_bytes, alignment)
+        most = max(alive[life.first : life.last + 1].max() for life in mine)
+        if len(mine) == 1 and most <= size * leisure:
+            address = placed.most_rested(mine[0], base, base + size, need)
         else:
-            address = placed.lowest(life, base, need)
+            address = placed.lowest(mine, base, need)
         if address is None or address + need > base + size:
             return None
-        placed.add(life, address, address + need)
-        addresses[number] = address
-    return addresses
+        for life in mine:
+            placed.add(life, address, address + need)
+        addresses[mine[0].buffer] = address
+    return [addresses[life.buffer] for life in lives]
 
 
-def _weight(life: Lifetime) -> float:
+def _weight(lives: list[Lifetime]) -> float:
     """Size counts more than duration: what is large and lives long is hardest to place."""
-    return life.buffer.partition_bytes * math.sqrt(life.last - life.first + 1)
+    duration = sum(life.last - life.first + 1 for life in lives)
+    return lives[0].buffer.partition_bytes * math.sqrt(duration)
 
 
 def _alive_bytes(lives: list[Lifetime]) -> np.ndarray:
@@ -207,9 +265,10 @@ class _Placed:
         boxes = self._boxes[:, : self._count]
         return boxes[:, (boxes[0] <= last_op) & (boxes[1] >= first_op)]
 
-    def lowest(self, life: Lifetime, base: int, need: int) -> int:
-        """The lowest address of `need` bytes that no buffer has during `life`."""
-        _, _, low, high = self._between(life.first, life.last)
+    def lowest(self, lives: list[Lifetime], base: int, need: int) -> int:
+        """The lowest address of `need` bytes that no buffer has during `lives`."""
+        boxes = [self._between(life.first, life.last) for life in lives]
+        _, _, low, high = np.concatenate(boxes, axis=1)
         order = np.argsort(low, kind="stable")
         position = base
         for start, stop in zip(low[order].tolist(), high[order].tolist(), strict=True):

@@ -107,8 +107,9 @@ class Dominators:
             self._add(argument, None)
         for op in block.operations:
             operation = op.operation
-            if operation.results:
-                self._add(operation.results[0], self._common(operation))
+            parent = self._common(operation)
+            for result in operation.results:
+                self._add(result, parent)
 
     def _add(self, value: ir.Value, parent: ir.Value | None) -> None:
         self._parent[value] = parent

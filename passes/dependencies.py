@@ -57,7 +57,8 @@ class _History:
 
 
 Life = tuple[Buffer, int]
-"""A buffer, and the iteration it lives in: bytes of the same place are another life in each."""
+"""A buffer, and the iteration it lives in: bytes of the same place are another life in each. A
+renewed buffer's lives begin with the first write of an iteration."""
 
 
 class _Ownership:
@@ -95,6 +96,7 @@ class _Analysis:
         self.ops = program.ops * iterations
         self.period = max(1, len(program.ops))
         self.lasting = lasting
+        self.renewals = _first_writes(program)
         self.histories: dict[Life, _History] = {}
         self.releases: dict[Life, int] = {}
         self.predecessors: list[list[int]] = [[] for _ in self.ops]
@@ -104,7 +106,7 @@ class _Analysis:
         for number, op in enumerate(self.ops):
             before: set[int] = set()
             for role, view in op.accesses():
-                history = self._history(view.buffer, number // self.period)
+                history = self._history(view.buffer, number)
                 touched = footprint(view)
                 if role is not Role.WRITE:
                     history.read(touched, number, before)
@@ -114,15 +116,21 @@ class _Analysis:
             self.predecessors[number] = sorted(before)
         return DependenceGraph(len(self.ops), self.predecessors)
 
-    def _history(self, buffer: Buffer, iteration: int) -> _History:
+    def _history(self, buffer: Buffer, number: int) -> _History:
         on_chip = buffer.memory in self.ownership
-        life = (buffer, iteration if on_chip and buffer not in self.lasting else 0)
+        life = (buffer, self._generation(buffer, number) if on_chip else 0)
         history = self.histories.get(life)
         if history is None:
             history = self.histories[life] = _History()
             if buffer.address >= 0 and on_chip:
                 history.inherited = self._inherit(life)
         return history
+
+    def _generation(self, buffer: Buffer, number: int) -> int:
+        iteration, within = divmod(number, self.period)
+        if buffer in self.renewals:
+            return iteration + (within >= self.renewals[buffer])
+        return 0 if buffer in self.lasting else iteration
 
     def _inherit(self, life: Life) -> list[tuple[Footprint, int]]:
         """What a life takes over from others, in its own byte offsets, with their releases."""
@@ -141,6 +149,17 @@ class _Analysis:
             self.releases[life] = len(self.predecessors)
             self.predecessors.append(sorted(users))
         return self.releases[life]
+
+
+def _first_writes(program: TileProgram) -> dict[Buffer, int]:
+    """The operation that writes each renewed buffer first."""
+    found: dict[Buffer, int] = {}
+    if any(buffer.renewed for buffer in program.buffers):
+        for number, op in enumerate(program.ops):
+            for role, view in op.accesses():
+                if view.buffer.renewed and role is not Role.READ:
+                    found.setdefault(view.buffer, number)
+    return found
 
 
 def dependence_graph(

@@ -49,6 +49,8 @@ class Buffer:
     tensor: the device-memory tensor behind an HBM buffer (its address is set by `allocate`).
     each: of a tensor that is another one in every iteration of a repeat: all of them, `tensor` the
     first; they lie at equal distances.
+    renewed: every iteration of a repeat writes it anew, all of what the next one reads. What it
+    holds is of no use between the last read before the first write, and that write.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Buffer:
     address: int = -1
     tensor: HbmTensor | None = None
     each: tuple[HbmTensor, ...] = ()
+    renewed: bool = False
 
     def __repr__(self) -> str:
         return f"Buffer({self.name})"

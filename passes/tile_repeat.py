@@ -17,6 +17,7 @@ from axonc.diagnostics import InternalError
 from axonc.dialects.repeat import REPEAT, Repeat, function_named, module_of
 from axonc.passes.choose_layouts import carried_rows, default_rows
 from axonc.passes.elementwise_expression import machine_dtype
+from axonc.passes.hand_over import hand_over
 from axonc.passes.tensor_storage import PartitionDims, Storage
 from axonc.passes.tile_move import cast, new_storage, store
 from axonc.passes.tile_values import Values, hbm_storage
@@ -66,6 +67,7 @@ class RepeatTiler:
         self.parts = Repeat.of(op)
         self.names, self.outputs = names, outputs
         self.builder = values.builder
+        self.first = 0
 
     def run(self) -> dict[ir.Value, Storage]:
         """Emits the repeat; the storages of collected results, which are stored already."""
@@ -75,6 +77,7 @@ class RepeatTiler:
         invariants = arguments[len(slots) : len(slots) + len(parts.invariant)]
         for argument, value in zip(invariants, parts.invariant, strict=True):
             self._share(argument, value)
+        self.first = len(self.builder.program.ops)
         with self.builder.repeat(parts.count):
             for argument, slot in zip(arguments, slots, strict=False):
                 self.values.add(argument, slot)
@@ -160,6 +163,9 @@ class RepeatTiler:
                 cast(self.builder, moved, source)
                 source = moved
             sources.append(source)
-        for slot, source in zip(slots, sources, strict=True):
-            if source.buffer is not slot.buffer:
-                cast(self.builder, slot, source)
+        for number, slot in enumerate(slots):
+            made = sources[number].buffer
+            if made is not slot.buffer and hand_over(
+                self.builder, self.first, slot, sources[number]
+            ):
+                sources = [slot if s.buffer is made else s for s in sources]
