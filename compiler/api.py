@@ -66,6 +66,8 @@ def compile(
     allow_lossy_integers: let 64-bit integer arithmetic wrap at 32 bits instead of refusing it.
     exact_transposes: transpose by DMA (slower), so that infinities and NaN survive. On the tensor
         engine, the default, they would spoil their row; the program stops with an error then.
+    optlevel: 1, 2: equal layers are compiled once and are a loop on the machine; 3: each by itself,
+        for a few percent of modelled time.
     dump_ir: a folder for the IR after each pass. progress(pass, index, count): called before each.
 
     Raises:

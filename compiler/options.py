@@ -32,10 +32,10 @@ class CompileOptions:
     auto_cast_override: 'REGEX=TYPE' each, for operations by name, source line or weight; the last
     that matches counts. auto_cast_budget: the least cosine of the results to those in float32 on
     the sample inputs, for a search of the cheapest casts; 0: no search.
-    optlevel, model_type: accepted; one strategy serves all of their values today.
+    optlevel: 1, 2: equal layers that follow each other are compiled once, as a loop of the streams
+    (docs/design/0006); 3: each by itself, which takes as many times longer and fills the joints
+    between layers. model_type: accepted; one strategy serves all of its values today.
     allow_lossy_integers: 64-bit integer arithmetic may wrap at 32 bits; else it is refused.
-    repeat_layers: equal layers that follow each other are compiled once, as a loop of the streams
-    (docs/design/0006).
     exact_transposes: by DMA, so that infinities and NaN survive; else on the tensor engine, where
     they are an error at run time.
 
@@ -56,7 +56,11 @@ class CompileOptions:
     weight_scale: str = "auto"
     auto_cast_override: tuple[str, ...] = ()
     auto_cast_budget: float = 0.0
-    repeat_layers: bool = False
+
+    @property
+    def repeat_layers(self) -> bool:
+        """Whether equal layers become a loop."""
+        return self.optlevel < 3
 
     def __post_init__(self) -> None:
         _check_choice("target", self.target, tuple(TARGETS))

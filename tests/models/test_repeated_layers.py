@@ -17,7 +17,7 @@ MODELS = ("bert-large", "albert-base", "gpt2-prefill", "gpt2-decode", "llama-pre
 @pytest.mark.parametrize("name", MODELS)
 def test_repeated_layers_compute_the_same(name):
     model = build(name, layers=3, small=True, seed=1)
-    compiled = compile_imported(model.imported(), CompileOptions(repeat_layers=True))
+    compiled = compile_imported(model.imported(), CompileOptions())
     assert any("branch" in text for text in disassembled(compiled)), "nothing was repeated"
     executable, arrays = Executable(compiled), model.arrays()
     inputs = {tensor.name: arrays[tensor.name] for tensor in executable.inputs}

@@ -169,7 +169,7 @@ def test_repeated_layers_spill_in_every_iteration(small_machine, name, kib):
 
     small_machine(kib)
     model = build(name, layers=3, small=True, batch=4, seed=1)
-    options = CompileOptions(repeat_layers=True)
+    options = CompileOptions()
     executable = Executable(compile_imported(model.imported(), options))
     assert spilled(executable)
     arrays = model.arrays()
