@@ -18,6 +18,7 @@ from axonc.backends.executor.fast_paths import direct_closure
 from axonc.backends.executor.findings import FindingKind, Violation
 from axonc.backends.executor.memory import MemorySystem
 from axonc.backends.executor.native_elementwise import bind_elementwise
+from axonc.backends.executor.native_rows import bind_rows
 from axonc.backends.executor.semantics import SEMANTICS, Context, EngineState
 from axonc.backends.executor.semantics.registry import Inputs, Outputs
 from axonc.backends.executor.sequencer import Registers
@@ -79,7 +80,8 @@ def bind(instruction: Instruction, bindings: Bindings) -> Closure:
         return special(instruction, bindings)
     native = None
     if bindings.allow_native and bindings.rounding == "rne":
-        native = bind_elementwise(instruction, bindings.memory)
+        memory = bindings.memory
+        native = bind_elementwise(instruction, memory) or bind_rows(instruction, memory)
     return native or bind_general(instruction, bindings)
 
 

@@ -48,7 +48,10 @@ def elementwise_module(kernel: Kernel) -> str:
     """The module; its function is @kernel."""
     code = VectorCode()
     scalars = {f"s{n}": f"%s{n}" for n in range(len(kernel.scalars))}
-    sources = {f"r{n}": _load(code, n, dtype) for n, dtype in enumerate(kernel.sources)}
+    sources = {
+        f"r{n}": load_vector(code, _place(code, f"tile{n}", dtype), "%mask", dtype)
+        for n, dtype in enumerate(kernel.sources)
+    }
     result = _emit(code, kernel.expression, sources | scalars)
     _store(code, result, kernel.target)
     if kernel.sums:
@@ -66,24 +69,24 @@ def _emit(code: VectorCode, expression: Expression, values: dict[str, str]) -> s
 
 
 _BYTES = {"f32": 4, "bf16": 2}
-_ELEMENTS = {"f32": "f32", "bf16": "i16"}
+ELEMENTS = {"f32": "f32", "bf16": "i16"}
 
 
 def _place(code: VectorCode, name: str, dtype: str) -> str:
     return code.value(
-        f"llvm.getelementptr %{name}_outer[%i] : (!llvm.ptr, i64) -> !llvm.ptr, {_ELEMENTS[dtype]}"
+        f"llvm.getelementptr %{name}_outer[%i] : (!llvm.ptr, i64) -> !llvm.ptr, {ELEMENTS[dtype]}"
     )
 
 
-def _load(code: VectorCode, number: int, dtype: str) -> str:
-    place = _place(code, f"tile{number}", dtype)
+def load_vector(code: VectorCode, place: str, mask: str, dtype: str) -> str:
+    """16 elements at `place` as float32; 0 where `mask` is not set (needs %zero and %zero_half)."""
     if dtype == "f32":
         return code.value(
-            f"llvm.intr.masked.load {place}, %mask, %zero {{alignment = 4 : i32}} "
+            f"llvm.intr.masked.load {place}, {mask}, %zero {{alignment = 4 : i32}} "
             f": (!llvm.ptr, {MASK}, {F}) -> {F}"
         )
     half = code.value(
-        f"llvm.intr.masked.load {place}, %mask, %zero_half {{alignment = 2 : i32}} "
+        f"llvm.intr.masked.load {place}, {mask}, %zero_half {{alignment = 2 : i32}} "
         f": (!llvm.ptr, {MASK}, vector<16xi16>) -> vector<16xi16>"
     )
     wide = code.value(f"arith.extui {half} : vector<16xi16> to {I}")
@@ -112,7 +115,7 @@ def _rounded_to_bf16(code: VectorCode, x: str) -> str:
     return code.value(f"arith.trunci {kept} : {I} to vector<16xi16>")
 
 
-def _words(first: int, *names: str) -> str:
+def words(first: int, *names: str) -> str:
     """Words of the task from number `first` on, as %name."""
     return "\n".join(
         f"%{name}_at = llvm.getelementptr %task[{first + n}] : (!llvm.ptr) -> !llvm.ptr, i64\n"
@@ -121,7 +124,8 @@ def _words(first: int, *names: str) -> str:
     )
 
 
-def _pointer(name: str, base: str, index: str, stride: str) -> str:
+def pointer(name: str, base: str, index: str, stride: str) -> str:
+    """%name: `index` times `stride` bytes after `base`."""
     return (
         f"%{name}_bytes = arith.muli {index}, {stride} : i64\n"
         f"%{name} = llvm.getelementptr {base}[%{name}_bytes] : (!llvm.ptr, i64) -> !llvm.ptr, i8"
@@ -130,21 +134,21 @@ def _pointer(name: str, base: str, index: str, stride: str) -> str:
 
 def _function(kernel: Kernel, code: VectorCode) -> str:
     tiles = [*(f"tile{n}" for n in range(len(kernel.sources))), "target"]
-    header = [_words(0, "rows", "outer", "inner")]
+    header = [words(0, "rows", "outer", "inner")]
     row, outer = [], []
     for number, tile in enumerate(tiles):
-        words = (f"{tile}_address", f"{tile}_row_stride", f"{tile}_outer_stride")
-        header.append(_words(HEADER_WORDS + number * TILE_WORDS, *words))
+        names = (f"{tile}_address", f"{tile}_row_stride", f"{tile}_outer_stride")
+        header.append(words(HEADER_WORDS + number * TILE_WORDS, *names))
         header.append(f"%{tile} = llvm.inttoptr %{tile}_address : i64 to !llvm.ptr")
-        row.append(_pointer(f"{tile}_row", f"%{tile}", "%p", f"%{tile}_row_stride"))
-        outer.append(_pointer(f"{tile}_outer", f"%{tile}_row", "%o", f"%{tile}_outer_stride"))
+        row.append(pointer(f"{tile}_row", f"%{tile}", "%p", f"%{tile}_row_stride"))
+        outer.append(pointer(f"{tile}_outer", f"%{tile}_row", "%o", f"%{tile}_outer_stride"))
     at = HEADER_WORDS + len(tiles) * TILE_WORDS
     for number, kind in enumerate(kernel.scalars):
-        header.append(_words(at, f"s{number}_word", f"s{number}_stride"))
+        header.append(words(at, f"s{number}_word", f"s{number}_stride"))
         at += SCALAR_WORDS
         (row if kind == "tile" else header).append(_scalar(number, kind))
     if kernel.sums:
-        header.append(_words(at, "sums_address", "sums_stride"))
+        header.append(words(at, "sums_address", "sums_stride"))
         header.append("%sums = llvm.inttoptr %sums_address : i64 to !llvm.ptr")
     return f"""
 llvm.func @kernel(%task: !llvm.ptr) attributes {{passthrough = ["noinline"]}} {{
@@ -175,7 +179,7 @@ def _scalar(number: int, kind: str) -> str:
         made += f"%{name}_one = arith.bitcast %{name}_bits : i32 to f32\n"
     else:
         made = f"%{name}_all = llvm.inttoptr %{name}_word : i64 to !llvm.ptr\n"
-        made += _pointer(f"{name}_p", f"%{name}_all", "%p", f"%{name}_stride") + "\n"
+        made += pointer(f"{name}_p", f"%{name}_all", "%p", f"%{name}_stride") + "\n"
         made += f"%{name}_one = llvm.load %{name}_p : !llvm.ptr -> f32\n"
     return made + f"%{name} = vector.broadcast %{name}_one : f32 to {F}"
 
@@ -220,7 +224,7 @@ def _row_sum() -> str:
             lines.append(f"{name} = vector.shuffle {value}, {value} {which} : {kind}, {kind}")
         value = f"%sum{width}"
         lines.append(f"{value} = arith.addf %low{width}, %high{width} : {half}")
-    lines.append(_pointer("sum_p", "%sums", "%p", "%sums_stride"))
+    lines.append(pointer("sum_p", "%sums", "%p", "%sums_stride"))
     lines.append(f"%sum = vector.extract {value}[0] : f32 from vector<1xf32>")
     lines.append("llvm.store %sum, %sum_p : f32, !llvm.ptr")
     return _joined(lines)

@@ -2,7 +2,8 @@
 
 A *row* is a sequence of pairs with one moving tile and stationary tiles that are neighbouring
 columns; a *block* is a sequence of rows that accumulate into the same results, that is, a sum over
-all of their partitions. A block is one product [sum of K, M] x [sum of K, N].
+all of their partitions. A block is one product [sum of K, M] x [sum of K, N]. Several
+MultiplyMoving that use one LoadStationary are a pair each.
 
 The steps are a sequential program, and two reorderings of it are used:
 
@@ -25,7 +26,7 @@ from dataclasses import dataclass, field, replace
 from axonc.backends.executor.bind import WITHOUT_EFFECT
 from axonc.backends.executor.memory import MemorySystem
 from axonc.backends.executor.prepared import Prepared, Region, region_of, regions_overlap
-from axonc.backends.executor.tensor_steps import eager_tensor_order, find_pairs, is_plain
+from axonc.backends.executor.tensor_steps import eager_tensor_order, find_groups, is_plain
 from axonc.backends.executor.transposes import Transpose, is_unit_matrix
 from axonc.backends.executor.weight_copies import WeightCopies
 from axonc.backends.isa.access_pattern import (
@@ -189,7 +190,7 @@ class _Planner:
         self.copies = copies
         self.items: list[PlanItem] = []
         self._open: Block | None = None
-        self._multiply_of = find_pairs(steps)
+        self._groups = find_groups(steps)
 
     def visit_all(self) -> None:
         order = list(eager_tensor_order(self.steps))
@@ -197,15 +198,17 @@ class _Planner:
         for position, step in enumerate(order):
             if step in paired or self.steps[step].mnemonic in WITHOUT_EFFECT:
                 continue
-            multiply = self._multiply_of.get(step)
-            is_next = order[position + 1 : position + 2] == [multiply]
-            pair = self._pair(step, multiply) if multiply is not None and is_next else None
-            if pair is None:
+            multiplies = self._groups.get(step, [])
+            pairs: list[Pair | Transpose | None] = [None]
+            if multiplies and order[position + 1 : position + 1 + len(multiplies)] == multiplies:
+                pairs = [self._pair(step, multiply) for multiply in multiplies]
+            if None in pairs:
                 self._visit_other(step)
                 continue
-            assert multiply is not None
-            paired.add(multiply)
-            self._visit_pair(pair)
+            paired.update(multiplies)
+            for pair in pairs:
+                assert pair is not None
+                self._visit_pair(pair)
         self._close()
 
     def _visit_pair(self, pair: Pair | Transpose) -> None:

@@ -38,7 +38,7 @@ def bind_elementwise(instruction: Instruction, memory: MemorySystem) -> Closure 
     """The closure of an elementwise instruction; None if native code does not know it or it is not
     worth it. Raises: Violation if an operand leaves its memory."""
     maker = _MEANINGS.get(instruction.spec.mnemonic)
-    operands = _operands(instruction)
+    operands = operands_by_name(instruction)
     target = operands.get("dst")
     if maker is None or target is None or np.prod(target.shape) < MIN_ELEMENTS:
         return None
@@ -52,7 +52,7 @@ def bind_elementwise(instruction: Instruction, memory: MemorySystem) -> Closure 
     return _task(meaning, operands, loops, memory).call(_function(kernel))
 
 
-def _operands(instruction: Instruction) -> dict[str, TileAccess]:
+def operands_by_name(instruction: Instruction) -> dict[str, TileAccess]:
     """On-chip operands by name."""
     named = zip(instruction.spec.operands, instruction.operands, strict=True)
     return {spec.name: a for spec, a in named if isinstance(a, TileAccess)}
@@ -105,7 +105,7 @@ class Loops:
 
 def _common_loops(patterns: Sequence[Dims]) -> Loops | None:
     """One or two loops that visit the elements of all patterns in their order, if there are any."""
-    shapes = [_merged(dims) for dims in patterns]
+    shapes = [merged(dims) for dims in patterns]
     if any(len(dims) > 2 or dims[-1][0] != 1 for dims in shapes):
         return None
     inner = min(dims[-1][1] for dims in shapes)
@@ -116,7 +116,7 @@ def _common_loops(patterns: Sequence[Dims]) -> Loops | None:
     return Loops(total.pop() // inner, inner, strides)
 
 
-def _merged(dims: Dims) -> list[tuple[int, int]]:
+def merged(dims: Dims) -> list[tuple[int, int]]:
     """The pattern with as few dims as possible; at least one."""
     result: list[tuple[int, int]] = []
     for stride, size in dims:

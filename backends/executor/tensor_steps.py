@@ -27,21 +27,23 @@ def eager_tensor_order(steps: Sequence[Prepared]) -> Iterator[int]:
                 done += 1
 
 
-def find_pairs(steps: Sequence[Prepared]) -> dict[int, int]:
-    """MultiplyMoving by LoadStationary (numbers of steps) where the product needs no other state of
-    the tensor engine: it waits for nothing, and whatever comes next on the engine loads again."""
-    tensor = [
-        i
-        for i, p in enumerate(steps)
-        if p.engine is Engine.TENSOR and p.mnemonic not in WITHOUT_EFFECT
-    ]
-    names = [steps[i].mnemonic for i in tensor] + ["load_stationary"]
-    return {
-        tensor[n]: tensor[n + 1]
-        for n in range(len(tensor) - 1)
-        if names[n : n + 3] == ["load_stationary", "multiply_moving", "load_stationary"]
-        and not steps[tensor[n + 1]].waits
-    }
+def find_groups(steps: Sequence[Prepared]) -> dict[int, list[int]]:
+    """MultiplyMoving instructions by LoadStationary (numbers of steps) where the products need no
+    other state of the tensor engine: they wait for nothing, and only they use what was loaded."""
+    groups: dict[int, list[int]] = {}
+    load = None
+    for number, step in enumerate(steps):
+        if step.engine is not Engine.TENSOR or step.mnemonic in WITHOUT_EFFECT:
+            continue
+        if step.mnemonic == "load_stationary":
+            load = number
+            groups[load] = []
+        elif load is not None and step.mnemonic == "multiply_moving" and not step.waits:
+            groups[load].append(number)
+        elif load is not None:
+            del groups[load]
+            load = None
+    return {load: multiplies for load, multiplies in groups.items() if multiplies}
 
 
 def is_plain(stationary: Access | None, moving: Access | None, result: Access | None) -> bool:

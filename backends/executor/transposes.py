@@ -12,6 +12,7 @@ import numpy as np
 
 from axonc.backends.executor.bind import Bindings, Closure, check_finite, unit_matrix
 from axonc.backends.executor.memory import MemorySystem
+from axonc.backends.executor.native_rows import bind_finite_transpose
 from axonc.backends.executor.prepared import Prepared
 from axonc.backends.isa.access_pattern import Access, HbmAccess, TileAccess
 from axonc.backends.numerics.cast import to_float32
@@ -42,6 +43,14 @@ def bind_transpose(transpose: Transpose, bindings: Bindings) -> Closure:
     """Raises: Violation if an operand leaves its memory. The closure: if a value is not finite."""
     view, target = (bindings.memory.view(a) for a in (transpose.source, transpose.result))
     dtype = transpose.source.dtype
+    native = bind_finite_transpose(view, target, dtype) if bindings.allow_native else None
+
+    def run_native() -> None:
+        if native is not None and not native():
+            check_finite(to_float32(view, dtype))
+
+    if native is not None:
+        return run_native
 
     def run() -> None:
         stationary = to_float32(view, dtype)

@@ -24,9 +24,13 @@ MASK = "vector<16xi1>"
 
 
 class VectorCode:
-    """Lines of a function's text. Methods add lines and return the name of the result."""
+    """Lines of a function's text. Methods add lines and return the name of the result.
 
-    def __init__(self) -> None:
+    prefix: of names, which must differ where lines of several get into one function.
+    """
+
+    def __init__(self, prefix: str = "t") -> None:
+        self._prefix = prefix
         self.constants: list[str] = []
         self.lines: list[str] = []
         self._known: dict[tuple[int, str], str] = {}
@@ -35,7 +39,7 @@ class VectorCode:
     def value(self, text: str) -> str:
         """A new value defined by `text`."""
         self._count += 1
-        name = f"%t{self._count}"
+        name = f"%{self._prefix}{self._count}"
         self.lines.append(f"{name} = {text}")
         return name
 
@@ -51,7 +55,7 @@ class VectorCode:
     def _splat(self, key: int, kind: str, text: str) -> str:
         name = self._known.get((key, kind))
         if name is None:
-            name = self._known[key, kind] = f"%k{len(self._known)}"
+            name = self._known[key, kind] = f"%{self._prefix}_k{len(self._known)}"
             self.constants.append(f"{name} = arith.constant {text} : {kind}")
         return name
 

@@ -5,6 +5,7 @@ Names and kinds are those of backends/isa/alu.py. Comparisons and logical operat
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -143,6 +144,10 @@ def is_bitvec(op: str) -> bool:
     return ALU_BY_NAME[op].kind is AluKind.BITVEC
 
 
+_SHORT_ROW = 8
+"""numpy reduces so few neighbours slower than whole arrays; the result is the same."""
+
+
 def reduce_last_axis(op: str, array: np.ndarray) -> np.ndarray:
     """`op` over the last axis, left to right in meaning; float32 sums are pairwise (numpy's order).
 
@@ -150,6 +155,9 @@ def reduce_last_axis(op: str, array: np.ndarray) -> np.ndarray:
     """
     if op == "subtract":
         return array[..., 0] - np.add.reduce(array[..., 1:], axis=-1)
+    if op in ("max", "min") and 1 < array.shape[-1] <= _SHORT_ROW:
+        parts = [array[..., n] for n in range(array.shape[-1])]
+        return functools.reduce(REDUCTIONS[op], parts)
     return REDUCTIONS[op].reduce(array, axis=-1)
 
 
