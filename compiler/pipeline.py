@@ -99,9 +99,11 @@ class TensorOptions:
 
 def stablehlo_pipeline(options: TensorOptions) -> tuple[Pass, ...]:
     """StableHLO as it comes -> StableHLO that legalisation reads."""
-    # Before equal operations are merged across layers, which then look alike no more.
+    # Before equal operations are merged across layers, which then look alike no more. At once, so
+    # that all others see one layer only; and again for layers that were calls, or a loop's body.
     outline = (OutlineBlocksPass(),) if options.repeats_layers else ()
     return (
+        *outline,
         InlineCallsPass(),
         # Layers of a loop are layers from here on.
         FlattenControlFlowPass(),

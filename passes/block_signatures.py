@@ -135,7 +135,13 @@ class Signatures:
 
     def _function(self, name: str) -> int:
         if name not in self._of_function:
-            self._of_function[name] = self.intern(self._region(self._functions[name].regions[0]))
+            function = self._functions[name]
+            # A short text is read faster than operations are; it says all if it names no other.
+            text = function.get_asm(use_local_scope=True, assume_verified=True)
+            text = text.replace(f"@{name}(", "(", 1)
+            names_others = "@" in text
+            content = self._region(function.regions[0]) if names_others else text
+            self._of_function[name] = self.intern(content)
         return self._of_function[name]
 
     def _region(self, region: ir.Region) -> Hashable:

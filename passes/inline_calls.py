@@ -35,7 +35,7 @@ KEPT_COMPOSITES = (
 """Composites with a neuron operation of the same meaning."""
 
 INLINE = (
-    f"func.func(stablehlo-legalize-composite-to-call{{except={','.join(KEPT_COMPOSITES)}}}),"
+    f"symbol-dce,func.func(stablehlo-legalize-composite-to-call{{except={','.join(KEPT_COMPOSITES)}}}),"
     "inline,symbol-dce"
 )
 """The upstream passes that do it."""
