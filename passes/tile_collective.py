@@ -2,7 +2,9 @@
 
 all_reduce works on SBUF tiles where they lie: element by element, so any layout will do as long as
 all cores have the same, which they do as they run the same program (check-collectives refuses
-anything else). In pieces of CHUNK_BYTES, so that the first travels while the next is computed.
+anything else), and in place where nothing else reads the operand: a result of its own would lie
+where something the product still reads has just died, and wait for it. In pieces of CHUNK_BYTES, so
+that the first travels while the next is computed.
 
 The others go by way of device memory, whose tensors are contiguous: most reorder blocks, and the
 two ends of a collective_permute may be different programs. Consumers load their result in the
@@ -21,6 +23,7 @@ from axonc.backends.program import Groups, TensorKind
 from axonc.backends.targets.target import Engine
 from axonc.dialects.attributes import integer_lists, integers
 from axonc.passes.choose_layouts import default_rows
+from axonc.passes.dead_code import defining_op, use_count
 from axonc.passes.elementwise_expression import machine_dtype
 from axonc.passes.kernel_builder import KernelBuilder, row_major
 from axonc.passes.tensor_storage import Loop, Storage
@@ -30,9 +33,10 @@ from axonc.passes.tile_program import View
 from axonc.passes.tile_values import Values, hbm_storage
 from axonc.passes.view_ops import contiguous_strides, shape_of
 
-CHUNK_BYTES = 8 * 1024
-"""Bytes per partition of one collective on SBUF tiles: 1 MiB in all, where the time of the bytes
-begins to exceed that of the steps (hardware.md 1.5)."""
+CHUNK_BYTES = 16 * 1024
+"""Bytes per partition of one collective on SBUF tiles: 2 MiB in all, where the time of the bytes is
+several times that of the steps (hardware.md 1.5), and four row tiles of 1024 float32, which a
+product finishes together (tile_dot.GROUP_BANKS)."""
 
 MAX_TILE_DIMS = 4
 """Free dims of a tile in a DMA transfer (hardware.md 1.4)."""
@@ -68,7 +72,9 @@ def tile_elementwise_collective(values: Values, op: ir.Operation, dtype: DType) 
     if not _lie_alike(source, result):
         copied = new_storage(builder, shape_of(operand), own, rows, "compact")
         cast(builder, copied, source)
-        source = copied
+        source = result = copied
+    elif _is_own(operand):
+        result = source
     partitions = builder.target.partitions
     for row, count, tiles in row_blocks(result, partitions):
         loops = (*tiles, *free_loops(result))
@@ -77,6 +83,12 @@ def tile_elementwise_collective(values: Values, op: ir.Operation, dtype: DType) 
         for sizes, (dst, src) in nest_tiles(_sizes(loops), lanes, limit, MAX_TILE_DIMS):
             emit(builder, op, dst.view(sizes), src.view(sizes))
     return result
+
+
+def _is_own(value: ir.Value) -> bool:
+    """Whether the tiles of a value may be overwritten: made for this operation alone."""
+    op = defining_op(value)
+    return op is not None and op.name in ("neuron.dot", "neuron.fused") and use_count(value) == 1
 
 
 def _sizes(loops: tuple[Loop, ...]) -> list[int]:
