@@ -69,10 +69,15 @@ def run_everywhere(text: str, seed: int = 0, **options: object) -> tuple[list[Ar
         machine = MultiCoreMachine(CoreProgram.of(program), mode=mode)
         results.append([found["result0"] for found in machine.run(inputs)])
     for checked, fast in zip(*results, strict=True):
-        np.testing.assert_array_equal(checked, fast)
+        # Products of fast mode may add in another order (docs/design/0004).
+        within = 1e-6 * float(np.abs(checked).max(initial=1)) if "dot" in text else 0.0
+        np.testing.assert_allclose(fast, checked, rtol=0, atol=within)
     lists = [list(given.values()) for given in inputs]
     for (evaluated,), found in zip(evaluate_on_cores(neuron, lists), results[0], strict=True):
-        np.testing.assert_allclose(found.astype(evaluated.dtype), evaluated, rtol=1e-5, atol=1e-5)
+        largest = np.abs(evaluated).max(initial=1.0)
+        np.testing.assert_allclose(
+            found.astype(evaluated.dtype), evaluated, rtol=1e-5, atol=1e-6 * largest
+        )
     return lists, results[0]
 
 
