@@ -87,11 +87,12 @@ def test_addends_ride_in_the_product() -> None:
 
 def test_repeated_layers_on_cores_equal_one_core() -> None:
     imported, arrays = program()
-    one = Executable(compile_imported(imported, CompileOptions()))
-    options = CompileOptions(cores=2, parallel="tensor", repeat_layers=True)
-    two = Executable(compile_imported(imported, options))
-    (wanted,), (found,) = one.run(arrays[0]), two.run(arrays[0], checked=True)
-    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5 * np.abs(wanted).max())
+    (wanted,) = Executable(compile_imported(imported, CompileOptions())).run(arrays[0])
+    for optlevel in (2, 3):  # one loop; every layer by itself
+        options = CompileOptions(cores=2, parallel="tensor", optlevel=optlevel)
+        executable = Executable(compile_imported(imported, options))
+        (found,) = executable.run(arrays[0], checked=True)
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5 * np.abs(wanted).max())
 
 
 def test_a_residual_of_each_core_its_own_is_left_behind_the_sum() -> None:
