@@ -8,7 +8,7 @@ permutation of the engine's operations that respects every dependence; transfers
 
 How: an engine that is free takes, among the operations whose inputs are there, the earliest in
 program order; if there is none, the one that is ready first. DMA transfers share one model of the
-16 DMA engines. O(n log n).
+16 DMA engines, in which small transfers pass by the queue of prefetched weights. O(n log n).
 
 """
 
@@ -79,6 +79,35 @@ class _ReadyQueue:
         return heapq.heappop(self.now)
 
 
+@dataclass
+class _DmaEngines:
+    """When the DMA engines are done with the transfers so far. They serve queues in turn: streamed
+    weights wait for each other and for everything else; what is not streamed waits for its like and
+    for the one streamed transfer that is under way."""
+
+    stream_free: float = 0.0
+    others_free: float = 0.0
+    stream_duration: float = 0.0
+
+    def transfer(self, earliest: float, duration: float, streamed: bool) -> float:
+        """The end of a transfer that could begin at `earliest`."""
+        if streamed:
+            self.stream_free = max(earliest, self.stream_free) + duration
+            self.stream_duration = duration
+            return self.stream_free
+        begin = max(earliest, self.others_free)
+        if self.stream_free > begin:
+            begin = min(self.stream_free, begin + self.stream_duration)
+        self.delay_stream(begin, duration)
+        self.others_free = begin + duration
+        return self.others_free
+
+    def delay_stream(self, begin: float, duration: float) -> None:
+        """Something else has the engines from `begin` on."""
+        if self.stream_free > begin:
+            self.stream_free += duration
+
+
 class Scheduler:
     """One run of list scheduling over a program."""
 
@@ -91,7 +120,7 @@ class Scheduler:
         self.ready = [0.0] * len(self.waiting)
         self.queues = {engine: _ReadyQueue() for engine in Engine}
         self.free = dict.fromkeys(Engine, 0.0)
-        self.dma_free = 0.0
+        self.dma = _DmaEngines()
         self.collective_free: dict[int, float] = {}
         self.collectives = deque(i for i, op in enumerate(program.ops) if _is_collective(op))
         self.held: set[int] = set()
@@ -169,11 +198,11 @@ class Scheduler:
         self._complete(number, self.free[engine], finish)
 
     def _transfer(self, op: TileOp, start: float) -> float:
-        """Completion of a transfer triggered at `start`; the DMA engines take transfers in turn."""
+        """Completion of a transfer triggered at `start`."""
         dma = self.program.target.dma
-        begin = max(start + dma.fixed_latency_ns, self.dma_free)
-        self.dma_free = begin + self.timer.transfer_ns(op.form.steps[0])
-        return self.dma_free + dma.completion_ns
+        earliest = start + dma.fixed_latency_ns
+        duration = self.timer.transfer_ns(op.form.steps[0])
+        return self.dma.transfer(earliest, duration, is_streamed(op)) + dma.completion_ns
 
     def _release_next_collective(self, now: float) -> None:
         self.collectives.popleft()
@@ -191,13 +220,18 @@ class Scheduler:
         groups = self.program.groups[number]
         cost = self.timer.collective_cost(step, groups, self.program.cores)
         begin = max(start, self.collective_free.get(number, 0.0))
-        self.dma_free = max(self.dma_free, begin) + cost.dma_ns
+        self.dma.delay_stream(begin, cost.dma_ns)
         self.collective_free[number] = begin + cost.duration_ns
         return self.collective_free[number] + self.program.target.dma.completion_ns
 
 
 def _is_collective(op: TileOp) -> bool:
     return "group" in op.form.steps[0].spec.field_index
+
+
+def is_streamed(op: TileOp) -> bool:
+    """Whether a transfer is of streamed weights."""
+    return any(view.buffer.pool is Pool.STREAM for _, view in op.accesses())
 
 
 def assign_queues(program: TileProgram, order: list[int]) -> None:
@@ -209,7 +243,7 @@ def assign_queues(program: TileProgram, order: list[int]) -> None:
         op = program.ops[number]
         if op.form.steps[0].spec.mnemonic != "dma_copy":
             continue
-        streamed = any(view.buffer.pool is Pool.STREAM for _, view in op.accesses())
+        streamed = is_streamed(op)
         base, width = (0, STREAM_QUEUES) if streamed else (STREAM_QUEUES, total - STREAM_QUEUES)
         queue = base + counts[streamed] % width
         counts[streamed] += 1
@@ -225,7 +259,7 @@ def _require_one_trigger(program: TileProgram) -> None:
     for op in program.ops:
         if op.form.steps[0].spec.mnemonic != "dma_copy":
             continue
-        streamed = any(view.buffer.pool is Pool.STREAM for _, view in op.accesses())
+        streamed = is_streamed(op)
         first = triggers.setdefault(streamed, op.form.engine)
         if first is not op.form.engine:
             kind = "streamed weights" if streamed else "transfers other than weights"

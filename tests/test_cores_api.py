@@ -117,7 +117,7 @@ def test_profile_inspect_and_trace_show_the_cores(tmp_path: Path, capsys):
     profile.save_trace(tmp_path / "t.json")
     events = json.loads((tmp_path / "t.json").read_text())["traceEvents"]
     (slice_,) = [e for e in events if e["name"] == "all_reduce" and e["tid"] >= 300]
-    assert slice_["args"]["cores"] == [0, 1] and slice_["args"]["algorithm"] == "mesh"
+    assert slice_["args"]["cores"] == [0, 1] and slice_["args"]["algorithm"] == "exchange"
     executable.save(tmp_path / "p.axon")
     assert main(["inspect", str(tmp_path / "p.axon"), "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)

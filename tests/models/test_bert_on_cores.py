@@ -112,9 +112,9 @@ def test_two_cores_take_less_time_where_weights_bind() -> None:
 
 
 @pytest.mark.slow
-def test_bert_large_on_two_cores_takes_at_most_063_of_one() -> None:
+def test_bert_large_on_two_cores_takes_at_most_061_of_one() -> None:
     layers = [one_layer(1024, 4096, np.random.default_rng(2))] * 24
     x = np.zeros((1, 128, 1024), np.float32)
     one = compiled(bert, x, layers, 16, auto_cast="matmult").modelled_seconds
     two = compiled(bert, x, layers, 16, auto_cast="matmult", cores=2, parallel="tensor")
-    assert two.modelled_seconds <= 0.63 * one
+    assert two.modelled_seconds <= 0.61 * one
