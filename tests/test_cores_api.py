@@ -123,7 +123,7 @@ def test_profile_inspect_and_trace_show_the_cores(tmp_path: Path, capsys):
     facts = json.loads(capsys.readouterr().out)
     assert (facts["cores"], facts["instance"], facts["collectives"]) == (2, "inf2.xlarge", 1)
     assert main(["inspect", str(tmp_path / "p.axon")]) == 0
-    assert "2 on 1 chips of inf2.xlarge" in capsys.readouterr().out
+    assert "2 on 1 chip of inf2.xlarge" in capsys.readouterr().out
 
 
 def test_wrong_numbers_of_cores_are_user_errors():
