@@ -225,8 +225,9 @@ class _Planner:
         writes = _regions(accesses_written(prepared.instruction))
         is_barrier = prepared.engine is Engine.TENSOR or is_collective(prepared.instruction)
         self._before(reads, writes, is_barrier)
-        for region in writes:
-            self.copies.write(step, prepared.instruction, region)
+        for access in accesses_written(prepared.instruction):
+            if isinstance(access, TileAccess):
+                self.copies.write(step, prepared.instruction, access)
         self.items.append(step)
 
     def _before(self, reads: list[Region], writes: list[Region], is_barrier: bool = False) -> None:

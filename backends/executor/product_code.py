@@ -18,8 +18,8 @@ PANEL_M = 8
 PANEL_N = 32
 """16 registers of sums: enough to hide the latency of a multiply-add (4 cycles, 2 a cycle)."""
 
-GROUP = 32
-"""Columns packed together: two cache lines of a float32 row."""
+GROUP = 64
+"""Columns packed together: four cache lines of a float32 row."""
 
 ROUND_ROWS = 512
 """A panel of the moving matrix has 64 KiB, 256 columns of the stationary one 512 KiB: half of the
@@ -71,16 +71,16 @@ _ONCE = 'attributes {passthrough = ["noinline"]}'
 
 _LOADS = {
     "f32": """
-  %{name} = llvm.intr.masked.load %{name}_p, %{name}_mask, %zeros {{alignment = 4 : i32}}
+  %{name} = llvm.intr.masked.load %{name}_p, %{mask}, %zeros {{alignment = 4 : i32}}
       : (!llvm.ptr, vector<16xi1>, vector<16xf32>) -> vector<16xf32>""",
     "bf16": """
-  %{name}_half = llvm.intr.masked.load %{name}_p, %{name}_mask, %zeros {{alignment = 2 : i32}}
+  %{name}_half = llvm.intr.masked.load %{name}_p, %{mask}, %zeros {{alignment = 2 : i32}}
       : (!llvm.ptr, vector<16xi1>, vector<16xi16>) -> vector<16xi16>
   %{name}_wide = arith.extui %{name}_half : vector<16xi16> to vector<16xi32>
   %{name}_bits = arith.shli %{name}_wide, %sixteen : vector<16xi32>
   %{name} = arith.bitcast %{name}_bits : vector<16xi32> to vector<16xf32>""",
 }
-"""16 elements at %name_p as float32 %name; 0 where %name_mask is not set."""
+"""16 elements at %name_p as float32 %name; 0 where %mask is not set."""
 
 _ZEROS = {
     "f32": "%zeros = arith.constant dense<0.0> : vector<16xf32>",
@@ -101,19 +101,14 @@ llvm.func internal @pack_{dtype}_{width}(%views: !llvm.ptr, %count: i64, %rows: 
   %c1 = arith.constant 1 : i64
   %size = arith.constant {size} : i64
   %group = arith.constant {GROUP} : i64
-  %half = arith.constant {VECTOR} : i64
   %width = arith.constant {width} : i64
   %sixteen = arith.constant dense<16> : vector<16xi32>
   {_ZEROS[dtype]}
   %columns = arith.subi %end, %begin : i64
   %k = arith.muli %count, %rows : i64
+  %panel_step = arith.muli %k, %width : i64
   scf.for %c = %c0 to %columns step %group : i64 {{
-    %low_left = arith.subi %columns, %c : i64
-    %high_left = arith.subi %low_left, %half : i64
-    %low_count = arith.index_cast %low_left : i64 to index
-    %high_count = arith.index_cast %high_left : i64 to index
-    %low_mask = vector.create_mask %low_count : vector<16xi1>
-    %high_mask = vector.create_mask %high_count : vector<16xi1>
+    {_masks("%columns", "%c", range(GROUP // VECTOR))}
     %column = arith.addi %begin, %c : i64
     %column_bytes = arith.muli %column, %size : i64
     %panel_at = arith.muli %c, %k : i64
@@ -125,13 +120,11 @@ llvm.func internal @pack_{dtype}_{width}(%views: !llvm.ptr, %count: i64, %rows: 
       %row_of_view = arith.muli %v, %rows : i64
       scf.for %r = %c0 to %rows step %c1 : i64 {{
         %offset = arith.muli %r, %row_bytes : i64
-        %low_p = llvm.getelementptr %first[%offset] : (!llvm.ptr, i64) -> !llvm.ptr, i8
-        %high_p = llvm.getelementptr %low_p[{VECTOR}] : (!llvm.ptr) -> !llvm.ptr, {element}
-        {_LOADS[dtype].format(name="low")}
-        {_LOADS[dtype].format(name="high")}
+        %from = llvm.getelementptr %first[%offset] : (!llvm.ptr, i64) -> !llvm.ptr, i8
+        {"".join(_load_part(n, dtype, element) for n in range(GROUP // VECTOR))}
         %row = arith.addi %row_of_view, %r : i64
         %at = arith.muli %row, %width : i64
-        %to = llvm.getelementptr %panel[%at] : (!llvm.ptr, i64) -> !llvm.ptr, f32
+        %to0 = llvm.getelementptr %panel[%at] : (!llvm.ptr, i64) -> !llvm.ptr, f32
         {_store_narrow() if width == PANEL_M else _store_wide()}
       }}
     }}
@@ -140,33 +133,62 @@ llvm.func internal @pack_{dtype}_{width}(%views: !llvm.ptr, %count: i64, %rows: 
 }}"""
 
 
-def _store_wide() -> str:
+def _load_part(number: int, dtype: str, element: str) -> str:
+    """%part<number>: the 16 elements of that number after %from."""
+    name = f"part{number}"
     return f"""
-  %to_high = llvm.getelementptr %to[{VECTOR}] : (!llvm.ptr) -> !llvm.ptr, f32
-  llvm.store %low, %to {{alignment = 64}} : {_VECTORS}, !llvm.ptr
-  llvm.store %high, %to_high {{alignment = 64}} : {_VECTORS}, !llvm.ptr"""
+        %{name}_p = llvm.getelementptr %from[{number * VECTOR}]
+            : (!llvm.ptr) -> !llvm.ptr, {element}
+        {_LOADS[dtype].format(name=name, mask=f"mask{number}")}"""
+
+
+def _store_wide() -> str:
+    """Panels of PANEL_N = 2 vectors."""
+    lines = []
+    for number in range(GROUP // PANEL_N):
+        lines.append(
+            f"""
+  %high{number} = llvm.getelementptr %to{number}[{VECTOR}] : (!llvm.ptr) -> !llvm.ptr, f32
+  llvm.store %part{2 * number}, %to{number} {{alignment = 64}} : {_VECTORS}, !llvm.ptr
+  llvm.store %part{2 * number + 1}, %high{number} {{alignment = 64}} : {_VECTORS}, !llvm.ptr
+  {_next_panel(number)}"""
+        )
+    return "".join(lines)
 
 
 def _store_narrow() -> str:
-    """Eight elements each to four panels, PANEL_M * K elements apart."""
-    lines = [f"%apart_m = arith.constant {PANEL_M} : i64", "%apart = arith.muli %k, %apart_m : i64"]
-    place = "%to"
+    """Panels of PANEL_M = half a vector."""
+    lines = []
     for number in range(GROUP // PANEL_M):
-        source = "%low" if number < 2 else "%high"
         lines.append(
-            f"%part{number} = vector.extract_strided_slice {source} "
-            f"{{offsets = [{number % 2 * PANEL_M}], sizes = [{PANEL_M}], strides = [1]}} "
-            f": {_VECTORS} to vector<8xf32>"
+            f"""
+  %half{number} = vector.extract_strided_slice %part{number // 2}
+      {{offsets = [{number % 2 * PANEL_M}], sizes = [{PANEL_M}], strides = [1]}}
+      : {_VECTORS} to vector<8xf32>
+  llvm.store %half{number}, %to{number} {{alignment = 32}} : vector<8xf32>, !llvm.ptr
+  {_next_panel(number)}"""
         )
-        lines.append(
-            f"llvm.store %part{number}, {place} {{alignment = 32}} : vector<8xf32>, !llvm.ptr"
-        )
-        following = f"%to{number}"
-        lines.append(
-            f"{following} = llvm.getelementptr {place}[%apart] : (!llvm.ptr, i64) -> !llvm.ptr, f32"
-        )
-        place = following
-    return "\n".join(lines)
+    return "".join(lines)
+
+
+def _next_panel(number: int) -> str:
+    return (
+        f"%to{number + 1} = llvm.getelementptr %to{number}[%panel_step] "
+        ": (!llvm.ptr, i64) -> !llvm.ptr, f32"
+    )
+
+
+def _masks(end: str, begin: str, parts: range) -> str:
+    """%mask<n>: which of the 16 columns from begin + 16 n on lie before the end."""
+    return "\n".join(
+        f"""
+  %at{n} = arith.constant {n * VECTOR} : i64
+  %before{n} = arith.subi {end}, {begin} : i64
+  %left{n} = arith.subi %before{n}, %at{n} : i64
+  %count{n} = arith.index_cast %left{n} : i64 to index
+  %mask{n} = vector.create_mask %count{n} : vector<16xi1>"""
+        for n in parts
+    )
 
 
 _PARTS_N = range(PANEL_N // VECTOR)
@@ -194,7 +216,7 @@ llvm.func internal @kernel(%stationary: !llvm.ptr, %moving: !llvm.ptr, %k: i64,
     {_multiply_adds()}
     scf.yield {end} : {types}
   }}
-  {_masks()}
+  {_masks("%columns", "%c0", _PARTS_N)}
   {"".join(_store_row(m) for m in range(PANEL_M))}
   llvm.return
 }}"""
@@ -219,17 +241,6 @@ def _multiply_adds() -> str:
         for m, part in _SUMS
     ]
     return "\n".join(lines)
-
-
-def _masks() -> str:
-    return "\n".join(
-        f"""
-  %first{part} = arith.constant {part * VECTOR} : i64
-  %left{part} = arith.subi %columns, %first{part} : i64
-  %count{part} = arith.index_cast %left{part} : i64 to index
-  %mask{part} = vector.create_mask %count{part} : vector<16xi1>"""
-        for part in _PARTS_N
-    )
 
 
 def _store_row(m: int) -> str:

@@ -28,16 +28,21 @@ MIN_COPY_BYTES = 16384
 @dataclass(slots=True, eq=False)
 class WeightCopy:
     """Rows of device memory in SBUF: partition p of `region` holds the bytes from
-    `address + (p - first partition) * row_bytes`. is_needed: somebody reads SBUF itself."""
+    `address + (p - first partition) * row_bytes`. left: boxes of it that were not overwritten.
+    is_needed: somebody reads SBUF itself."""
 
     step: int
     region: Region
     address: int
     row_bytes: int
+    left: list[Region]
     is_needed: bool = False
 
     def covers(self, region: Region) -> bool:
-        return covers(self.region, region)
+        return any(covers(box, region) for box in self.left)
+
+    def overlaps(self, region: Region) -> bool:
+        return any(regions_overlap(box, region) for box in self.left)
 
     def source_of(self, tile: TileAccess) -> HbmAccess:
         """Where in device memory the elements of `tile`, which lies in the copy, come from."""
@@ -57,6 +62,21 @@ def covers(outer: Region, inner: Region) -> bool:
         and outer[3] <= inner[3]
         and inner[4] <= outer[4]
     )
+
+
+def without(box: Region, hole: Region) -> list[Region]:
+    """Boxes of `box` outside of `hole`."""
+    if not regions_overlap(box, hole):
+        return [box]
+    memory, first, end, low, high = box
+    top, bottom = max(first, hole[1]), min(end, hole[2])
+    parts = [
+        (memory, first, top, low, high),
+        (memory, bottom, end, low, high),
+        (memory, top, bottom, low, hole[3]),
+        (memory, top, bottom, hole[4], high),
+    ]
+    return [part for part in parts if part[1] < part[2] and part[3] < part[4]]
 
 
 class WeightCopies:
@@ -87,13 +107,18 @@ class WeightCopies:
         for copy in self._overlapping(region):
             copy.is_needed = True
 
-    def write(self, step: int, instruction: Instruction, region: Region) -> None:
-        """`instruction` writes bytes of the box `region`: perhaps a copy, perhaps over copies."""
-        made = self._copy_made(step, instruction, region)
+    def write(self, step: int, instruction: Instruction, access: TileAccess) -> None:
+        """`instruction` writes `access`: perhaps a copy, perhaps over copies."""
+        region = region_of(access)
+        is_whole = run_length(access.dims) is not None and not _may_skip(instruction)
         for copy in list(self._overlapping(region)):
-            # What is left of a copy that is not wholly overwritten may be read by anybody.
-            copy.is_needed |= made is None or not covers(region, copy.region)
-            self._drop(copy)
+            if is_whole:
+                copy.left = [part for box in copy.left for part in without(box, region)]
+            else:  # what is left between the written bytes may be read by anybody
+                copy.left, copy.is_needed = [], True
+            if not copy.left:
+                self._drop(copy)
+        made = self._copy_made(step, instruction, region)
         if made is not None:
             self._made.append(made)
             for page in _pages(region):
@@ -109,7 +134,7 @@ class WeightCopies:
         seen: set[int] = set()
         for page in _pages(region):
             for copy in self._pages.get(page, ()):
-                if copy.step not in seen and regions_overlap(copy.region, region):
+                if copy.step not in seen and copy.overlaps(region):
                     seen.add(copy.step)
                     yield copy
 
@@ -122,7 +147,9 @@ class WeightCopies:
             return None
         if (region[2] - region[1]) * (region[4] - region[3]) < MIN_COPY_BYTES:
             return None
-        return WeightCopy(step, region, *rows) if self._is_constant(target, source) else None
+        if not self._is_constant(target, source):
+            return None
+        return WeightCopy(step, region, *rows, left=[region])
 
     def _is_constant(self, target: TileAccess, source: Access | None) -> bool:
         """Whether both accesses are in range (who makes the copy reports it if they are not) and
@@ -137,6 +164,11 @@ class WeightCopies:
 
 def _pages(region: Region) -> range:
     return range(region[3] // PAGE_BYTES, (region[4] - 1) // PAGE_BYTES + 1)
+
+
+def _may_skip(instruction: Instruction) -> bool:
+    """Whether rows of the destination may keep what they hold."""
+    return instruction.spec.mnemonic == "dma_copy" and instruction.field("indirect") != "none"
 
 
 def _is_verbatim(instruction: Instruction) -> bool:

@@ -9,6 +9,8 @@ from executor_program_maker import ProgramMaker, psum, sbuf
 from axonc.backends.executor.bind import multiply_matrices
 from axonc.backends.executor.machine import Machine
 from axonc.backends.executor.matmul_blocks import Block, plan_blocks
+from axonc.backends.executor.prepared import regions_overlap
+from axonc.backends.executor.weight_copies import without
 from axonc.backends.isa.access_pattern import HbmAccess
 from axonc.backends.numerics.dtypes import BF16, F32, DType
 from axonc.backends.program import Program, TensorKind
@@ -207,6 +209,40 @@ def test_copies_that_others_touch_are_made(touch):
     chain.finish()
     assert planned(chain)[1].count("dma_copy") == 2  # also the result
     assert_modes_agree(chain)
+
+
+def test_a_copy_partly_overwritten_before_anybody_else_reads_is_not_made():
+    chain = Chain()
+    chain.load_slot(0, 0)
+    chain.matmul(0, 0, 0, 0, False)
+    overwrite_some_weights(chain)  # in tile 0
+    chain.matmul(1, 0, 1, 1, False)
+    chain.evict(0)
+    chain.evict(1)
+    chain.finish()
+    assert planned(chain)[1].count("dma_copy") == 1  # the result
+    assert_modes_agree(chain)
+
+
+BOX = ("sbuf", 10, 20, 100, 200)
+
+
+@pytest.mark.parametrize(
+    ("hole", "left"),
+    [
+        (("sbuf", 0, 128, 0, 300), 0),
+        (("sbuf", 0, 128, 120, 130), 900),
+        (("sbuf", 12, 13, 120, 130), 990),
+        (("sbuf", 0, 15, 0, 300), 500),
+        (("sbuf", 0, 128, 200, 300), 1000),
+        (("psum", 0, 128, 100, 200), 1000),
+    ],
+)
+def test_boxes_around_a_hole(hole, left):
+    parts = without(BOX, hole)
+    assert sum((b[2] - b[1]) * (b[4] - b[3]) for b in parts) == left
+    assert not any(regions_overlap(part, hole) for part in parts)
+    assert not any(regions_overlap(a, b) for n, a in enumerate(parts) for b in parts[n + 1 :])
 
 
 ACTIONS = ("matmul", "matmul", "matmul", "matmul", "load", "evict", "touch weights", "touch moving")
