@@ -1,13 +1,15 @@
 """Cuts operations on wide tiles into operations on pieces of them.
 
 Needed only where SBUF is short: a piece can be computed while the rest of its row is elsewhere.
-Elementwise instructions and plain transfers are cut along their outermost free dim. What looks at a
-whole row at once (reductions, sums on the side) is not: tiling emits it in pieces.
+Elementwise instructions and plain transfers are cut along a free dim, as are reductions along one
+that stays. What looks at a whole row at once (reductions of it, sums on the side) is not: tiling
+emits it in pieces. Pieces are a power of two long, so that those of several operations end
+together. An operation is wide, too, whose few elements lie far apart, such as parts of four rows:
+it would hold the rows together.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -37,6 +39,12 @@ ELEMENTWISE = frozenset(
 )
 """Instructions every element of whose result depends on the elements at its place alone."""
 
+REDUCTIONS = frozenset(("tensor_reduce",))
+"""Instructions that reduce the last free dims of an operand: the dims of the result are its first
+ones."""
+
+CUTTABLE = ELEMENTWISE | REDUCTIONS
+
 SIDE_RESULTS = ("accumulate", "index")
 """Operands that make an instruction depend on more."""
 
@@ -53,22 +61,27 @@ def _pieces(op: TileOp) -> Iterator[TileOp]:
         yield op
         return
     size = _sizes(step)[axis]
-    inner = math.prod(_sizes(step)[axis + 1 :])
-    widest = max(v.dtype.size_bytes for v in step.operands if v is not None)
-    count = max(1, PIECE_BYTES // (inner * widest))
+    apart = max(_apart(view, axis) for view in _tiles(step) if _is_work(view))
+    count = 1 << max(0, (PIECE_BYTES // apart).bit_length() - 1)
     for start in range(0, size, count):
         made = _slice(step, axis, start, min(count, size - start))
         yield from _pieces(TileOp((Form(op.form.engine, (made,)),), op.location))
 
 
 def _axis(op: TileOp, step: Step) -> int | None:
-    """The free dim to cut; None to leave the operation whole."""
-    if len(op.form.steps) > 1 or step.spec.mnemonic not in ELEMENTWISE or _has_side_result(step):
+    """The free dim to cut, along which the widest tile goes farthest; None to leave the operation
+    whole."""
+    if len(op.form.steps) > 1 or step.spec.mnemonic not in CUTTABLE or _has_side_result(step):
         return None
-    tiles = [v for v in step.operands if v is not None and v.memory is not Memory.HBM]
-    if not any(_is_wide(view) for view in tiles) or not all(_follows(v, step) for v in _all(step)):
+    wide = [view for view in _tiles(step) if _is_work(view) and _span(view) > PIECE_BYTES]
+    if not wide or not all(_follows(v, step) for v in _all(step)):
         return None
-    return next((axis for axis, size in enumerate(_sizes(step)) if size > 1), None)
+    view = max(wide, key=_span)
+    axes = [axis for axis, size in enumerate(_sizes(step)) if size > 1]
+    axis = max(axes, key=lambda a: _apart(view, a) * (_sizes(step)[a] - 1), default=None)
+    if axis is None or 2 * _apart(view, axis) * _sizes(step)[axis] < _span(view):
+        return None  # it would be as wide in pieces
+    return axis
 
 
 def _has_side_result(step: Step) -> bool:
@@ -76,9 +89,25 @@ def _has_side_result(step: Step) -> bool:
     return any(operand.name in SIDE_RESULTS and view is not None for operand, view in pairs)
 
 
-def _is_wide(view: View) -> bool:
-    is_work = view.memory is Memory.SBUF and view.buffer.pool is Pool.WORK
-    return is_work and view.elements_per_partition * view.dtype.size_bytes > PIECE_BYTES
+def _is_work(view: View) -> bool:
+    return view.memory is Memory.SBUF and view.buffer.pool is Pool.WORK
+
+
+def _span(view: View) -> int:
+    """Bytes per partition from the first it touches to the last."""
+    _, _, low, high = view.region()
+    return high - low
+
+
+def _apart(view: View, axis: int) -> int:
+    """Bytes from one element along `axis` to the next; 0 for one value per partition."""
+    if view.elements_per_partition == 1:
+        return 0
+    return abs(view.dims[axis][0]) * view.dtype.size_bytes
+
+
+def _tiles(step: Step) -> list[View]:
+    return [view for view in _all(step) if view.memory is not Memory.HBM]
 
 
 def _all(step: Step) -> list[View]:
@@ -87,17 +116,18 @@ def _all(step: Step) -> list[View]:
 
 def _sizes(step: Step) -> tuple[int, ...]:
     """Free sizes of the result on chip, or of the tile that is stored."""
-    tiles = [v for v in step.operands if v is not None and v.memory is not Memory.HBM]
-    return tuple(size for _, size in tiles[0].dims)
+    return tuple(size for _, size in _tiles(step)[0].dims)
 
 
 def _follows(view: View, step: Step) -> bool:
-    """Whether the view has the same free sizes (in device memory: after one dim of rows), or one
-    value per partition."""
-    sizes = tuple(size for _, size in view.dims)
+    """Whether the view has the same free sizes (in device memory: after one dim of rows; what is
+    reduced: before the dims that vanish), or one value per partition."""
+    sizes, result = tuple(size for _, size in view.dims), _sizes(step)
     if view.memory is Memory.HBM:
-        return len(sizes) == len(_sizes(step)) + 1 and sizes[1:] == _sizes(step)
-    return sizes == _sizes(step) or view.elements_per_partition == 1
+        return len(sizes) == len(result) + 1 and sizes[1:] == result
+    if step.spec.mnemonic in REDUCTIONS and view is not _tiles(step)[0]:
+        return sizes[: len(result)] == result
+    return sizes == result or view.elements_per_partition == 1
 
 
 def _slice(step: Step, axis: int, start: int, count: int) -> Step:

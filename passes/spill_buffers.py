@@ -87,8 +87,10 @@ def _spilled(program: TileProgram) -> TileProgram:
     room = _work_room(program)
     for share in ROOM_SHARES:
         plan = plan_spills(program, int(room * share), _loaded_buffers(program))
-        if plan.too_large is not None:
+        if plan.too_large is not None and share == ROOM_SHARES[0]:
             raise _too_large(program, plan.too_large, room)
+        if plan.too_large is not None:
+            break
         made = _Rewriter(program, plan).run()
         if _fits(made):
             return made

@@ -100,6 +100,15 @@ def test_a_decoder_is_accurate(name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "name, sizes",
+    [("resnet-50", {"batch": 8}), ("bert-base", {"batch": 8, "seq": 512, "layers": 1})],
+)
+def test_a_batch_that_does_not_fit_on_chip_is_accurate(name: str, sizes: dict[str, int]) -> None:
+    assert compiled_error(build(name, **sizes), checked=False) <= BAR
+
+
+@pytest.mark.slow
 def test_masked_tokens_of_an_encoder_change_nothing() -> None:
     """Real masks: what the padded positions hold must not reach the others."""
     model = build("electra-large", layers=4)

@@ -77,6 +77,39 @@ def test_an_operation_that_cannot_fit_is_named(small_machine):
         axonc.compile(jax.jit(encoder).lower(*ARRAYS))
 
 
+def products(x, w):
+    """Every product's operand is transposed: four row tiles are written together."""
+    for _ in range(2):
+        x = x @ w + jnp.sin(x)
+    return x
+
+
+def pooled(x, k):
+    """The edges of all images are pooled together."""
+    dims = ("NHWC", "HWIO", "NHWC")
+    x = jax.nn.relu(jax.lax.conv_general_dilated(x, k, (1, 1), "SAME", dimension_numbers=dims))
+    window = (1, 3, 3, 1), (1, 2, 2, 1), "SAME"
+    return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, *window)
+
+
+@pytest.mark.parametrize(
+    "function, shapes, kib",
+    [
+        (products, [(2048, 512), (512, 512)], 56),
+        (pooled, [(4, 56, 56, 6), (1, 1, 6, 8)], 64),
+    ],
+)
+def test_operations_that_hold_far_parts_together_are_cut(small_machine, function, shapes, kib):
+    rng = np.random.default_rng(1)
+    arrays = [(rng.standard_normal(s) / s[-2] ** 0.5).astype(np.float32) for s in shapes]
+    lowered = jax.jit(function).lower(*arrays)
+    whole = axonc.compile(lowered)
+    expected = whole.run(*arrays, checked=True)[0]
+    small_machine(kib)
+    (found,) = axonc.compile(lowered).run(*arrays, checked=True)
+    np.testing.assert_array_equal(found, expected)
+
+
 def random_program(seed: int, sbuf_bytes: int) -> KernelBuilder:
     """Tiles of many sizes, some read again much later."""
     rng = np.random.default_rng(seed)
