@@ -132,11 +132,7 @@ def _place_iterations(program: TileProgram, address: int) -> int:
 
 def _place_aliases(program: TileProgram) -> None:
     """Outputs that are inputs updated in place lie where those do."""
-    inputs = {
-        b.tensor.name: b.tensor.address
-        for b in program.buffers
-        if b.tensor is not None and b.tensor.kind is TensorKind.INPUT
-    }
+    inputs = {t.name: t.address for t in program.tensors() if t.kind is TensorKind.INPUT}
     for buffer in program.buffers:
         if buffer.tensor is not None and buffer.tensor.alias:
             buffer.address = inputs[buffer.tensor.alias]

@@ -118,7 +118,8 @@ class _Analysis:
 
     def _history(self, buffer: Buffer, number: int) -> _History:
         on_chip = buffer.memory in self.ownership
-        life = (buffer, self._generation(buffer, number) if on_chip else 0)
+        is_of_iteration = on_chip or bool(buffer.each)
+        life = (buffer, self._generation(buffer, number) if is_of_iteration else 0)
         history = self.histories.get(life)
         if history is None:
             history = self.histories[life] = _History()

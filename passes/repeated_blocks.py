@@ -201,9 +201,19 @@ class _Matcher:
         owners = {self.body.owner[v] for v in values}
         if len(set(values)) == 1:
             return Role.INVARIANT, self.invariant.setdefault(values[0], len(self.invariant))
-        if owners != {ARGUMENT}:
+        if owners != {ARGUMENT} or not all(self._is_of_one_block(v) for v in values):
             raise _Differs
         return Role.VARYING, self.varying.setdefault(tuple(values), len(self.varying))
+
+    def _is_of_one_block(self, argument: int) -> bool:
+        """Whether one block reads it, and nothing else: iterations lie at equal distances in device
+        memory, so each has its own."""
+        blocks = {(user - self.start) // self.length for user in self.body.users[argument]}
+        return (
+            len(blocks) == 1
+            and blocks <= set(range(self.count))
+            and argument not in self.body.returned
+        )
 
     def collected(self) -> list[tuple[int, int]]:
         """What the function returns of each iteration; others may read only what is carried out of

@@ -221,6 +221,8 @@ class Tiler:
             self.builder.program.cores = cores_of(function.parent.operation)
         self.values = Values(self.builder)
         self.arguments: dict[ir.Value, tuple[str, TensorKind]] = {}
+        # Arguments that the caller gave away: the number of the result that may take their memory.
+        self.given_away: dict[ir.Value, int] = {}
         self.aliases: dict[int, Storage] = {}
         self.outputs: dict[int, Storage] = {}
         self.pieces: dict[ir.Value, list[Storage]] = {}
@@ -281,7 +283,8 @@ class Tiler:
         final = list(self.function.regions[0].blocks[0].operations)[-1].operation
         numbers = {value: number for number, value in enumerate(final.operands)}
         names = {value: self._result_names[number] for value, number in numbers.items()}
-        tiler = RepeatTiler(self.values, op, self._tile, self.arguments, names)
+        taken = {a: self._result_names[n] for a, n in self.given_away.items()}
+        tiler = RepeatTiler(self.values, op, self._tile, self.arguments, names, taken)
         for value, storage in tiler.run().items():
             self.values.add(value, storage)
             self.outputs[numbers[value]] = storage
@@ -301,6 +304,8 @@ class Tiler:
             element = str(ir.RankedTensorType(argument.type).element_type)
             kind = TensorKind.WEIGHT if "neuron.weight" in given else TensorKind.INPUT
             self.arguments[argument] = (name, kind)
+            if ALIAS in given:
+                self.given_away[argument] = ir.IntegerAttr(given[ALIAS]).value
             if argument in repeated_only:
                 continue
             view = self.builder.hbm(
@@ -312,17 +317,14 @@ class Tiler:
             )
             storage = hbm_storage(view, shape_of(argument))
             self.values.add(argument, storage)
-            if ALIAS in given:
-                self.aliases[ir.IntegerAttr(given[ALIAS]).value] = storage
+            if argument in self.given_away:
+                self.aliases[self.given_away[argument]] = storage
 
     def _plan_updates(self, block: ir.Block) -> None:
         """What is updated in place; results that begin as a copy of something have their memory
         from the start."""
-        taker = {storage.buffer: number for number, storage in self.aliases.items()}
-        declared = [a for a in block.arguments if a in self.values.storages]
-        memory = {a: self.values.storages[a][0].buffer for a in declared}
-        given_away = {a: taker[buffer] for a, buffer in memory.items() if buffer in taker}
-        self.values.updates = plan_updates(block, given_away)
+        declared = {a: n for a, n in self.given_away.items() if a in self.values.storages}
+        self.values.updates = plan_updates(block, declared)
         results = list(block.operations)[-1].operation.operands
         for value, number in self.values.updates.ends.items():
             storage = self._declare_result(number, results[number])

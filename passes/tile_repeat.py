@@ -20,7 +20,8 @@ from axonc.passes.elementwise_expression import machine_dtype
 from axonc.passes.hand_over import hand_over
 from axonc.passes.tensor_storage import PartitionDims, Storage
 from axonc.passes.tile_move import cast, new_storage, store
-from axonc.passes.tile_values import Values, hbm_storage
+from axonc.passes.tile_values import Values, hbm_storage, is_whole
+from axonc.passes.update_in_place import plan_updates
 from axonc.passes.view_ops import shape_of
 
 
@@ -53,7 +54,8 @@ def only_varying(block: ir.Block) -> set[ir.Value]:
 
 class RepeatTiler:
     """Tiles one repeat. tile: how the operations of the block are tiled. names: of @main's
-    arguments; outputs: (number, name) of @main's results by value."""
+    arguments; outputs: of @main's results by value; taken: of the results that may take the memory
+    of an argument."""
 
     def __init__(
         self,
@@ -62,12 +64,14 @@ class RepeatTiler:
         tile: Callable[[ir.Operation], None],
         names: dict[ir.Value, tuple[str, TensorKind]],
         outputs: dict[ir.Value, str],
+        taken: dict[ir.Value, str],
     ) -> None:
         self.values, self.op, self.tile = values, op, tile
         self.parts = Repeat.of(op)
-        self.names, self.outputs = names, outputs
+        self.names, self.outputs, self.taken = names, outputs, taken
         self.builder = values.builder
         self.first = 0
+        self.given_to = self._given_away()
 
     def run(self) -> dict[ir.Value, Storage]:
         """Emits the repeat; the storages of collected results, which are stored already."""
@@ -77,18 +81,20 @@ class RepeatTiler:
         invariants = arguments[len(slots) : len(slots) + len(parts.invariant)]
         for argument, value in zip(invariants, parts.invariant, strict=True):
             self._share(argument, value)
+        varying = arguments[len(slots) + len(invariants) :]
+        self._plan_updates(varying)
         self.first = len(self.builder.program.ops)
         with self.builder.repeat(parts.count):
             for argument, slot in zip(arguments, slots, strict=False):
                 self.values.add(argument, slot)
-            self._declare_varying(arguments[len(slots) + len(invariants) :])
+            self._declare_varying(varying)
             *ops, final = [op.operation for op in block.operations]
             for op in ops:
                 with self.builder.at(source_location(op)):
                     self.tile(op)
             with self.builder.at(source_location(final)):
                 results = list(final.operands)
-                found = self._collect(results[len(slots) :])
+                found = self._collect(results[len(slots) :], varying)
                 self._hand_over(slots, results[: len(slots)])
         for value, slot in zip(parts.carried_out, slots, strict=True):
             self.values.add(value, slot)
@@ -129,25 +135,75 @@ class RepeatTiler:
             )
             self.values.add(argument, hbm_storage(view, shape_of(argument)))
 
-    def _collect(self, results: Sequence[ir.Value]) -> dict[ir.Value, Storage]:
-        """Results of every iteration go to device tensors."""
+    # ---- results of every iteration ---------------------------------------------------------
+
+    def _plan_updates(self, arguments: Sequence[ir.Value]) -> None:
+        """Which updates in the block write into the memory of a varying argument, because in every
+        iteration the result that they lead to may take it."""
+        first = len(self.parts.carried)
+        given_away = {arguments[slot]: first + taker for taker, slot in self.given_to.items()}
+        block = block_function(self.op).regions[0].blocks[0]
+        self.values.updates.in_place |= plan_updates(block, given_away).in_place
+
+    def _given_away(self) -> dict[int, int]:
+        """By the slot of collected results that may take their memory: slots of arguments."""
+        takers = {
+            tuple(self.taken.get(v, "") for v in values): slot
+            for slot, values in enumerate(zip(*self.parts.varying, strict=True))
+        }
+        results = enumerate(zip(*self.parts.collected, strict=True))
+        names = {number: tuple(self.outputs[v] for v in values) for number, values in results}
+        return {number: takers[found] for number, found in names.items() if found in takers}
+
+    def _collect(
+        self, results: Sequence[ir.Value], arguments: Sequence[ir.Value]
+    ) -> dict[ir.Value, Storage]:
+        """Results of every iteration go to device tensors, if they were not made there."""
         found = {}
-        for slot, value in enumerate(results):
-            outer = [values[slot] for values in self.parts.collected]
-            names = [self.outputs[v] for v in outer]
-            element = str(ir.RankedTensorType(value.type).element_type)
-            view = self.builder.hbm(
-                names[0],
-                shape_of(value),
-                machine_dtype(value.type),
-                TensorKind.OUTPUT,
-                host_dtype=element,
-                each=names,
-            )
-            out = hbm_storage(view, shape_of(value))
-            store(self.builder, out, self.values.get(value, default_rows(shape_of(value))))
+        for number, value in enumerate(results):
+            outer = [values[number] for values in self.parts.collected]
+            out = self._made_in_place(number, value, arguments, outer)
+            if out is None:
+                names = [self.outputs[v] for v in outer]
+                out = self._declare_output(value, names[0], each=names)
+                store(self.builder, out, self.values.get(value, default_rows(shape_of(value))))
             found.update(dict.fromkeys(outer, out))
         return found
+
+    def _made_in_place(
+        self,
+        number: int,
+        value: ir.Value,
+        arguments: Sequence[ir.Value],
+        outer: Sequence[ir.Value],
+    ) -> Storage | None:
+        """The storage of a result that lies in the argument's memory; declares it for all
+        iterations."""
+        if number not in self.given_to:
+            return None
+        slot = self.given_to[number]
+        memory = self.values.storages[arguments[slot]][0].buffer
+        for storage in self.values.known(value):
+            if storage.buffer is memory and is_whole(storage):
+                for values, result in zip(self.parts.varying, outer, strict=True):
+                    alias, _ = self.names[values[slot]]
+                    self._declare_output(value, self.outputs[result], alias=alias)
+                return storage
+        return None
+
+    def _declare_output(
+        self, value: ir.Value, name: str, *, alias: str = "", each: Sequence[str] = ()
+    ) -> Storage:
+        view = self.builder.hbm(
+            name,
+            shape_of(value),
+            machine_dtype(value.type),
+            TensorKind.OUTPUT,
+            host_dtype=str(ir.RankedTensorType(value.type).element_type),
+            alias=alias,
+            each=each,
+        )
+        return hbm_storage(view, shape_of(value))
 
     def _hand_over(self, slots: Sequence[Storage], results: Sequence[ir.Value]) -> None:
         """The results become what the next iteration begins with. A result that is another carried
