@@ -16,6 +16,7 @@ from axonc.compiled_program import CompiledProgram, HostTensor, StageRecord
 from axonc.diagnostics import InternalError, UnsupportedOpError, UsageError
 from axonc.frontends.imported import ImportedProgram
 from axonc.frontends.sharding import Sharding
+from axonc.least_memory import refuse_what_cannot_fit
 from axonc.options import CompileOptions
 from axonc.parallel import spread_over_cores
 from axonc.pass_manager import ManagerOptions, ModuleState, Pass, PassManager
@@ -99,6 +100,7 @@ def compile_imported(
     state = ModuleState(load_module(imported))
     _require_mesh(imported, cores_of(state.module.operation))
     results = _results(state.module, imported)
+    refuse_what_cannot_fit(state.module, imported, options)
     _check_samples(samples, imported, options)
     cast_data = CastData(imported.weights, samples)
     tensor_passes = tensor_pipeline(tensor_options(options, cast_data))

@@ -109,7 +109,8 @@ def _place_hbm(program: TileProgram, plan: MemoryPlan) -> None:
     plan.hbm_bytes = address
     _place_aliases(program)
     if address > program.target.hbm_bytes:
-        raise device_memory_error(program, address)
+        tensors = [b.tensor for b in program.buffers if b.tensor is not None]
+        raise device_memory_error(tensors, address, program.target.hbm_bytes)
 
 
 def _place_iterations(program: TileProgram, address: int) -> int:

@@ -68,14 +68,11 @@ def map_rows(buffers: Iterable[Buffer]) -> list[str]:
     return rows
 
 
-def device_memory_error(program: TileProgram, need: int) -> CapacityError:
+def device_memory_error(tensors: list[HbmTensor], need: int, capacity: int) -> CapacityError:
     """The map of a core's device memory by what it is for, and its largest tensors."""
-    tensors = [b.tensor for b in program.buffers if b.tensor is not None]
-    capacity = program.target.hbm_bytes
     return CapacityError(
         f"device memory: {need:,} bytes needed, a core has {capacity:,}\n"
         + "\n".join([*_section_rows(tensors), "  largest:", *_tensor_rows(tensors)]),
-        pass_name="allocate-memory",
         hint=_smallest_change(tensors, need, capacity),
     )
 

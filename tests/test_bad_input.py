@@ -133,7 +133,7 @@ def test_garbage(axonc_command: Axonc) -> None:
 
 def test_missing_model(axonc_command: Axonc) -> None:
     outcome = axonc_command("compile", "nowhere.mlir")
-    outcome.check_refused("nowhere.mlir: no such program file")
+    outcome.check_refused("nowhere.mlir: no such model file")
     assert outcome.code == 2
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -91,6 +92,8 @@ def bind_arrays(
         names = [a.name for a in program.arguments]
         first = next(iter(mapping))
         hint = nearest(first, names) or f"arguments: {', '.join(names[:8])}"
+        if all(re.fullmatch(r"arg\d+", name) for name in names):
+            hint += "; JAX writes names with lowered.as_text(debug_info=True), or export them"
         raise UsageError(
             f"no argument fits any of {len(mapping)} weights, such as '{first}'", hint=hint
         )

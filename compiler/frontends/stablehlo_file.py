@@ -46,7 +46,7 @@ def import_file(path: str | Path) -> ImportedProgram:
     """
     path = Path(path)
     if not path.is_file():
-        raise UsageError(f"{path}: no such program file")
+        raise UsageError(f"{path}: no such model file")
     return import_bytes(path.read_bytes(), name=str(path))
 
 

@@ -129,7 +129,7 @@ def test_garbage_is_one_error(content: bytes):
 
 
 def test_missing_file():
-    with pytest.raises(UsageError, match="nowhere.mlir: no such program file"):
+    with pytest.raises(UsageError, match="nowhere.mlir: no such model file"):
         import_program("nowhere.mlir")
 
 
