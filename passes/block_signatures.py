@@ -7,6 +7,7 @@ use (`@gelu`, `@gelu_0`). Reading operations through the bindings is slow, so ea
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
@@ -26,7 +27,8 @@ class Body:
 
     keys[i]: signature. operands[i], results[i]: values. owner[v]: i, ARGUMENT or CONSTANT.
     place[v]: which result of its operation. users[v]: the i that read it. constant[v]: equal for
-    constants of equal elements. returned: operands of the terminator.
+    constants of equal elements. returned: operands of the terminator; repeatedly: those that are so
+    more than once.
     """
 
     operations: list[ir.Operation] = field(default_factory=list)
@@ -39,6 +41,7 @@ class Body:
     users: list[list[int]] = field(default_factory=list)
     constant: dict[int, int] = field(default_factory=dict)
     returned: set[int] = field(default_factory=set)
+    repeatedly: set[int] = field(default_factory=set)
 
     def new_value(self, value: ir.Value, owner: int, place: int) -> int:
         """The number of a value not seen before."""
@@ -61,6 +64,7 @@ def read_body(function: ir.Operation, signatures: Signatures) -> Body:
         operands = [number[v] for v in op.operands]
         if op.name == "func.return":
             body.returned.update(operands)
+            body.repeatedly = {v for v, times in Counter(operands).items() if times > 1}
             continue
         key = signatures.of(op)
         owner = _append(body, op, key, operands, splats)

@@ -18,8 +18,9 @@ After:
 
 Blocks may read: what the one before made (carried), what all read alike (invariant), arguments of
 `@main` of their own (varying), and constants, which are made again in the function. `@main` may
-read what the last one hands on, and return anything of each (collected). Whatever is otherwise
-stays as it was; so do groups of less than `min-count` blocks or `min-ops` operations a block.
+read what the last one hands on, and return anything of each, but not twice (collected). Whatever
+is otherwise stays as it was; so do groups of less than `min-count` blocks or `min-ops` operations a
+block.
 Operations keep the locations of the first block.
 """
 
@@ -57,9 +58,16 @@ class OutlineBlocksPass(Pass, name="outline-blocks"):
 
 
 def _fits(body: Body, group: Group) -> bool:
-    """Whether the operation can name so many types."""
+    """Whether the operation can name so many types, and each iteration's result is one result of
+    the program, as it lies in memory that only the iteration knows."""
     slots = len(group.carried) + len(group.invariant) + len(group.varying)
-    return slots <= OPERAND_RUNS and len(_results(body, group)) <= RESULT_RUNS
+    collected = {
+        body.results[group.start + k * group.length + op][result]
+        for k in range(group.count)
+        for op, result in group.collected
+    }
+    fits = slots <= OPERAND_RUNS and len(_results(body, group)) <= RESULT_RUNS
+    return fits and not collected & body.repeatedly
 
 
 def _by_type(body: Body, slots: Sequence[int]) -> list[int]:

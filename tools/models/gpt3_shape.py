@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import resource
 import time
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import axonc
+from axonc.backends.program import Program, TensorKind
 from axonc.frontends import import_program
 from axonc.frontends.imported import ImportedProgram
 from axonc.tools.program_report import facts
@@ -81,11 +83,11 @@ def weight_shapes(shape: Shape) -> dict[str, tuple[int, ...]]:
 
 
 def step(p: Params, caches: list[Any], ids: Any, position: Any, shape: Shape) -> Any:
-    """Logits [batch, vocabulary] of the last of `tokens` new ones, and their keys and values, which
-    the caller appends to the cache. ids [batch, tokens], position [batch] (of the first new token)
-    int32; the cache of a layer is keys and values, each [batch, heads, cache, head width], of which
+    """Logits [batch, vocabulary] of the last of `tokens` new ones, and the caches with their keys
+    and values written. ids [batch, tokens]; position, of the first new token, a number (int32);
+    the cache of a layer is keys and values, each [batch, heads, cache, head width], of which
     `position` are written."""
-    rows = position[:, None] + jnp.arange(shape.tokens)
+    rows = position + jnp.arange(shape.tokens)
     x = jnp.take(p["wte"], ids, axis=0, mode="clip")
     x = x + jnp.take(p["wpe"], rows, axis=0, mode="clip")
     updated = []
@@ -115,19 +117,16 @@ def _attention(p: Params, x: Any, cache: Any, position: Any, shape: Shape) -> An
     parts = jnp.split(fused, 3, axis=-1)
     split = (*x.shape[:2], shape.heads, shape.head_width)
     query, key, value = (part.reshape(split).transpose(0, 2, 1, 3) for part in parts)
-    past_keys, past_values = cache
-    scale = _DTYPE(shape.head_width**-0.5)
-    scores = [jnp.einsum("bhtd,bhsd->bhts", query, k) * scale for k in (past_keys, key)]
-    written = jnp.arange(shape.cache) < position[:, None, None, None]
-    causal = jnp.tril(jnp.ones((shape.tokens, shape.tokens), bool))
-    masked = [
-        jnp.where(m, s, _DTYPE(-1e30)) for m, s in zip((written, causal), scores, strict=True)
-    ]
-    shares = jax.nn.softmax(jnp.concatenate(masked, axis=-1), axis=-1)
-    old, new = shares[..., : shape.cache], shares[..., shape.cache :]
-    mixed = jnp.einsum("bhts,bhsd->bhtd", old, past_values)
-    mixed = mixed + jnp.einsum("bhts,bhsd->bhtd", new, value)
-    return mixed.transpose(0, 2, 1, 3).reshape(x.shape), (key, value)
+    keys, values = (
+        jax.lax.dynamic_update_slice(old, new, (0, 0, position, 0))
+        for old, new in zip(cache, (key, value), strict=True)
+    )
+    scores = jnp.einsum("bhtd,bhsd->bhts", query, keys) * _DTYPE(shape.head_width**-0.5)
+    last_seen = position + jnp.arange(shape.tokens)
+    is_seen = jnp.arange(shape.cache) <= last_seen[:, None]
+    shares = jax.nn.softmax(jnp.where(is_seen, scores, _DTYPE(-1e30)), axis=-1)
+    mixed = jnp.einsum("bhts,bhsd->bhtd", shares, values)
+    return mixed.transpose(0, 2, 1, 3).reshape(x.shape), (keys, values)
 
 
 def _norm(x: Any, gamma: Any, beta: Any) -> Any:
@@ -138,13 +137,14 @@ def _norm(x: Any, gamma: Any, beta: Any) -> Any:
 
 
 def imported(shape: Shape) -> ImportedProgram:
-    """The step for one core, its weights without data."""
+    """The step for one core, its weights without data; the caches are given away, so that rows are
+    written where they lie."""
     kinds = {n: jax.ShapeDtypeStruct(s, _DTYPE) for n, s in weight_shapes(shape).items()}
     held = (shape.batch, shape.heads, shape.cache, shape.head_width)
     caches = [(jax.ShapeDtypeStruct(held, _DTYPE),) * 2] * shape.layers
     ids = jax.ShapeDtypeStruct((shape.batch, shape.tokens), jnp.int32)
-    position = jax.ShapeDtypeStruct((shape.batch,), jnp.int32)
-    lowered = jax.jit(lambda p, c, i, at: step(p, c, i, at, shape)).lower(
+    position = jax.ShapeDtypeStruct((), jnp.int32)
+    lowered = jax.jit(lambda p, c, i, at: step(p, c, i, at, shape), donate_argnums=1).lower(
         kinds, caches, ids, position
     )
     return without_data(import_program(lowered), prefix="p.")
@@ -171,7 +171,8 @@ def report(executable: axonc.Executable, shape: Shape) -> str:
         [
             f"{shape.layers} layers, width {shape.width}, {shape.parameters / 1e9:.1f} billion "
             f"parameters, on {executable.compiled.cores} cores",
-            f"device memory   {found['device_memory_bytes'] / 2**30:8.2f} GiB per core",
+            f"device memory   {found['device_memory_bytes'] / 2**30:8.2f} GiB per core: "
+            + ", ".join(_memory(executable.compiled.program)),
             f"SBUF peak       {found['sbuf_peak_bytes'] / 1024:8.1f} KiB per partition",
             f"modelled time   {seconds * 1e3:8.2f} ms for {tokens} tokens a call, "
             f"{seconds / tokens * 1e3:.2f} ms per token",
@@ -179,6 +180,17 @@ def report(executable: axonc.Executable, shape: Shape) -> str:
             f"instructions    {sum(found['instructions'].values()):8,d} per core",
         ]
     )
+
+
+def _memory(program: Program) -> list[str]:
+    """Device memory by purpose; state that is updated where it lies takes no more."""
+    purposes = {TensorKind.WEIGHT: "weights", TensorKind.INPUT: "inputs and caches"}
+    kept: Counter[str] = Counter()
+    for tensor in program.tensors:
+        if not tensor.alias:
+            kept[purposes.get(tensor.kind, "results and scratch")] += tensor.size_bytes
+    updated = sum(bool(tensor.alias) for tensor in program.tensors)
+    return [f"{n / 2**30:.2f} {name}" for name, n in kept.items()] + [f"{updated} in place"]
 
 
 def main(arguments: list[str] | None = None) -> None:
