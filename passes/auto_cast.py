@@ -40,6 +40,7 @@ from axonc.dialects.repeat import REPEAT
 from axonc.pass_manager import Pass
 from axonc.passes.cast_choice import FLOATS, choice_of
 from axonc.passes.dead_code import defining_op, erase_dead
+from axonc.passes.integer_products import becomes_exact, is_integer_product
 
 TYPES = ("bf16", "fp16", "tf32")
 """Values of the option `type`."""
@@ -204,7 +205,7 @@ def _cast_dots(block: ir.Block, caster: _Caster) -> bool:
     changed = False
     for op in _products(block):
         choice = choice_of(op)
-        is_float = choice is None or choice.compute in FLOATS
+        is_float = (choice is None or choice.compute in FLOATS) and not is_integer_product(op)
         if is_float and caster.cast_operands(op, (0, 1)):
             caster.note(op, PRODUCTS[op.name])
             changed = True
@@ -237,6 +238,8 @@ def _cast_all(block: ir.Block, caster: _Caster) -> bool:
 
 def _cast_op(op: ir.Operation, caster: _Caster) -> bool:
     """Operands and result of one operation in the smaller type."""
+    if is_integer_product(op) or becomes_exact(op):
+        return False
     if _reads_argument(op):
         return False  # cast where the result is read
     caster.cast_operands(op, range(len(op.operands)))

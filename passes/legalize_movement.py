@@ -12,6 +12,7 @@ from axonc.dialects import neuron_builder as build
 from axonc.dialects.attributes import element_name, integer, integer_array
 from axonc.dialects.stablehlo import dense_integers, dot_dimensions
 from axonc.passes.fold_constants import constant_array, fold
+from axonc.passes.legalize_integer_dot import integer_dot, is_integer_dot
 from axonc.passes.unsupported import Unsupported
 
 Legalizer = Callable[[ir.Operation], ir.Value]
@@ -81,15 +82,21 @@ def padded(
 
 
 def dot_general(op: ir.Operation) -> ir.Value:
-    dims = dot_dimensions(op)
-    return build.dot(op.operands[0], op.operands[1], dims, op.results[0].type.element_type)
+    return _product(op, dot_dimensions(op))
 
 
 def dot(op: ir.Operation) -> ir.Value:
     """The old two-operand product: last dim of lhs with first dim of rhs."""
+    lhs = op.operands[0]
+    return _product(op, ((), (), (lhs.type.rank - 1,), (0,)))
+
+
+def _product(op: ir.Operation, dims: Sequence[Sequence[int]]) -> ir.Value:
     lhs, rhs = op.operands
-    dims = ((), (), (lhs.type.rank - 1,), (0,))
-    return build.dot(lhs, rhs, dims, op.results[0].type.element_type)
+    element = op.results[0].type.element_type
+    if is_integer_dot(op):
+        return integer_dot(lhs, rhs, dims, element)
+    return build.dot(lhs, rhs, dims, element)
 
 
 def optimization_barrier(op: ir.Operation) -> ir.Value:

@@ -38,6 +38,7 @@ from axonc.pass_manager import Pass
 from axonc.passes.cast_choice import COMPUTE, SAME, SCALES_ATTRIBUTE, CastChoice, Override
 from axonc.passes.cast_data import CastData
 from axonc.passes.cast_effects import CastEffects
+from axonc.passes.integer_products import is_integer_product
 from axonc.passes.quantize import QUANTIZABLE
 from axonc.passes.search_casts import search_casts
 from axonc.passes.weight_operands import weight_behind, weight_names
@@ -149,6 +150,8 @@ class PlanCastsPass(Pass, name="plan-casts", anchor="func.func"):
         for one in (o.operation for o in function.regions[0].blocks[0].operations):
             texts = _names_of(one, names)
             matching = [o for o in overrides if o.matches(texts)]
+            if is_integer_product(one):
+                continue
             if one.name in QUANTIZABLE:
                 known += texts[:1]
                 for override in matching:
