@@ -10,6 +10,7 @@ import pytest
 
 import axonc
 from axonc.frontends import import_program
+from axonc.tools.core_report import core_facts
 
 jax = pytest.importorskip("jax")
 jnp = jax.numpy
@@ -97,6 +98,25 @@ def test_a_bert_of_four_layers_on_2_4_and_8_cores() -> None:
         (found,) = executable.run(x, checked=True)
         np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5 * np.abs(wanted).max())
         assert len(executable.profile().timeline.collectives) == 8
+
+
+def test_a_bert_of_four_layers_as_a_pipeline_of_2_and_4_cores() -> None:
+    """The one-core result; a call takes hardly longer; equal stages wait little for each other."""
+    rng = np.random.default_rng(9)
+    layers = [one_layer(128, 512, rng) for _ in range(4)]
+    x = rng.standard_normal((1, 32, 128)).astype(np.float32)
+    one = compiled(bert, x, layers, 8)
+    (wanted,) = one.run(x)
+    for cores in (2, 4):
+        executable = compiled(bert, x, layers, 8, cores=cores, parallel="pipeline")
+        (found,) = executable.run(x, checked=True)
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5 * np.abs(wanted).max())
+        assert executable.modelled_seconds < 1.15 * one.modelled_seconds
+        facts = core_facts(executable)
+        active = [row["active_seconds"] for row in facts["per_core"]]
+        assert len(active) == cores and min(active) > 0
+        assert facts["bubble_share"] == pytest.approx(1 - sum(active) / cores / max(active))
+        assert facts["bubble_share"] < 0.35
 
 
 def test_two_cores_take_less_time_where_weights_bind() -> None:
