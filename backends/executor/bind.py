@@ -81,7 +81,8 @@ def bind(instruction: Instruction, bindings: Bindings) -> Closure:
     native = None
     if bindings.allow_native and bindings.rounding == "rne":
         memory = bindings.memory
-        native = bind_elementwise(instruction, memory) or bind_rows(instruction, memory)
+        threads = bindings.workers.count
+        native = bind_elementwise(instruction, memory, threads) or bind_rows(instruction, memory)
     return native or bind_general(instruction, bindings)
 
 

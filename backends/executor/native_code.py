@@ -7,6 +7,7 @@ threads run.
 from __future__ import annotations
 
 import ctypes
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
@@ -59,6 +60,18 @@ class NativeModule:
     def function(self, name: str) -> Callable[[int], None]:
         """The function `name`, to be called with `Task.address`."""
         return ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self.address(name))
+
+
+_MODULES: dict[str, NativeModule] = {}
+_MODULES_LOCK = threading.Lock()
+
+
+def native_module(text: str) -> NativeModule:
+    """The module of `text`, made once and kept: threads may be running its code."""
+    with _MODULES_LOCK:
+        if text not in _MODULES:
+            _MODULES[text] = NativeModule(text)
+        return _MODULES[text]
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from queue import SimpleQueue
 
 import numpy as np
 
-from axonc.backends.executor.native_code import NativeModule, Task
+from axonc.backends.executor.native_code import NativeModule, Task, native_module
 from axonc.backends.executor.pool_code import Job, Mailbox, pool_module
 
 Closure = Callable[[], None]
@@ -29,28 +29,6 @@ PAUSE_SECONDS = 15e-9
 _SPINS = int(SPIN_SECONDS / PAUSE_SECONDS)
 
 
-class PreparedJob:
-    """Calls of native code that may run at the same time: (function, task) each."""
-
-    def __init__(self, calls: Sequence[tuple[int, Task]]) -> None:
-        addresses = [word for function, task in calls for word in (function, task.address)]
-        values = np.zeros(Job.CALLS + len(addresses), np.int64)
-        values[Job.COUNT], values[Job.SPINS] = len(calls), _SPINS
-        values[Job.CALLS :] = addresses
-        self.task = Task.of(values.tolist(), tuple(task for _, task in calls))
-        self.words = self.task.arguments
-        self.finish = self.task.call(_module().function("finish"))
-
-    def begin(self) -> None:
-        """No call has been made. NEXT comes last: from then on a thread may take part."""
-        self.words[Job.DONE] = 0
-        self.words[Job.NEXT] = 0
-
-    @property
-    def is_done(self) -> bool:
-        return bool(self.words[Job.DONE] >= self.words[Job.COUNT])
-
-
 class _Thread:
     """A thread with its mailbox."""
 
@@ -60,9 +38,6 @@ class _Thread:
         self.box = Task.of(values, ())
         self.words = self.box.arguments
         self._wake: SimpleQueue[None] = SimpleQueue()
-        self._letter = Task.of([self.words.ctypes.data, 0], ())
-        self._post = self._letter.call(_module().function("post"))
-        self._take_back = self._letter.call(_module().function("take_back"))
         name = f"axonc-native-{number}"
         self._thread = threading.Thread(target=self._live, name=name, daemon=True)
         self._thread.start()
@@ -75,17 +50,10 @@ class _Thread:
                 self._wake.get()
                 self.words[Mailbox.ASLEEP] = 0
 
-    def give(self, job: PreparedJob) -> None:
-        self._letter.arguments[1] = job.words.ctypes.data
-        self._post()
+    def wake(self) -> None:
+        """If it is asleep."""
         if self.words[Mailbox.ASLEEP]:
             self._wake.put(None)
-
-    def take_back(self) -> None:
-        """The thread no longer looks at the job it was given."""
-        self._take_back()
-        while self.words[Mailbox.BUSY]:
-            time.sleep(0)
 
     def end(self) -> None:
         self.words[Mailbox.STOP] = 1
@@ -93,45 +61,80 @@ class _Thread:
         self._thread.join()
 
 
+class PreparedJob:
+    """Calls of native code that may run at the same time: (function, task) each. Run it again and
+    again, never from two threads at once."""
+
+    def __init__(self, pool: NativePool, calls: Sequence[tuple[int, Task]]) -> None:
+        addresses = [word for function, task in calls for word in (function, task.address)]
+        values = [0] * Job.CALLS + addresses
+        values[Job.COUNT] = len(calls)
+        self._pool = pool
+        self._job = Task.of(values, tuple(task for _, task in calls))
+        self._words = self._job.arguments
+        self._together = self._functions([thread.words for thread in pool.threads])
+        self._alone = self._functions([])
+
+    def _functions(self, boxes: list[np.ndarray]) -> dict[str, Closure]:
+        """What to do with the job and these mailboxes."""
+        addresses = [box.ctypes.data for box in boxes]
+        letter = Task.of([self._words.ctypes.data, _SPINS, len(boxes), *addresses], (self._job,))
+        return {name: letter.call(_module().function(name)) for name in ("post", "finish", "run")}
+
+    def run(self, own: Closure | None = None) -> None:
+        """Returns when all calls have been made. `own` runs on this thread, which then takes part
+        in what is left. If the pool is busy with another job, this one does without it."""
+        if not self._pool.acquire():
+            self._make(self._alone, own)
+            return
+        try:
+            self._make(self._together, own)
+        finally:
+            self._pool.release()
+
+    def _make(self, functions: dict[str, Closure], own: Closure | None) -> None:
+        if own is None:
+            functions["run"]()
+        else:
+            functions["post"]()
+            self._pool.wake()
+            try:
+                own()
+            finally:
+                functions["finish"]()
+        while self._words[Job.DONE] < self._words[Job.COUNT]:  # a thread has lost its CPU
+            time.sleep(0)
+
+
 class NativePool:
-    """`count` - 1 threads beside the one that calls `run`."""
+    """`count` - 1 threads beside the one that runs a job."""
 
     def __init__(self, count: int) -> None:
-        self._threads = [_Thread(number) for number in range(count - 1)]
+        self.threads = [_Thread(number) for number in range(count - 1)]
         self._in_use = threading.Lock()
         self._process = os.getpid()
         atexit.register(self._end)
 
-    def run(self, job: PreparedJob, own: Closure | None = None) -> None:
-        """Returns when all calls have been made. `own` runs on this thread, which then takes part
-        in what is left. A job of another thread has the pool: this one does without."""
-        job.begin()
-        if self._process != os.getpid() or not self._in_use.acquire(blocking=False):
-            _alone(job, own)
-            return
-        try:
-            for thread in self._threads:
-                thread.give(job)
-            _alone(job, own)
-        finally:
-            for thread in self._threads:
-                thread.take_back()
-            self._in_use.release()
+    def acquire(self) -> bool:
+        """Whether the threads are free; not in a forked process, which has none."""
+        return self._process == os.getpid() and self._in_use.acquire(blocking=False)
+
+    def release(self) -> None:
+        """The job is done. Threads that slept through it are woken for the next one."""
+        for thread in self.threads:
+            while thread.words[Mailbox.BUSY]:  # it has lost its CPU
+                time.sleep(0)
+            thread.wake()
+        self._in_use.release()
+
+    def wake(self) -> None:
+        for thread in self.threads:
+            thread.wake()
 
     def _end(self) -> None:
         if self._process == os.getpid():
-            for thread in self._threads:
+            for thread in self.threads:
                 thread.end()
-
-
-def _alone(job: PreparedJob, own: Closure | None) -> None:
-    try:
-        if own is not None:
-            own()
-    finally:
-        job.finish()
-        while not job.is_done:  # a thread with a call in hand has lost its CPU
-            time.sleep(0)
 
 
 @cache
@@ -142,4 +145,4 @@ def shared_pool(count: int) -> NativePool:
 
 @cache
 def _module() -> NativeModule:
-    return NativeModule(pool_module())
+    return native_module(pool_module())

@@ -13,6 +13,7 @@ from axonc.backends.executor.native_code import (
     NativeModule,
     Task,
     aligned_floats,
+    native_module,
 )
 from axonc.backends.executor.native_pool import PreparedJob, shared_pool
 from axonc.backends.executor.product_code import (
@@ -94,13 +95,12 @@ def bind_product(
         call = tasks[0].call(_module().function("product"))
         return call if before is None else partial(_both, before, call)
     function = _module().address("product")
-    job = PreparedJob([(function, task) for task in tasks])
-    pool = shared_pool(workers.count)
+    job = PreparedJob(shared_pool(workers.count), [(function, task) for task in tasks])
 
     def run() -> None:
         if before is not None:
             before()
-        pool.run(job, beside)
+        job.run(beside)
 
     return run
 
@@ -184,4 +184,4 @@ def _address(array: np.ndarray) -> int:
 
 @cache
 def _module() -> NativeModule:
-    return NativeModule(product_module())
+    return native_module(product_module())

@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 
 from axonc.backends.executor.memory import MemorySystem
-from axonc.backends.executor.native_code import NativeModule, Task
+from axonc.backends.executor.native_code import NativeModule, Task, native_module
 from axonc.backends.executor.native_elementwise import MIN_ELEMENTS, merged, operands_by_name
 from axonc.backends.executor.prepared import region_of, regions_overlap
 from axonc.backends.executor.row_code import (
@@ -108,7 +108,7 @@ def _function(text: Callable[..., str], *arguments: object) -> Callable[[int], N
 
 @cache
 def _module(text: Callable[..., str], *arguments: object) -> NativeModule:
-    return NativeModule(text(*arguments))
+    return native_module(text(*arguments))
 
 
 _Maker = Callable[[Instruction, TileAccess, TileAccess, MemorySystem], Closure | None]

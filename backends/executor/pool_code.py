@@ -34,25 +34,34 @@ class Mailbox(IntEnum):
 
 
 class Job(IntEnum):
-    """Words of a job. NEXT: calls begun. DONE: calls that have ended. COUNT: of calls. SPINS: how
-    often `finish` looks at DONE. CALLS: two words each, address of the function and of its task."""
+    """Words of a job. NEXT: calls begun. DONE: calls that have ended. COUNT: of calls. CALLS: two
+    words each, address of the function and of its task."""
 
     NEXT = 0
     DONE = LINE
     COUNT = 2 * LINE
-    SPINS = 2 * LINE + 1
-    CALLS = 2 * LINE + 2
+    CALLS = 2 * LINE + 1
+
+
+class Letter(IntEnum):
+    """Words of what posts a job. SPINS: how often `finish` looks whether others have ended. BOXES:
+    addresses of THREADS mailboxes."""
+
+    JOB = 0
+    SPINS = 1
+    THREADS = 2
+    BOXES = 3
 
 
 def pool_module() -> str:
-    """@serve waits for jobs (task: a mailbox), @finish takes part in a job and waits for its end
-    (task: a job), @post gives a job to a thread (task: addresses of a mailbox and a job) and
-    @take_back takes it back (same task; BUSY is 0 then, or the thread has lost its CPU)."""
-    return "\n".join([_work_off(), _serve(), _post(), _take_back(), _finish()])
+    """Functions of a mailbox: @serve waits for jobs. Of a letter: @post gives the job to the
+    threads, @finish takes part in it, waits for its end and takes it back (a thread that has lost
+    its CPU may leave DONE short of COUNT, or BUSY set), @run does both."""
+    return "\n".join([_work_off(), _serve(), _post(), _take_back(), _finish(), _run()])
 
 
 def _word(name: str, base: str, number: int) -> str:
-    return f"%{name}_p = llvm.getelementptr %{base}[{number}] : (!llvm.ptr) -> !llvm.ptr, i64"
+    return f"%{name}_p = llvm.getelementptr %{base}[{number:d}] : (!llvm.ptr) -> !llvm.ptr, i64"
 
 
 def _load(name: str, order: str = "acquire") -> str:
@@ -144,71 +153,93 @@ llvm.func @serve(%box: !llvm.ptr) {{
 }}"""
 
 
-def _post() -> str:
-    return f"""
-llvm.func @post(%task: !llvm.ptr) {{
+_LETTER = f"""
   %c0 = arith.constant 0 : i64
   %c1 = arith.constant 1 : i64
-  %box = llvm.load %task : !llvm.ptr -> !llvm.ptr
-  %from = llvm.getelementptr %task[1] : (!llvm.ptr) -> !llvm.ptr, i64
-  %address = llvm.load %from : !llvm.ptr -> i64
-  {_word("job", "box", Mailbox.JOB)}
-  {_word("sequence", "box", Mailbox.SEQUENCE)}
-  llvm.store %address, %job_p atomic release {{alignment = 8}} : i64, !llvm.ptr
-  %before = llvm.atomicrmw add %sequence_p, %c1 seq_cst : !llvm.ptr, i64
+  %job = llvm.load %letter : !llvm.ptr -> !llvm.ptr
+  %spins_p = llvm.getelementptr %letter[{Letter.SPINS:d}] : (!llvm.ptr) -> !llvm.ptr, i64
+  %spins = llvm.load %spins_p : !llvm.ptr -> i64
+  %threads_p = llvm.getelementptr %letter[{Letter.THREADS:d}] : (!llvm.ptr) -> !llvm.ptr, i64
+  %threads = llvm.load %threads_p : !llvm.ptr -> i64
+  %boxes = llvm.getelementptr %letter[{Letter.BOXES:d}] : (!llvm.ptr) -> !llvm.ptr, i64"""
+
+_BOX = """
+    %box_p = llvm.getelementptr %boxes[%thread] : (!llvm.ptr, i64) -> !llvm.ptr, i64
+    %box = llvm.load %box_p : !llvm.ptr -> !llvm.ptr"""
+
+
+def _post() -> str:
+    """NEXT comes last: from then on a thread may take part."""
+    return f"""
+llvm.func @post(%letter: !llvm.ptr) {{
+  {_LETTER}
+  {_word("done", "job", Job.DONE)}
+  llvm.store %c0, %done_p atomic release {{alignment = 8}} : i64, !llvm.ptr
+  llvm.store %c0, %job atomic release {{alignment = 8}} : i64, !llvm.ptr
+  %address = llvm.ptrtoint %job : !llvm.ptr to i64
+  scf.for %thread = %c0 to %threads step %c1 : i64 {{
+    {_BOX}
+    {_word("given", "box", Mailbox.JOB)}
+    {_word("sequence", "box", Mailbox.SEQUENCE)}
+    llvm.store %address, %given_p atomic release {{alignment = 8}} : i64, !llvm.ptr
+    %before = llvm.atomicrmw add %sequence_p, %c1 seq_cst : !llvm.ptr, i64
+  }}
   llvm.return
 }}"""
 
 
 def _take_back() -> str:
     return f"""
-llvm.func @take_back(%task: !llvm.ptr) {{
-  %c0 = arith.constant 0 : i64
-  %c1 = arith.constant 1 : i64
-  %box = llvm.load %task : !llvm.ptr -> !llvm.ptr
-  {_word("job", "box", Mailbox.JOB)}
-  {_word("busy", "box", Mailbox.BUSY)}
-  {_word("spins", "box", Mailbox.SPINS)}
-  %spins = llvm.load %spins_p : !llvm.ptr -> i64
-  %job = llvm.atomicrmw xchg %job_p, %c0 seq_cst : !llvm.ptr, i64
-  %looked = scf.while (%before = %c0) : (i64) -> (i64) {{
-    {_load("busy", "seq_cst")}
-    {_PAUSE}
-    %more = arith.addi %before, %c1 : i64
-    %is_busy = arith.cmpi ne, %busy, %c0 : i64
-    %has_time = arith.cmpi slt, %more, %spins : i64
-    %again = arith.andi %is_busy, %has_time : i1
-    scf.condition(%again) %more : i64
-  }} do {{
-  ^body(%more: i64):
-    scf.yield %more : i64
+llvm.func internal @take_back(%letter: !llvm.ptr) {{
+  {_LETTER}
+  scf.for %thread = %c0 to %threads step %c1 : i64 {{
+    {_BOX}
+    {_word("given", "box", Mailbox.JOB)}
+    {_word("busy", "box", Mailbox.BUSY)}
+    %taken = llvm.atomicrmw xchg %given_p, %c0 seq_cst : !llvm.ptr, i64
+    {_wait("busy", "ne", "%c0")}
   }}
   llvm.return
 }}"""
+
+
+def _wait(name: str, condition: str, other: str) -> str:
+    """Look at %<name>_p as long as it is `condition` to `other`, %spins times at most."""
+    return f"""
+    %looked = scf.while (%before = %c0) : (i64) -> (i64) {{
+      {_load(name, "seq_cst")}
+      %is_open = arith.cmpi {condition}, %{name}, {other} : i64
+      scf.if %is_open {{
+        {_PAUSE}
+      }}
+      %more = arith.addi %before, %c1 : i64
+      %has_time = arith.cmpi slt, %more, %spins : i64
+      %again = arith.andi %is_open, %has_time : i1
+      scf.condition(%again) %more : i64
+    }} do {{
+    ^body(%more: i64):
+      scf.yield %more : i64
+    }}"""
 
 
 def _finish() -> str:
     return f"""
-llvm.func @finish(%job: !llvm.ptr) {{
-  %c0 = arith.constant 0 : i64
-  %c1 = arith.constant 1 : i64
+llvm.func @finish(%letter: !llvm.ptr) {{
+  {_LETTER}
   {_word("done", "job", Job.DONE)}
   {_word("count", "job", Job.COUNT)}
-  {_word("spins", "job", Job.SPINS)}
   %count = llvm.load %count_p : !llvm.ptr -> i64
-  %spins = llvm.load %spins_p : !llvm.ptr -> i64
   llvm.call @work_off(%job) : (!llvm.ptr) -> ()
-  %looked = scf.while (%before = %c0) : (i64) -> (i64) {{
-    {_load("done")}
-    {_PAUSE}
-    %more = arith.addi %before, %c1 : i64
-    %is_busy = arith.cmpi ult, %done, %count : i64
-    %has_time = arith.cmpi slt, %more, %spins : i64
-    %again = arith.andi %is_busy, %has_time : i1
-    scf.condition(%again) %more : i64
-  }} do {{
-  ^body(%more: i64):
-    scf.yield %more : i64
-  }}
+  {_wait("done", "ult", "%count")}
+  llvm.call @take_back(%letter) : (!llvm.ptr) -> ()
   llvm.return
 }}"""
+
+
+def _run() -> str:
+    return """
+llvm.func @run(%letter: !llvm.ptr) {
+  llvm.call @post(%letter) : (!llvm.ptr) -> ()
+  llvm.call @finish(%letter) : (!llvm.ptr) -> ()
+  llvm.return
+}"""

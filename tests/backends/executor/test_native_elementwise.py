@@ -162,6 +162,28 @@ def test_activation_with_row_sums(func):
     )
 
 
+@pytest.mark.parametrize("threads", [2, 3])
+def test_pieces_of_a_large_tile(threads):
+    """Also in place, with scalars and sums of rows, and with few rows."""
+    fields = {"func": "gelu", "scale": 0.5}
+    for rows, size in ((128, 300), (5, 9000)):
+        source = sbuf(8192, size, partitions=rows)
+        columns = {
+            name: sbuf(4 * n, 1, partitions=rows) for n, name in enumerate(("bias", "accumulate"))
+        }
+        operands = {"dst": source, "src": source, **columns}
+        made = instruction("activation", Engine.SCALAR, operands, fields)
+        results = []
+        for count in (1, threads):
+            memory = some_memory()
+            memory.view(source)[...] = np.random.default_rng(1).standard_normal(source.shape)
+            closure = bind_elementwise(made, memory, count)
+            assert closure is not None
+            closure()
+            results.append(memory.on_chip[Memory.SBUF][:, : 4 * size + 8192])
+        np.testing.assert_array_equal(*results)
+
+
 def test_scale_tile_and_bias():
     operands = {"dst": C, "src": A, "scale_tile": COLUMN, "bias": OTHER}
     assert_same(instruction("activation", Engine.SCALAR, operands, {"func": "relu"}))

@@ -35,10 +35,12 @@ def count_up() -> NativeModule:
     return NativeModule(COUNT_UP)
 
 
-def job_of(module: NativeModule, calls: int, loops: int = 0) -> tuple[PreparedJob, list[Task]]:
+def job_of(
+    module: NativeModule, pool: NativePool, calls: int, loops: int = 0
+) -> tuple[PreparedJob, list[Task]]:
     """A job whose calls count up a word of their own, each after some time."""
     tasks = [Task.of([0, loops], ()) for _ in range(calls)]
-    return PreparedJob([(module.address("count_up"), task) for task in tasks]), tasks
+    return PreparedJob(pool, [(module.address("count_up"), task) for task in tasks]), tasks
 
 
 def counts(tasks: list[Task]) -> list[int]:
@@ -49,47 +51,46 @@ def counts(tasks: list[Task]) -> list[int]:
 @pytest.mark.parametrize("calls", [1, 2, 9])
 def test_every_call_is_made_once_per_run(count_up, threads, calls):
     pool = shared_pool(threads)
-    job, tasks = job_of(count_up, calls, loops=20)
+    job, tasks = job_of(count_up, pool, calls, loops=20)
     for run in range(1, 300):
-        pool.run(job)
+        job.run()
         assert counts(tasks) == [run] * calls
 
 
 def test_threads_that_sleep_are_woken(count_up):
     pool = shared_pool(2)
-    job, tasks = job_of(count_up, 2, loops=100_000)
+    job, tasks = job_of(count_up, pool, 2, loops=100_000)
     for _ in range(3):
         time.sleep(20 * SPIN_SECONDS)
-        pool.run(job)
+        job.run()
     assert counts(tasks) == [3, 3]
 
 
 def test_the_calling_thread_takes_what_is_left_after_its_own_work(count_up):
-    job, tasks = job_of(count_up, 5)
+    job, tasks = job_of(count_up, shared_pool(1), 5)
     seen: list[tuple[int, list[int]]] = []
-    shared_pool(1).run(job, lambda: seen.append((threading.get_ident(), counts(tasks))))
+    job.run(lambda: seen.append((threading.get_ident(), counts(tasks))))
     assert seen == [(threading.get_ident(), [0] * 5)]
     assert counts(tasks) == [1] * 5
 
 
 def test_an_error_of_the_own_work_arrives_when_all_calls_are_over(count_up):
-    job, tasks = job_of(count_up, 4, loops=1000)
+    job, tasks = job_of(count_up, shared_pool(2), 4, loops=1000)
 
     def own() -> None:
         raise ValueError("own")
 
     with pytest.raises(ValueError, match="own"):
-        shared_pool(2).run(job, own)
+        job.run(own)
     assert counts(tasks) == [1] * 4
 
 
 def test_a_pool_in_use_is_no_obstacle(count_up):
     """Several programs in threads of one process."""
     pool = shared_pool(2)
-    jobs = [job_of(count_up, 3, loops=50) for _ in range(4)]
+    jobs = [job_of(count_up, pool, 3, loops=50) for _ in range(4)]
     users = [
-        threading.Thread(target=lambda job=job: [pool.run(job) for _ in range(200)])
-        for job, _ in jobs
+        threading.Thread(target=lambda job=job: [job.run() for _ in range(200)]) for job, _ in jobs
     ]
     for user in users:
         user.start()
@@ -101,8 +102,8 @@ def test_a_pool_in_use_is_no_obstacle(count_up):
 def test_jobs_may_go_as_soon_as_they_are_done(count_up):
     pool = shared_pool(4)
     for _ in range(300):
-        job, tasks = job_of(count_up, 3)
-        pool.run(job)
+        job, tasks = job_of(count_up, pool, 3)
+        job.run()
         assert counts(tasks) == [1] * 3
         del job, tasks
         gc.collect(0)
@@ -112,21 +113,21 @@ def test_jobs_may_go_as_soon_as_they_are_done(count_up):
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_forked_process_works_without_the_threads(count_up):
     pool = shared_pool(2)
-    job, tasks = job_of(count_up, 3)
-    pool.run(job)
+    job, tasks = job_of(count_up, pool, 3)
+    job.run()
     child = os.fork()
     if child == 0:
-        pool.run(job)
+        job.run()
         os._exit(0 if counts(tasks) == [2] * 3 else 1)
     assert os.waitpid(child, 0)[1] == 0
 
 
 def test_the_end_of_a_pool(count_up):
     pool = NativePool(3)
-    job, tasks = job_of(count_up, 3)
-    pool.run(job)
+    job, tasks = job_of(count_up, pool, 3)
+    job.run()
     pool._end()
-    assert not any(thread._thread.is_alive() for thread in pool._threads)
+    assert not any(thread._thread.is_alive() for thread in pool.threads)
     assert counts(tasks) == [1] * 3
 
 
