@@ -8,8 +8,11 @@ from collections.abc import Callable
 from torch_mlir import ir
 
 from axonc.dialects import neuron_builder as build
+from axonc.dialects.attributes import element_name
+from axonc.dialects.neuron_table import FLOAT
 from axonc.dialects.stablehlo import comparison_direction, comparison_type
 from axonc.passes.fold_constants import fold
+from axonc.passes.total_order import total_order
 from axonc.passes.unsupported import Unsupported
 
 Legalizer = Callable[[ir.Operation], ir.Value]
@@ -88,9 +91,9 @@ def _spread(value: ir.Value, shape: list[int]) -> ir.Value:
 
 
 def compare(op: ir.Operation) -> ir.Value:
-    if comparison_type(op) == "TOTALORDER":
-        raise Unsupported("total-order comparison", "compare floats with the default comparison")
     lhs, rhs = op.operands
+    if comparison_type(op) == "TOTALORDER" and element_name(lhs.type) in FLOAT:
+        return total_order(lhs, rhs, comparison_direction(op))
     return build.compare(lhs, rhs, comparison_direction(op))
 
 

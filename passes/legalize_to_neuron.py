@@ -39,6 +39,7 @@ from axonc.passes.legalize_elementwise import COMPOSITES, ELEMENTWISE_LEGALIZERS
 from axonc.passes.legalize_gather import gather
 from axonc.passes.legalize_movement import MOVEMENT_LEGALIZERS, reduce
 from axonc.passes.legalize_scatter import MOST_WINDOWS, scatter
+from axonc.passes.legalize_sort import MOST_PAIRS, SortLegalizer
 from axonc.passes.legalize_window import WINDOW_LEGALIZERS
 from axonc.passes.unsupported import Finding, Unsupported, unsupported_error
 
@@ -56,13 +57,14 @@ _LEGALIZERS = (
     | COLLECTIVE_LEGALIZERS
     | {"gather": gather, "scatter": scatter, "reduce": _reduce}
 )
+_IN_COMPARATORS = {f"stablehlo.{name}": rule for name, rule in ELEMENTWISE_LEGALIZERS.items()}
+_LEGALIZERS |= {"sort": SortLegalizer(_IN_COMPARATORS)}
 LEGALIZERS = {f"stablehlo.{name}": rule for name, rule in sorted(_LEGALIZERS.items())}
 """What makes neuron operations of each StableHLO operation."""
 
 _NEAREST_FORMS = {
     "stablehlo.while": "a number of iterations that is known when the model is traced",
     "stablehlo.select_and_scatter": "write the pooling's gradient as compare, select, pad",
-    "stablehlo.sort": "sort on the host",
     "stablehlo.rng_bit_generator": "pass random numbers as an argument",
     "stablehlo.rng": "pass random numbers as an argument",
     "stablehlo.cbrt": "use power",
@@ -77,7 +79,8 @@ def supported_operations() -> list[tuple[str, str]]:
         "stablehlo.reduce": "one tensor; add, max, min, multiply, and, or; argmax, argmin",
         "stablehlo.reduce_window": "one tensor; add, max, min, multiply, and, or",
         "stablehlo.convolution": "integers only where float32 is exact",
-        "stablehlo.compare": "not the total order",
+        "stablehlo.compare": "the total order takes NaN as positive",
+        "stablehlo.sort": f"elements times length at most {MOST_PAIRS}",
         "stablehlo.reduce_precision": "bf16, f16 and f32 formats",
         "stablehlo.all_reduce": "one tensor; groups of one size; integers by gathering",
         "stablehlo.reduce_scatter": "one tensor; groups of one size; integers by exchanging",
