@@ -44,15 +44,11 @@ func.func @main(%x: tensor<128x64xf32> {neuron.name = "x"}) -> tensor<128x64xf32
 
 # Two operations no NeuronCore program can be made of yet.
 UNSUPPORTED = """\
-func.func @main(%x: tensor<8xf32>, %n: tensor<8xf64>) -> tensor<8xf32> {
-  %0 = "stablehlo.sort"(%x) <{dimension = 0 : i64, is_stable = true}> ({
-  ^bb0(%a: tensor<f32>, %b: tensor<f32>):
-    %1 = stablehlo.compare LT, %a, %b : (tensor<f32>, tensor<f32>) -> tensor<i1>
-    stablehlo.return %1 : tensor<i1>
-  }) : (tensor<8xf32>) -> tensor<8xf32>
-  %2 = stablehlo.convert %n : (tensor<8xf64>) -> tensor<8xf32>
-  %3 = stablehlo.add %0, %2 : tensor<8xf32>
-  return %3 : tensor<8xf32>
+func.func @main(%m: tensor<8x8xf32>, %n: tensor<8x8xf64>) -> tensor<8x8xf32> {
+  %0 = stablehlo.cholesky %m : tensor<8x8xf32>
+  %2 = stablehlo.convert %n : (tensor<8x8xf64>) -> tensor<8x8xf32>
+  %3 = stablehlo.add %0, %2 : tensor<8x8xf32>
+  return %3 : tensor<8x8xf32>
 }
 """
 
