@@ -125,7 +125,7 @@ _entry(
     "all_reduce",
     0x70,
     "Combine a tensor over the cores of a group; every core gets the result.",
-    "dst = src of core 0 op src of core 1 op ... of the group, in f32",
+    "dst = src of core 0 op src of core 1 op ... of the group, in f32; dst may be src (assumed)",
     _EQUAL,
     in_sbuf=True,
     extra=_OP,

@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from axonc.backends.encoding import decode_stream
 from axonc.backends.executor.cores import MultiCoreMachine
 from axonc.backends.numerics.dtypes import DType
 from axonc.backends.program import CoreProgram, HbmTensor, TensorKind
+from axonc.backends.targets.target import Engine
 from axonc.context import make_context, parse_module
 from axonc.diagnostics import UnsupportedOpError
 from axonc.dialects.evaluate_cores import evaluate_on_cores
@@ -212,6 +214,28 @@ def test_a_tensor_parallel_mlp_equals_the_whole():
     parts = [np.tanh(i[0].astype(np.float64) @ i[1]) @ i[2] for i in inputs]
     for core, result in enumerate(found):
         np.testing.assert_allclose(result, sum(parts) + inputs[core][0], atol=1e-3, rtol=1e-4)
+
+
+@pytest.mark.parametrize("also_read", [False, True])
+def test_sums_are_made_in_place_unless_the_summand_is_read_again(also_read: bool):
+    x, w, y = (f"tensor<{s}xf32>" for s in ("130x64", "64x32", "130x32"))
+    group = "replica_groups = dense<0> : tensor<1x1xi64>"
+    last = "%s" if not also_read else "%t"
+    body = f"""
+    %p = stablehlo.dot_general %x, %w, contracting_dims = [1] x [0] : ({x}, {w}) -> {y}
+    %s = "stablehlo.all_reduce"(%p) <{{{CHANNEL}, {group}}}> {region("f32", "add")} : ({y}) -> {y}
+    %t = stablehlo.multiply %s, %p : {y}
+    %r = stablehlo.negate {last} : {y}"""
+    text = module(body, f"%x: {x}, %w: {w}", y, 2)
+    _, program = compiled(text)
+    stream = decode_stream(program.streams[Engine.GPSIMD])
+    sums = [i for i in stream if i.spec.mnemonic == "all_reduce"]
+    assert sums and all((i.operand("dst") == i.operand("src")) != also_read for i in sums)
+    inputs, found = run_everywhere(text)
+    parts = [i[0].astype(np.float64) @ i[1] for i in inputs]
+    for part, result in zip(parts, found, strict=True):
+        wanted = -sum(parts) * (part if also_read else 1)
+        np.testing.assert_allclose(result, wanted, rtol=0, atol=1e-6 * np.abs(wanted).max())
 
 
 def test_groups_of_replicas_without_a_channel_are_each_core_alone():
