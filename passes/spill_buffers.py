@@ -85,16 +85,26 @@ def _fits(program: TileProgram) -> bool:
 
 def _spilled(program: TileProgram) -> TileProgram:
     room = _work_room(program)
-    for share in ROOM_SHARES:
-        plan = plan_spills(program, int(room * share), _loaded_buffers(program))
-        if plan.too_large is not None and share == ROOM_SHARES[0]:
-            raise _too_large(program, plan.too_large, room)
-        if plan.too_large is not None:
-            break
-        made = _Rewriter(program, plan).run()
+    # With and without keeping what iterations hand on: either may move fewer bytes.
+    ways = [_plans(program, room, keep_lasting=keep) for keep in (True, False)]
+    plans = [next(way) for way in ways[: 2 if program.repeats else 1]]
+    too_large = plans[-1]
+    while possible := [n for n, plan in enumerate(plans) if plan.too_large is None]:
+        best = min(possible, key=lambda n: plans[n].moved_bytes)
+        made = _Rewriter(program, plans[best]).run()
         if _fits(made):
             return made
-    raise _no_gap(program)
+        plans[best] = next(ways[best], SpillPlan(too_large=0))
+    if too_large.too_large is None:
+        raise _no_gap(program)
+    raise _too_large(program, too_large, room)
+
+
+def _plans(program: TileProgram, room: int, *, keep_lasting: bool) -> Iterator[SpillPlan]:
+    """For less and less room."""
+    loaded = _loaded_buffers(program)
+    for share in ROOM_SHARES:
+        yield plan_spills(program, int(room * share), loaded, keep_lasting=keep_lasting)
 
 
 def _work_room(program: TileProgram) -> int:
@@ -112,13 +122,20 @@ def _loaded_buffers(program: TileProgram) -> set[Buffer]:
     for op in program.ops:
         for role, view in op.accesses():
             if role is not Role.READ:
-                plain = is_plain_load(op, view.buffer, unchanging)
+                plain = _is_load(op, view.buffer, unchanging)
                 found[view.buffer] = found.get(view.buffer, True) and plain
     return {buffer for buffer, is_loaded in found.items() if is_loaded}
 
 
-def _too_large(program: TileProgram, number: int, room: int) -> CapacityError:
-    return operation_error(program, number, room, "spill-buffers")
+def _is_load(op: TileOp, buffer: Buffer, unchanging: set[Buffer]) -> bool:
+    """Whether the operation can be repeated to get the bytes it wrote; what iterations renew has
+    been written by another one since."""
+    return not buffer.renewed and is_plain_load(op, buffer, unchanging)
+
+
+def _too_large(program: TileProgram, plan: SpillPlan, room: int) -> CapacityError:
+    assert plan.too_large is not None
+    return operation_error(program, plan.too_large, room, "spill-buffers")
 
 
 def _no_gap(program: TileProgram) -> CapacityError:
@@ -175,7 +192,7 @@ class _Rewriter:
         current = buffer
         for number, (stay, following) in enumerate(zip(stays, stays[1:], strict=False)):
             spill.leave(current, stay)
-            current = replace(buffer, name=f"{buffer.name}~{number + 1}")
+            current = replace(buffer, name=f"{buffer.name}~{number + 1}", renewed=False)
             self.buffers.append(current)
             spill.come_back(current, following)
             for user in self.users[buffer]:
@@ -207,7 +224,16 @@ class _Spill:
         """The loads that made the buffer, if nothing else did."""
         ops = [self.rewriter.program.ops[number] for number in self._before(last)]
         unchanging = self.rewriter.unchanging
-        return ops if all(is_plain_load(op, self.buffer, unchanging) for op in ops) else []
+        return ops if all(_is_load(op, self.buffer, unchanging) for op in ops) else []
+
+    def _renewal(self, stay: Stay) -> int:
+        """The first operation whose writes are of use in the stay: within an iteration that has
+        begun to write anew, its own first one."""
+        for repeat in self.rewriter.program.repeats if self.buffer.renewed else ():
+            own = [number for number in self.writers if repeat.first <= number < repeat.end]
+            if own and own[0] <= stay.first < repeat.end:
+                return own[0]
+        return 0
 
     def leave(self, current: Buffer, stay: Stay) -> None:
         """Stores what device memory does not have."""
@@ -225,7 +251,8 @@ class _Spill:
 
     def come_back(self, current: Buffer, stay: Stay) -> None:
         """Loads everything written so far into the new buffer."""
-        written = self._before(stay.first - 1)
+        renewed_from = self._renewal(stay)
+        written = [number for number in self._before(stay.first - 1) if number >= renewed_from]
         loads = self._loads(stay.first - 1)
         place = self.rewriter.inserted.before.setdefault(stay.begin, [])
         if loads:

@@ -4,7 +4,8 @@ In program order, an operation's buffers come in; when they do not fit, others g
 whose next use is farthest, weighed by their bytes (Belady's rule for pages of many sizes). A buffer
 that needs no store, because device memory has its bytes already, goes before one that does.
 
-Buffers that hold something from one iteration of a repeat to the next stay in SBUF throughout.
+Buffers that hold something from one iteration of a repeat to the next stay in SBUF throughout; or,
+if that is asked for, they are in device memory whenever an iteration begins.
 
 A *stay* is a run of uses of one buffer without going out in between.
 """
@@ -42,10 +43,12 @@ class Stay:
 @dataclass
 class SpillPlan:
     """stays: of every buffer that goes out at least once, in order. too_large: the operation whose
-    buffers do not fit, if there is one; then the plan is of no use."""
+    buffers do not fit, if there is one; then the plan is of no use. moved_bytes: per partition, of
+    buffers coming back, in all iterations."""
 
     stays: dict[Buffer, list[Stay]] = field(default_factory=dict)
     too_large: int | None = None
+    moved_bytes: int = 0
 
 
 @dataclass
@@ -79,8 +82,8 @@ def work_uses(ops: list[TileOp]) -> dict[Buffer, Uses]:
 
 
 def lasting_buffers(program: TileProgram) -> set[Buffer]:
-    """Work buffers used in a repeat and outside of it. What they hold goes from one iteration to
-    the next, so they stay where they are."""
+    """Work buffers used in a repeat and outside of it: what they hold goes from one iteration to
+    the next."""
     return {
         buffer
         for buffer, uses in work_uses(program.ops).items()
@@ -93,14 +96,27 @@ def _is_partly_in(uses: Uses, repeat: Repeat) -> bool:
     return 0 < inside < len(uses.at)
 
 
+def _can_leave(buffer: Buffer, uses: Uses, repeats: list[Repeat]) -> bool:
+    """Whether iterations may find a lasting buffer's contents in device memory: what they write is
+    all that the next one reads, or they only read."""
+    return buffer.renewed or not any(uses.writes_within(r.first, r.end - 1) for r in repeats)
+
+
 class _Planner:
-    def __init__(self, program: TileProgram, capacity: int, clean: set[Buffer]) -> None:
+    def __init__(
+        self, program: TileProgram, capacity: int, clean: set[Buffer], *, keep_lasting: bool
+    ) -> None:
         self.op_count = len(program.ops)
-        self.starts = [piece.first for piece in program.segments()]
+        self.segments = program.segments()
+        self.starts = [piece.first for piece in self.segments]
+        found = work_uses(program.ops)
         lasting = lasting_buffers(program)
-        lives = [x for x in lifetimes(program) if x.buffer in lasting]
-        self.capacity = capacity - peak_bytes(lives)
-        self.uses = {b: u for b, u in work_uses(program.ops).items() if b not in lasting}
+        self.leaving = {b for b in lasting if _can_leave(b, found[b], program.repeats)}
+        if keep_lasting:
+            self.leaving.clear()
+        kept = lasting - self.leaving
+        self.capacity = capacity - peak_bytes([x for x in lifetimes(program) if x.buffer in kept])
+        self.uses = {b: u for b, u in found.items() if b not in kept}
         self.touched: list[list[Buffer]] = [[] for _ in program.ops]
         for buffer, uses in self.uses.items():
             for op in uses.at:
@@ -123,9 +139,22 @@ class _Planner:
             for buffer in buffers:
                 if self.uses[buffer].at[-1] == op:
                     self._leave(buffer)
+            if op + 1 in self.starts:
+                self._end_segment()
         spilled = {b: stays for b, stays in self.all_stays.items() if len(stays) > 1}
         self._prefetch(spilled)
-        return SpillPlan(spilled)
+        return SpillPlan(spilled, moved_bytes=sum(map(self._moved, spilled.values())))
+
+    def _end_segment(self) -> None:
+        for buffer in [b for b in self.here if b in self.leaving]:
+            self._send_out(buffer)
+
+    def _moved(self, stays: list[Stay]) -> int:
+        counts = (self._segment(stay.first).count for stay in stays[1:])
+        return _size(stays[0].buffer) * sum(counts)
+
+    def _segment(self, op: int) -> Repeat:
+        return self.segments[bisect_right(self.starts, op) - 1]
 
     def _make_room(self, op: int, need: int) -> bool:
         busy = set(self.touched[op])
@@ -171,8 +200,8 @@ class _Planner:
         ]
         for stay, before in sorted(returns, key=lambda pair: pair[0].first):
             size, begin = _size(stay.buffer), stay.first
-            segment = self.starts[bisect_right(self.starts, stay.first) - 1]
-            earliest = max(before.last + 1, stay.first - PREFETCH_OPS, segment)
+            segment = self._segment(stay.first)
+            earliest = max(before.last + 1, stay.first - PREFETCH_OPS, segment.first)
             while begin > earliest and self.alive_at[begin - 1] + size <= self.capacity:
                 begin -= 1
                 self.alive_at[begin] += size
@@ -183,11 +212,14 @@ def _size(buffer: Buffer) -> int:
     return aligned(buffer.partition_bytes, ALIGNMENT)
 
 
-def plan_spills(program: TileProgram, capacity: int, loaded: set[Buffer]) -> SpillPlan:
+def plan_spills(
+    program: TileProgram, capacity: int, loaded: set[Buffer], *, keep_lasting: bool = True
+) -> SpillPlan:
     """Stays such that at most `capacity` bytes per partition of work buffers are in SBUF at any
     operation. loaded: buffers that need no store, because they can be loaded again as they were.
+    keep_lasting: what goes from one iteration to the next stays in SBUF.
 
     Near-linear: every buffer goes out at most once per use; choosing which takes a look at those
     that are there.
     """
-    return _Planner(program, capacity, loaded).run()
+    return _Planner(program, capacity, loaded, keep_lasting=keep_lasting).run()

@@ -213,3 +213,28 @@ def test_repeated_layers_spill_in_every_iteration(small_machine, name, kib):
     saved = executable.profile().spill_save_bytes
     tensors = sum(t.size_bytes for t in spilled(executable))
     assert saved >= 2 * tensors, "stored once, not in every iteration"
+
+
+def residual(weights, x):
+    """What an iteration hands on is larger than what an operation needs."""
+    for w, v in weights:
+        x = x + jnp.tanh(jnp.tanh((x * 0.9 + 0.1) @ w) * 0.7 @ v - 0.05) * 0.5
+    return x
+
+
+@pytest.mark.parametrize("kib", [24, 32])
+def test_what_iterations_hand_on_may_leave(small_machine, kib):
+    rng = np.random.default_rng(4)
+    weights = rng.standard_normal((5, 2, 128, 128)).astype(np.float32) / 12
+    layers = [tuple(pair) for pair in weights]
+    x = rng.standard_normal((4096, 128)).astype(np.float32)
+    lowered = jax.jit(residual).lower(layers, x)
+    small_machine(kib)
+    executable = axonc.compile(lowered)
+    assert any("carried" in t.name for t in spilled(executable)) == (kib == 24)
+    arrays = [a for pair in layers for a in pair]
+    for checked in (True, False):
+        (found,) = executable.run(*arrays, x, checked=checked)
+        with jax.enable_x64(True):
+            wanted = residual(weights.astype(np.float64), x.astype(np.float64))
+        assert np.abs(found - wanted).max() <= 2e-6 * np.abs(wanted).max()
