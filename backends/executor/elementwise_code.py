@@ -20,9 +20,13 @@ Expression: TypeAlias = "str | tuple[str, Expression] | tuple[str, Expression, E
 HEADER_WORDS, TILE_WORDS, SCALAR_WORDS = 3, 3, 2
 
 
+EACH = "f32 each"
+
+
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """sources, target: names of element types. scalars: "tile" (a float32 per row) or "immediate".
+    """sources, target: names of element types; EACH: a float32 for each pass of the outer loop, the
+    same for all of its inner one. scalars: "tile" (a float32 per row) or "immediate".
     sums: whether the results of each row are added up, in 16 interleaved sums."""
 
     expression: Expression
@@ -33,8 +37,9 @@ class Kernel:
 
     @property
     def is_known(self) -> bool:
-        types = {"f32", "bf16"}
-        return types.issuperset((*self.sources, self.target)) and _is_known(self.expression)
+        if not {"f32", "bf16", EACH}.issuperset(self.sources) or self.target not in ELEMENTS:
+            return False
+        return _is_known(self.expression)
 
 
 def _is_known(expression: Expression) -> bool:
@@ -48,10 +53,7 @@ def elementwise_module(kernel: Kernel) -> str:
     """The module; its function is @kernel."""
     code = VectorCode()
     scalars = {f"s{n}": f"%s{n}" for n in range(len(kernel.scalars))}
-    sources = {
-        f"r{n}": load_vector(code, _place(code, f"tile{n}", dtype), "%mask", dtype)
-        for n, dtype in enumerate(kernel.sources)
-    }
+    sources = {f"r{n}": _source(code, n, dtype) for n, dtype in enumerate(kernel.sources)}
     result = _emit(code, kernel.expression, sources | scalars)
     _store(code, result, kernel.target)
     if kernel.sums:
@@ -68,7 +70,6 @@ def _emit(code: VectorCode, expression: Expression, values: dict[str, str]) -> s
     return table[expression[0]](code, *operands)
 
 
-_BYTES = {"f32": 4, "bf16": 2}
 ELEMENTS = {"f32": "f32", "bf16": "i16"}
 
 
@@ -91,6 +92,20 @@ def load_vector(code: VectorCode, place: str, mask: str, dtype: str) -> str:
     )
     wide = code.value(f"arith.extui {half} : vector<16xi16> to {I}")
     return code.from_bits(code.integers("shli", wide, code.integer(16)))
+
+
+def _source(code: VectorCode, number: int, dtype: str) -> str:
+    if dtype == EACH:
+        return f"%each{number}"
+    return load_vector(code, _place(code, f"tile{number}", dtype), "%mask", dtype)
+
+
+def _each(number: int) -> str:
+    """%each<number>: a vector of the element of this pass of the outer loop."""
+    name = f"each{number}"
+    return f"""
+      %{name}_one = llvm.load %tile{number}_outer : !llvm.ptr -> f32
+      %{name} = vector.broadcast %{name}_one : f32 to {F}"""
 
 
 def _store(code: VectorCode, result: str, dtype: str) -> None:
@@ -142,6 +157,7 @@ def _function(kernel: Kernel, code: VectorCode) -> str:
         header.append(f"%{tile} = llvm.inttoptr %{tile}_address : i64 to !llvm.ptr")
         row.append(pointer(f"{tile}_row", f"%{tile}", "%p", f"%{tile}_row_stride"))
         outer.append(pointer(f"{tile}_outer", f"%{tile}_row", "%o", f"%{tile}_outer_stride"))
+    outer += [_each(n) for n, dtype in enumerate(kernel.sources) if dtype == EACH]
     at = HEADER_WORDS + len(tiles) * TILE_WORDS
     for number, kind in enumerate(kernel.scalars):
         header.append(words(at, f"s{number}_word", f"s{number}_stride"))

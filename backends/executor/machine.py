@@ -107,6 +107,7 @@ class Machine:
             self._bindings.report = self._checker.report
         self._closures: dict[Prepared, Closure] = {}
         self._plan: list[tuple[Prepared, Closure | None]] | None = None
+        self._has_weights = False
         self._steps: Steps | None = None
         self._timeline: Timeline | None = None
         self._bind_tensors()
@@ -154,9 +155,12 @@ class Machine:
         self._plan = None
 
     def _check_weights_loaded(self) -> None:
+        if self._has_weights:
+            return
         for name, tensor in self._of_kind(TensorKind.WEIGHT).items():
             if tensor.size_bytes and self._memory.segment(tensor).data is None:
                 raise ExecutionError(f"weight '{name}' is not loaded", hint="call load_weights")
+        self._has_weights = True
 
     # ---- running
 

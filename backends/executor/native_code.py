@@ -30,14 +30,24 @@ def has_wide_vectors() -> bool:
 
     The code is written for them. Elsewhere numpy and its BLAS are as fast as the CPU allows.
     """
-    found = np.show_config(mode="dicts")["SIMD Extensions"]["found"]  # type: ignore[index]
-    if "X86_V4" not in found:
+    config: Any = np.show_config(mode="dicts")
+    if "X86_V4" not in config.get("SIMD Extensions", {}).get("found", ()):
         return False
     try:
         import torch_mlir.execution_engine  # noqa: F401
     except ImportError:
         return False
     return True
+
+
+@cache
+def _context() -> Any:
+    """One for all modules: making one takes as long as compiling a small function."""
+    from torch_mlir import ir
+
+    made = ir.Context()
+    made.enable_multithreading(False)
+    return made
 
 
 class NativeModule:
@@ -48,10 +58,10 @@ class NativeModule:
         from torch_mlir.execution_engine import ExecutionEngine
         from torch_mlir.passmanager import PassManager
 
-        with ir.Context():
+        with _context():
             module = ir.Module.parse(text)
             PassManager.parse(_PIPELINE).run(module.operation)
-            self._engine = ExecutionEngine(module, opt_level=3)
+            self._engine = ExecutionEngine(module, opt_level=2)
 
     def address(self, name: str) -> int:
         """Where the function `name` is."""

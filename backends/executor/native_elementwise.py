@@ -90,12 +90,17 @@ def _kernel(meaning: Meaning, operands: Operands) -> Kernel | None:
         return None
     kernel = Kernel(
         meaning.expression,
-        tuple(operands[name].dtype.name for name in meaning.sources),
+        tuple(_source_kind(operands[name]) for name in meaning.sources),
         operands["dst"].dtype.name,
         tuple("tile" if isinstance(s, str) else "immediate" for s in meaning.scalars),
         "accumulate" in operands,
     )
     return kernel if kernel.is_known else None
+
+
+def _source_kind(tile: TileAccess) -> str:
+    name = tile.dtype.name
+    return f"{name} each" if merged(tile.dims)[-1][0] == 0 else name
 
 
 def _is_independent(meaning: Meaning, operands: Operands) -> bool:
@@ -112,7 +117,7 @@ def _is_independent(meaning: Meaning, operands: Operands) -> bool:
 @dataclass(frozen=True, slots=True)
 class Loops:
     """outer x inner elements per partition; strides of the outer loop in elements per tile. In
-    the inner loop elements are neighbours."""
+    the inner loop elements are neighbours, or all the same one (not in the last tile)."""
 
     outer: int
     inner: int
@@ -122,13 +127,13 @@ class Loops:
 def _common_loops(patterns: Sequence[Dims]) -> Loops | None:
     """One or two loops that visit the elements of all patterns in their order, if there are any."""
     shapes = [merged(dims) for dims in patterns]
-    if any(len(dims) > 2 or dims[-1][0] != 1 for dims in shapes):
+    if any(len(dims) > 2 or dims[-1][0] not in (0, 1) for dims in shapes) or not shapes[-1][-1][0]:
         return None
     inner = min(dims[-1][1] for dims in shapes)
     total = {int(np.prod([size for _, size in dims])) for dims in shapes}
     if len(total) > 1 or any(len(dims) == 2 and dims[-1][1] != inner for dims in shapes):
         return None
-    strides = tuple(dims[0][0] if len(dims) == 2 else inner for dims in shapes)
+    strides = tuple(dims[0][0] if len(dims) == 2 else inner * dims[0][0] for dims in shapes)
     return Loops(total.pop() // inner, inner, strides)
 
 

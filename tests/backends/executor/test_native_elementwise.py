@@ -112,6 +112,24 @@ def test_layouts(destination, source):
     assert_same(scaled)
 
 
+@pytest.mark.parametrize(
+    "each",
+    [
+        sbuf(2048, dims=((1, 5), (0, 9))),
+        sbuf(2048, dims=((3, 5), (0, 9))),
+        sbuf(2048, dims=((0, 45),)),
+    ],
+)
+@pytest.mark.parametrize("destination", [sbuf(1024, 5, 9), sbuf(1024, dims=((16, 5), (1, 9)))])
+def test_one_element_for_many(each, destination):
+    source = psum(128, dims=((12, 5), (1, 9)))
+    assert_same(tensor_tensor(destination, source, each, "subtract"))
+    assert_same(tensor_tensor(destination, each, source, "subtract"))
+    assert not is_native(tensor_tensor(sbuf(1024, dims=((1, 5), (0, 9))), source, source))
+    narrow = sbuf(2048, dims=((1, 5), (0, 9)), dtype=BF16)
+    assert not is_native(tensor_tensor(destination, source, narrow))
+
+
 @pytest.mark.parametrize("op0", ["subtract", "multiply", "relu"])
 @pytest.mark.parametrize("op1", ["bypass", "add", "divide"])
 @pytest.mark.parametrize("reverse", [False, True])
