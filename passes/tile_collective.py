@@ -26,6 +26,7 @@ from axonc.passes.choose_layouts import default_rows
 from axonc.passes.dead_code import defining_op, use_count
 from axonc.passes.elementwise_expression import machine_dtype
 from axonc.passes.kernel_builder import KernelBuilder, row_major
+from axonc.passes.stored_dtype import is_float_conversion
 from axonc.passes.tensor_storage import Loop, Storage
 from axonc.passes.tile_elementwise import nest_tiles
 from axonc.passes.tile_move import cast, free_loops, new_storage, row_blocks
@@ -86,9 +87,12 @@ def tile_elementwise_collective(values: Values, op: ir.Operation, dtype: DType) 
 
 
 def _is_own(value: ir.Value) -> bool:
-    """Whether the tiles of a value may be overwritten: made for this operation alone."""
+    """Whether the tiles of a value may be overwritten: made for this operation alone. A conversion
+    may be another reader's, or none at all."""
     op = defining_op(value)
-    return op is not None and op.name in ("neuron.dot", "neuron.fused") and use_count(value) == 1
+    if op is None or use_count(value) != 1 or is_float_conversion(op):
+        return False
+    return op.name in ("neuron.dot", "neuron.fused")
 
 
 def _sizes(loops: tuple[Loop, ...]) -> list[int]:
