@@ -41,8 +41,13 @@ class SortLegalizer:
         Raises:
             Unsupported: too many pairs; an operation in the comparator that is not elementwise.
         """
-        dim = ir.IntegerAttr(op.attributes["dimension"]).value
         shape = build.shape_of(op.operands[0])
+        dim = (
+            -1
+            if "dimension" not in op.attributes
+            else ir.IntegerAttr(op.attributes["dimension"]).value
+        )
+        dim %= len(shape)
         pairs = math.prod(shape) * shape[dim]
         if pairs > MOST_PAIRS:
             raise Unsupported(

@@ -42,6 +42,7 @@ from axonc.passes.legalize_scatter import MOST_WINDOWS, scatter
 from axonc.passes.legalize_sort import MOST_PAIRS, SortLegalizer
 from axonc.passes.legalize_window import WINDOW_LEGALIZERS
 from axonc.passes.unsupported import Finding, Unsupported, unsupported_error
+from axonc.passes.wide_constants import narrow_wide_constants
 
 
 def _reduce(op: ir.Operation) -> ir.Value | tuple[ir.Value, ...]:
@@ -136,6 +137,7 @@ def _legalize_all(functions: list[ir.Operation]) -> tuple[bool, list[Finding]]:
 def _legalize(main: ir.Operation) -> tuple[bool, list[Finding]]:
     """Replace what can be replaced; whether anything was, and what could not."""
     block = main.regions[0].blocks[0]
+    narrow_wide_constants(block)
     findings = list(_bad_arguments(main, block))
     replaced: list[ir.Operation] = []
     for op in [o.operation for o in block.operations]:

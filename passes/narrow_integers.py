@@ -45,7 +45,7 @@ _PLUMBING = frozenset(
     for name in (
         "and broadcast broadcast_in_dim clamp compare composite concatenate constant convert copy "
         "dynamic_slice dynamic_update_slice gather iota maximum minimum not optimization_barrier "
-        "or pad remainder reshape return reverse select sign slice transpose xor"
+        "or pad remainder reshape return reverse select sign slice sort transpose xor"
     ).split()
 ) | {"func.return", "func.func", "builtin.module", "neuron.repeat"}
 """Operations whose integer results are indices, masks or operands moved: no larger than what they

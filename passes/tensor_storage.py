@@ -117,14 +117,15 @@ class Storage:
 
     def sliced(self, start: Shape, limit: Shape, steps: Shape) -> Storage | None:
         """A strided sub-box. None when it cuts a dim on partitions, but for whole row tiles of the
-        leading one."""
+        leading one; nor to a single row, which would pass for one that all partitions hold."""
         sizes = tuple(-(-(b - a) // s) for a, b, s in zip(start, limit, steps, strict=True))
         offset = sum(a * s for a, s in zip(start, self.strides, strict=True))
         cut = [d for d in self.partition_dims if sizes[d] != self.shape[d]]
         if cut:
             leading = self.partition_dims[0]
             below = self.rows // self.shape[leading] * start[leading]
-            if cut != [leading] or steps[leading] != 1 or below % PARTITIONS:
+            is_one_row = not normalised(self.partition_dims, sizes)
+            if cut != [leading] or steps[leading] != 1 or below % PARTITIONS or is_one_row:
                 return None
             offset += below // PARTITIONS * self.tile_stride
         strides = tuple(s * k for s, k in zip(self.strides, steps, strict=True))

@@ -55,6 +55,11 @@ def addmm(bias: Array, x: Array, y: Array, *, beta: float = 1, alpha: float = 1)
     return _scaled(bias, beta) + _scaled(jnp.matmul(x, y), alpha)
 
 
+def int_mm(x: Array, y: Array) -> Array:
+    """The product of int8 matrices in int32."""
+    return jax.lax.dot(x, y, preferred_element_type=jnp.int32)
+
+
 def add(x: Array, y: Array, *, alpha: float = 1) -> Array:
     """x + alpha * y."""
     return jnp.add(x, _scaled(y, alpha))
@@ -254,6 +259,7 @@ LOWERINGS: dict[Any, Lowering] = {
     aten.linear.default: linear,
     aten.matmul.default: matmul,
     aten.addmm.default: addmm,
+    aten._int_mm.default: int_mm,
     aten.add.Tensor: add,
     aten.sub.Tensor: subtract,
     aten.embedding.default: embedding,

@@ -70,8 +70,19 @@ module attributes {mhlo.num_partitions = 2 : i32} {
 }
 
 // -----
+// A number in double precision that is converted at once is one of the type it is for.
+// CHECK-LABEL: func.func @main
+// CHECK: "neuron.constant"() {value = dense<1.500000e+00> : tensor<f32>}
+func.func @main(%x: tensor<f32>) -> tensor<f32> {
+  %c = stablehlo.constant dense<1.5> : tensor<f64>
+  %0 = stablehlo.convert %c : (tensor<f64>) -> tensor<f32>
+  %1 = stablehlo.add %x, %0 : tensor<f32>
+  return %1 : tensor<f32>
+}
+
+// -----
 // Everything unsupported is reported in one go.
-// CHECK: error: stablehlo.sort: not supported
+// CHECK: error: stablehlo.sort: sort that compares by stablehlo.popcnt
 // CHECK: and 2 more operations are not supported
 // CHECK: stablehlo.cbrt: not supported (use power)
 // CHECK: stablehlo.reduce: reduction by stablehlo.subtract
@@ -79,7 +90,10 @@ func.func @main(%x: tensor<4xf32>) -> (tensor<4xf32>, tensor<f32>) {
   %zero = stablehlo.constant dense<0.0> : tensor<f32>
   %0 = "stablehlo.sort"(%x) ({
   ^bb0(%a: tensor<f32>, %b: tensor<f32>):
-    %c = stablehlo.compare LT, %a, %b : (tensor<f32>, tensor<f32>) -> tensor<i1>
+    %i = stablehlo.convert %a : (tensor<f32>) -> tensor<i32>
+    %p = stablehlo.popcnt %i : tensor<i32>
+    %j = stablehlo.convert %b : (tensor<f32>) -> tensor<i32>
+    %c = stablehlo.compare LT, %p, %j : (tensor<i32>, tensor<i32>) -> tensor<i1>
     stablehlo.return %c : tensor<i1>
   }) : (tensor<4xf32>) -> tensor<4xf32>
   %1 = stablehlo.cbrt %0 : tensor<4xf32>

@@ -86,6 +86,12 @@ def test_scatters_of_rows(how: str, dtype: str) -> None:
     check(lambda x, i, new: getattr(x.at[i], how)(new), x, places, new)
 
 
+def test_indices_that_are_put_together_on_chip() -> None:
+    """Vectors of two computed indices: single rows of a tensor that lies on partitions."""
+    x, i, new = values(4, 9), np.array([3, -1], np.int32), values(2)
+    check(lambda x, i, new: x.at[i, i + 2].add(new), x, i, new)
+
+
 def test_rows_of_a_batch() -> None:
     """What a cache needs whose sequences have different lengths."""
     update = jax.vmap(lambda c, r, i: lax.dynamic_update_slice(c, r, (0, i, 0)))

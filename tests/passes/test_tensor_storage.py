@@ -194,3 +194,11 @@ def test_merge_loops_needs_every_lane_to_agree() -> None:
     assert merge_loops([3, 4], [[4, 1], [0, 1]]) == [(3, [4, 0]), (4, [1, 1])]
     assert merge_loops([3, 1, 4], [[4, 99, 1]]) == [(12, [1])]
     assert merge_loops([3, 4], [[0, 0]]) == [(12, [0])]
+
+
+def test_a_single_row_is_no_slice_of_several() -> None:
+    """Without rows a storage passes for one that every partition holds."""
+    storage = make_storage((4, 3), (0,))
+    assert storage.sliced((0, 0), (1, 3), (1, 1)) is None
+    several = storage.sliced((0, 0), (2, 3), (1, 1))
+    assert several is not None and several.partition_dims == (0,)

@@ -1,0 +1,39 @@
+"""Constants of float64 that are converted at once become constants of the type they are for.
+
+Frameworks write numbers such as NaN or an epsilon in double precision, whatever the tensors are.
+Part of `legalize-to-neuron`; other float64 is refused there.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from torch_mlir import ir
+
+from axonc.dialects.attributes import dense_to_numpy, element_name, numpy_to_dense
+
+
+def narrow_wide_constants(block: ir.Block) -> bool:
+    """Replace conversions of float64 constants; whether there were any."""
+    found = [op for o in block.operations if _converts_constant(op := o.operation)]
+    for op in found:
+        kind = op.results[0].type
+        with np.errstate(over="ignore"):
+            value = dense_to_numpy(op.operands[0].owner.operation.attributes["value"])
+            attribute = numpy_to_dense(value, kind.element_type)
+        with ir.InsertionPoint(op), op.location:
+            made = ir.Operation.create("stablehlo.constant", [kind], [], {"value": attribute})
+        op.results[0].replace_all_uses_with(made.results[0])
+    constants = {op.operands[0].owner.operation for op in found}
+    for op in found:
+        op.erase()
+    for op in constants:
+        if not list(op.results[0].uses):
+            op.erase()
+    return bool(found)
+
+
+def _converts_constant(op: ir.Operation) -> bool:
+    if op.name != "stablehlo.convert" or element_name(op.operands[0].type) != "f64":
+        return False
+    owner = op.operands[0].owner
+    return not isinstance(owner, ir.Block) and owner.operation.name == "stablehlo.constant"
