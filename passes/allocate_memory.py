@@ -67,7 +67,8 @@ def allocate_memory(program: TileProgram) -> MemoryPlan:
 
 def _place_sbuf(program: TileProgram, lives: list[Lifetime], plan: MemoryPlan) -> None:
     whole = _whole_program(lives, len(program.ops))
-    found = plan_sbuf(lives, len(program.ops), program.target.sbuf_partition_bytes)
+    size = program.target.sbuf_partition_bytes
+    found = plan_sbuf(lives, len(program.ops), size, program.repeats)
     if found is None:
         raise on_chip_error(
             program, "SBUF", whole, program.target.sbuf_partition_bytes, "allocate-memory"

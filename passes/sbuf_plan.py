@@ -8,7 +8,10 @@ if nothing is streamed); the stream the remainder, for prefetch.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 from axonc.passes.buffer_placement import (
     Lifetime,
@@ -17,7 +20,7 @@ from axonc.passes.buffer_placement import (
     place_by_size,
     place_in_order,
 )
-from axonc.passes.tile_program import Buffer, Pool
+from axonc.passes.tile_program import Buffer, Pool, Repeat
 
 ALIGNMENT = 64
 """Bytes SBUF and device addresses are multiples of (assumed: 8.10, alignments are not
@@ -45,9 +48,11 @@ class SbufPlan:
         )
 
 
-def plan_sbuf(lives: list[Lifetime], op_count: int, size: int) -> SbufPlan | None:
+def plan_sbuf(
+    lives: list[Lifetime], op_count: int, size: int, repeats: Sequence[Repeat] = ()
+) -> SbufPlan | None:
     """Places in `size` bytes per partition for the buffers of a program of `op_count` operations;
-    None if they do not fit."""
+    None if they do not fit. repeats: for which the ring closes well."""
     by_pool = {pool: [x for x in lives if x.buffer.pool is pool] for pool in Pool}
     resident = [Lifetime(x.buffer, 0, op_count) for x in by_pool[Pool.RESIDENT]]
     work, stream = by_pool[Pool.WORK], by_pool[Pool.STREAM]
@@ -64,7 +69,7 @@ def plan_sbuf(lives: list[Lifetime], op_count: int, size: int) -> SbufPlan | Non
     spare = size - base - width
     for extra in (spare // 4 // ALIGNMENT * ALIGNMENT, 0) if stream else (spare,):
         start = base + width + extra
-        ring = _ring(stream, start, size - start)
+        ring = _ring(stream, start, size - start, repeats)
         if ring is not None:
             plan.add(work, _loose(work, base, width + extra) or tight)
             plan.add(stream, ring)
@@ -83,10 +88,55 @@ def _loose(lives: list[Lifetime], base: int, size: int) -> list[int] | None:
     return found
 
 
-def _ring(lives: list[Lifetime], base: int, size: int) -> list[int] | None:
+def _ring(
+    lives: list[Lifetime], base: int, size: int, repeats: Sequence[Repeat]
+) -> list[int] | None:
     """Next fit, so that chunks are fetched long before their turn; else by size."""
     found = place_in_order(lives, base, size, ALIGNMENT, next_fit=True)
-    return found if found is not None else place_by_size(lives, base, size, ALIGNMENT)
+    if found is None:
+        return place_by_size(lives, base, size, ALIGNMENT)
+    if not any(r.first <= life.first < r.end for r in repeats for life in lives):
+        return found
+    return _closed_ring(lives, base, size, repeats, found)
+
+
+def _closed_ring(
+    lives: list[Lifetime], base: int, size: int, repeats: Sequence[Repeat], whole: list[int]
+) -> list[int]:
+    """A shorter ring may be better in a loop: where an iteration ends in the middle of a lap, the
+    next one begins with bytes that were used just now. Takes the length with which the least is
+    fetched between two uses of the same bytes at most; `whole` is the ring of all the room."""
+    inside = [
+        [n for n, life in enumerate(lives) if repeat.first <= life.first < repeat.end]
+        for repeat in repeats
+    ]
+    body = max(inside, key=len)
+    sizes = [aligned(lives[n].buffer.partition_bytes, ALIGNMENT) for n in body]
+    laps = {sum(sizes[:n]) for n in range(len(sizes) + 1)}
+    best, most = whole, _least_between(sizes, [whole[n] for n in body])
+    for lap in sorted((lap for lap in laps if most < lap < size), reverse=True):
+        found = place_in_order(lives, base, lap, ALIGNMENT, next_fit=True)
+        between = _least_between(sizes, [found[n] for n in body]) if found else 0
+        if found and between > most:
+            best, most = found, between
+    return best
+
+
+def _least_between(sizes: list[int], addresses: list[int]) -> int:
+    """In a loop over chunks, the fewest bytes fetched from one with the same bytes, exclusive, to
+    the next, inclusive."""
+    ends = list(accumulate([*sizes, *sizes]))
+    last: dict[int, int] = {}
+    least = ends[-1]
+    unit = math.gcd(*sizes, *addresses)
+    for n, (size, address) in enumerate(
+        zip([*sizes, *sizes], [*addresses, *addresses], strict=True)
+    ):
+        for place in range(address, address + size, unit):
+            if place in last:
+                least = min(least, ends[n] - ends[last[place]])
+            last[place] = n
+    return least
 
 
 def _tight(lives: list[Lifetime], base: int, size: int) -> list[int] | None:
