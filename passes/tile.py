@@ -33,6 +33,7 @@ from axonc.passes.kernel_builder import KernelBuilder
 from axonc.passes.legalize_collectives import cores_of
 from axonc.passes.region_operands import RegionOperands
 from axonc.passes.returned_pieces import CONCATENATE, places, returned_concatenations
+from axonc.passes.store_result import for_output, store_result
 from axonc.passes.stored_dtype import is_float_conversion, narrowing_uses, raises_bytes
 from axonc.passes.tensor_storage import Loop, Storage
 from axonc.passes.tile_collective import COLLECTIVE_RULES
@@ -42,8 +43,6 @@ from axonc.passes.tile_dot import DotTiler
 from axonc.passes.tile_dynamic import (
     DYNAMIC_RULES,
     MAX_EXACT_IMMEDIATE,
-    copy_device_memory,
-    has_long_rows,
 )
 from axonc.passes.tile_elementwise import emit_expression
 from axonc.passes.tile_move import (
@@ -53,7 +52,6 @@ from axonc.passes.tile_move import (
     new_storage,
     row_blocks,
     store,
-    wants_transpose,
 )
 from axonc.passes.tile_pool import tile_reduce_window
 from axonc.passes.tile_program import TileProgram
@@ -345,7 +343,7 @@ class Tiler:
 
     def _store_piece(self, value: ir.Value) -> None:
         for place in self.pieces.pop(value, ()):
-            store(self.builder, place, self._for_output(value, place))
+            store(self.builder, place, for_output(self.values, value, place))
 
     def _finish_pieces(self, op: ir.Operation) -> None:
         """The operands that no rule has made: arguments, relabellings, conversions."""
@@ -391,24 +389,7 @@ class Tiler:
         out = self.outputs.get(number) or self._declare_result(number, value)
         if out.buffer in made or 0 in out.shape:
             return
-        known = self.values.known(value)
-        if known and all(s.in_hbm for s in known) and has_long_rows(known[0]):
-            copy_device_memory(self.builder, out, known[0])
-        else:
-            store(self.builder, out, self._for_output(value, out))
-
-    def _for_output(self, value: ir.Value, out: Storage) -> Storage:
-        """An on-chip storage that can be stored in long rows."""
-        on_chip = [s for s in self.values.known(value) if not s.in_hbm]
-        for storage in on_chip:
-            rows = storage.partition_dims
-            if rows and (self.builder.exact_transposes or wants_transpose(out, rows) is None):
-                return storage
-        rows = on_chip[0].partition_dims if on_chip else ()
-        other = wants_transpose(out, rows) if rows else None
-        if other is None:
-            other = rows or default_rows(out.shape)
-        return self.values.get(value, other)
+        store_result(self.values, out, value)
 
     def _constant(self, op: ir.Operation) -> None:
         attribute = ir.DenseElementsAttr(op.attributes["value"])

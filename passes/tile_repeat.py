@@ -18,8 +18,9 @@ from axonc.dialects.repeat import REPEAT, Repeat, function_named, module_of
 from axonc.passes.choose_layouts import carried_rows, default_rows
 from axonc.passes.elementwise_expression import machine_dtype
 from axonc.passes.hand_over import hand_over
+from axonc.passes.store_result import store_result
 from axonc.passes.tensor_storage import PartitionDims, Storage
-from axonc.passes.tile_move import cast, new_storage, store
+from axonc.passes.tile_move import cast, new_storage
 from axonc.passes.tile_values import Values, hbm_storage, is_whole
 from axonc.passes.update_in_place import plan_updates
 from axonc.passes.view_ops import shape_of
@@ -166,7 +167,7 @@ class RepeatTiler:
             if out is None:
                 names = [self.outputs[v] for v in outer]
                 out = self._declare_output(value, names[0], each=names)
-                store(self.builder, out, self.values.get(value, default_rows(shape_of(value))))
+                store_result(self.values, out, value)
             found.update(dict.fromkeys(outer, out))
         return found
 
