@@ -8,6 +8,7 @@ from torch_mlir import ir
 
 from axonc.dialects.attributes import integer
 from axonc.passes.known_scalars import Known, known_scalar
+from axonc.passes.stacked_updates import updated_as_a_whole
 
 
 def concatenated(history: Sequence[ir.Value], known: Known) -> ir.Value:
@@ -25,6 +26,11 @@ def concatenated(history: Sequence[ir.Value], known: Known) -> ir.Value:
     size = writers[0].operands[1].type.shape[dim]
     if by_start.keys() != set(range(0, last.type.shape[dim], size)):
         return last
+    if size == 1 and len(by_start) == len(writers):
+        places = {start: value for start, value in by_start.items() if start is not None}
+        whole = updated_as_a_whole(places, dim, known)
+        if whole is not None:
+            return whole
     values = [by_start[start] for start in range(0, last.type.shape[dim], size)]
     attributes = {"dimension": ir.IntegerAttr.get(integer(dim).type, dim)}
     made = ir.Operation.create("stablehlo.concatenate", [last.type], values, attributes)

@@ -16,7 +16,8 @@ After:
     %1 = stablehlo.tanh %0 : tensor<4xf32>
 
 A branch that is not taken is computed like the other and then not selected, so its infinities and
-NaN reach no result. The parts of a tensor that a loop writes one after the other are concatenated.
+NaN reach no result. The parts of a tensor that a loop writes one after the other are concatenated
+(collected_slices.py), or written into the tensor they come from (stacked_updates.py).
 
 Refuses: loops of more than `limit` operations when unrolled (UnsupportedOpError).
 """

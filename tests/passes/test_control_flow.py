@@ -95,6 +95,54 @@ def test_the_weights_of_scanned_layers_are_read_where_they_lie() -> None:
     assert read[0] == read[1] < STACKED.nbytes + 2 * X.nbytes
 
 
+Layers = tuple[jax.Array, jax.Array]
+
+
+def cached_layer(x: jax.Array, layer: Layers, at: jax.Array) -> Layers:
+    """A row of x [2, 8] goes into the layer's cache [2, 6, 8] at `at`; all rows are read."""
+    w, cache = layer
+    x = jnp.tanh(x @ w)
+    cache = lax.dynamic_update_slice(cache, x[:, None], (0, at, 0))
+    return x + cache.sum(1), cache
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_the_stacked_cache_of_scanned_layers_is_updated_in_place(reverse: bool) -> None:
+    def step(caches: jax.Array, w: jax.Array, x: jax.Array, at: jax.Array) -> Layers:
+        return lax.scan(
+            lambda c, layer: cached_layer(c, layer, at), x, (w, caches), reverse=reverse
+        )
+
+    rng = np.random.default_rng(8)
+    w = rng.normal(scale=0.4, size=(3, 8, 8)).astype(np.float32)
+    caches = rng.normal(size=(3, 2, 6, 8)).astype(np.float32)
+    x = rng.normal(size=(2, 8)).astype(np.float32)
+    lowered = jax.jit(step, donate_argnums=0).lower(caches, w, x, np.int32(0))
+    executable = axonc.compile(lowered)
+    assert {t.alias for t in executable.compiled.tensors(TensorKind.OUTPUT)} == {"", "caches"}
+    session = executable.session({"caches": caches}, checked=True)
+    for at in (1, 5, 0, 9):
+        expected, caches = map(np.asarray, step(caches, w, x, at))
+        np.testing.assert_allclose(session.run(w, x, np.int32(at))[0], expected, atol=1e-5)
+    np.testing.assert_allclose(session.state()["caches"], caches, atol=1e-5)
+
+
+def test_updates_of_other_parts_are_stacked() -> None:
+    """Layer i is made from cache i + 1: no update of the tensor itself."""
+
+    def step(caches: jax.Array, x: jax.Array, at: jax.Array) -> jax.Array:
+        def layer(i: int, made: jax.Array) -> jax.Array:
+            part = lax.dynamic_index_in_dim(caches, (i + 1) % 3, keepdims=False)
+            part = lax.dynamic_update_slice(part, x * (i + 1), (at, 0))
+            return lax.dynamic_update_index_in_dim(made, part, i, 0)
+
+        return lax.fori_loop(0, 3, layer, jnp.zeros_like(caches))
+
+    rng = np.random.default_rng(9)
+    caches = rng.normal(size=(3, 5, 4)).astype(np.float32)
+    assert_as_xla(step, (caches, caches[0, :1], np.int32(2)))
+
+
 def test_iterations_that_depend_on_data_are_refused_by_name() -> None:
     def until(x: jax.Array) -> jax.Array:
         return lax.while_loop(lambda c: c.sum() < 10, lambda c: c * 2, x)
