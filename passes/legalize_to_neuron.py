@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from torch_mlir import ir
 
 from axonc.context import source_location
-from axonc.diagnostics import CompileError, nearest
+from axonc.diagnostics import CompileError
 from axonc.dialects.neuron_table import ANY
 from axonc.dialects.repeat import called_functions
 from axonc.pass_manager import Pass
@@ -69,6 +69,12 @@ _NEAREST_FORMS = {
     "stablehlo.rng_bit_generator": "pass random numbers as an argument",
     "stablehlo.rng": "pass random numbers as an argument",
     "stablehlo.cbrt": "use power",
+    "stablehlo.cholesky": "compute it on the host",
+    "stablehlo.complex": "compute with real numbers",
+    "stablehlo.fft": "multiply by the Fourier matrix, real and imaginary part apart",
+    "stablehlo.imag": "compute with real numbers",
+    "stablehlo.real": "compute with real numbers",
+    "stablehlo.triangular_solve": "compute it on the host",
 }
 
 
@@ -178,7 +184,7 @@ def _unknown_reason(op: ir.Operation) -> str:
 
 
 def _unknown_hint(op: ir.Operation) -> str:
-    return _NEAREST_FORMS.get(op.name) or nearest(op.name, LEGALIZERS)
+    return _NEAREST_FORMS.get(op.name, "'axonc list-operators' tells what can be compiled")
 
 
 def _bad_arguments(main: ir.Operation, block: ir.Block) -> Iterator[Finding]:

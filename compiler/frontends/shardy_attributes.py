@@ -37,7 +37,12 @@ def _mesh(op: ir.OpView) -> Mesh:
     attribute = sdy.MeshAttr(op.operation.attributes["mesh"])
     axes = tuple((sdy.MeshAxisAttr(a).name, sdy.MeshAxisAttr(a).size) for a in attribute.axes)
     ids = list(attribute.device_ids)
-    if ids and (not axes or ids != list(range(len(ids)))):
+    if ids and not axes:
+        raise UnsupportedOpError(
+            f"an operation that device {ids[0]} alone computes",
+            hint="callbacks are such: leave them to the host, outside of the program",
+        )
+    if ids and ids != list(range(len(ids))):
         raise UnsupportedOpError(
             f"a mesh with its own order of devices: {ids[:8]}",
             hint="make the mesh of devices in ascending order; ranks are numbered by the mesh",

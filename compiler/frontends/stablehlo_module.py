@@ -132,7 +132,22 @@ def serialize(module: ir.Module) -> bytes:
             return stablehlo.serialize_portable_artifact(module, stablehlo.get_current_version())
         except (ir.MLIRError, ValueError) as error:
             found = "; ".join(complaints) or first_line(error)
+    _refuse_custom_calls(module)
     raise UnsupportedOpError(f"no StableHLO portable artifact of this program: {found}")
+
+
+def _refuse_custom_calls(module: ir.Module) -> None:
+    """What jaxlib calls on the host is tied to its version of the host's libraries."""
+    calls = [op for op in walk(module) if op.name == "stablehlo.custom_call"]
+    if calls:
+        targets = {ir.StringAttr(op.attributes["call_target_name"]).value for op in calls}
+        raise UnsupportedOpError(
+            f"custom call {', '.join('@' + name for name in sorted(targets))}",
+            location=source_location(str(calls[0].location)),
+            op="stablehlo.custom_call",
+            hint="LAPACK (cholesky, solve, eigh, svd) and callbacks run on the host: leave them to "
+            "it, outside of the program",
+        )
 
 
 def deserialize(artifact: bytes, context: ir.Context) -> ir.Module:

@@ -136,3 +136,18 @@ def test_importing_the_package_loads_no_framework():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_calls_of_the_host_are_named() -> None:
+    lowered = jax.jit(lambda x: jnp.linalg.cholesky(x @ x.T)).lower(np.eye(4, dtype=np.float32))
+    with pytest.raises(UnsupportedOpError, match=r"custom call @lapack_\w*potrf") as caught:
+        import_program(lowered)
+    assert "on the host" in str(caught.value)
+
+
+def test_callbacks_are_refused_as_such() -> None:
+    def called(x: jax.Array) -> jax.Array:
+        return jax.pure_callback(lambda value: value, x, x)
+
+    with pytest.raises(UnsupportedOpError, match="callbacks are such"):
+        import_program(jax.jit(called).lower(np.eye(4, dtype=np.float32)))
