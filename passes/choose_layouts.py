@@ -78,10 +78,6 @@ MAX_PADDED_ELEMENTS = 16384
 """Elements per partition of a tensor padded on chip; larger ones are padded in device memory."""
 
 
-IN_DEVICE_MEMORY = frozenset({"neuron.dynamic_update_slice"})
-"""Ops whose result is made in device memory: as with arguments, its consumers decide."""
-
-
 @dataclass(frozen=True)
 class Wish:
     """What one consumer wants of a value: one of `rows`, or any rows without the dims in
@@ -255,8 +251,6 @@ class LayoutPlanner:
             choice = CHOOSERS.get(op.name, LayoutPlanner._choose_plain)(self, op)
             result = op.results[0]
             self.choices[result] = choice
-            if op.name in IN_DEVICE_MEMORY:
-                continue
             if op.name in IN_DEVICE_MEMORY:
                 continue
             self.available.setdefault(result, [])
@@ -613,7 +607,13 @@ UNROWABLE: dict[str, Callable[[ir.Operation], frozenset[int]]] = {
 """Result dims that may not lie on partitions, for ops that treat indices along them differently."""
 
 
-IN_DEVICE_MEMORY = frozenset((*(COLLECTIVES - {"neuron.all_reduce"}), "neuron.partition_id"))
+IN_DEVICE_MEMORY = frozenset(
+    (
+        *(COLLECTIVES - {"neuron.all_reduce"}),
+        "neuron.partition_id",
+        "neuron.dynamic_update_slice",
+    )
+)
 """Ops whose result is made in device memory, like an argument: its consumers load it as they
 wish."""
 
