@@ -38,9 +38,30 @@ from axonc.backends.numerics.dtypes import F32
 from axonc.backends.targets.target import Engine, Target
 from axonc.dialects.attributes import integer_lists, integers
 from axonc.dialects.neuron_table import COLLECTIVES
-from axonc.dialects.window import WindowDim
-from axonc.dialects.window_rules import convolution_dims, pool_windows
+from axonc.dialects.window_rules import convolution_dims
 from axonc.passes.dot_geometry import LHS, RHS, DotGeometry, dot_geometry
+from axonc.passes.layout_costs import (
+    DEVICE_MEMORY_CONVERSION_NS,
+    FIXED_CONVERSION_NS,
+    SHORT_ROW_BYTES_PER_NS,
+    STACKED_EVICTION_NS,
+    load_ns,
+    matmul_ns,
+    streaming_ns,
+)
+from axonc.passes.layout_dims import (
+    MAX_REPLICATED_ELEMENTS,
+    UNROWABLE,
+    default_rows,
+    has_few_features,
+    kept_dims,
+    operand_candidates,
+    reduced_dims,
+    reduces_everything,
+    region_broadcasts,
+    stacks_whole_tiles,
+    windowed_dims,
+)
 from axonc.passes.tensor_storage import PartitionDims, Shape, normalised
 from axonc.passes.view_ops import (
     VIEW_OPS,
@@ -51,31 +72,8 @@ from axonc.passes.view_ops import (
     unbroadcast,
 )
 
-PRODUCTS = ("neuron.dot", "neuron.convolution")
-"""Ops of the tensor engine: the first argument of their epilogue stands for two operands."""
-
 ROUNDS = 2
 """Rounds of choices; the second sees the first's."""
-
-FIXED_CONVERSION_NS = 400.0
-"""Latency of one transpose and its eviction, whatever the size (MultiplyMoving + ScalarE, 6.0)."""
-
-DEVICE_MEMORY_CONVERSION_NS = 5000.0
-"""A conversion by way of device memory: two DMA transfers with their latencies (1.4)."""
-
-STACKED_EVICTION_NS = 100.0
-"""Results stacked on partitions are evicted one batch element at a time: the fixed cost of each
-(hardware.md 3.0, about 100 cycles)."""
-
-SHORT_ROW_BYTES_PER_NS = 104.0
-"""DMA bandwidth with rows of a kilobyte or less, which conversions have (6.1)."""
-
-MAX_REPLICATED_ELEMENTS = 4096
-"""Largest tensor kept whole on every partition: 16 KiB of float32 out of 192."""
-
-
-MAX_PADDED_ELEMENTS = 16384
-"""Elements per partition of a tensor padded on chip; larger ones are padded in device memory."""
 
 
 @dataclass(frozen=True)
@@ -479,132 +477,6 @@ class LayoutPlanner:
 
 
 # ---- questions about single ops ------------------------------------------------------------
-
-
-def default_rows(shape: Shape, avoid: frozenset[int] = frozenset()) -> PartitionDims:
-    """The leading dims but the last (all but the reduced ones), as one would lay out tokens."""
-    large = [d for d, size in enumerate(shape) if size > 1]
-    dims = [d for d in large if d not in avoid]
-    return tuple(d for d in dims if d != large[-1]) or tuple(dims)
-
-
-def streaming_ns(shape: Shape, rows: PartitionDims, target: Target) -> float:
-    """VectorE time for one pass over a tensor: one element of every partition per cycle."""
-    count = math.prod(shape[d] for d in rows)
-    tiles = -(-count // target.partitions)
-    per_partition = tiles * math.prod(shape) // count
-    return per_partition / target.engines[Engine.VECTOR].clock_ghz
-
-
-def load_ns(shape: Shape, rows: PartitionDims, target: Target) -> float:
-    """DMA time of a load, every piece of neighbouring elements a descriptor; replicated tensors of
-    some size are loaded once and repeated by the tensor engine."""
-    large = [d for d, size in enumerate(shape) if size > 1]
-    is_long = not rows or large[-1] not in rows
-    count = math.prod(shape) // (shape[large[-1]] if is_long and large else 1)
-    smallest_ns = target.dma.descriptor_time_ns[0][1]
-    return count * smallest_ns / target.dma.engines + streaming_ns(shape, rows, target)
-
-
-def reduced_dims(op: ir.Operation) -> tuple[int, ...]:
-    rank = len(shape_of(op.operands[0]))
-    if op.name == "neuron.reduce":
-        return integers(op.attributes["dims"])
-    if op.name == "neuron.softmax":
-        return (ir.IntegerAttr(op.attributes["axis"]).value,)
-    return (rank - 1,)
-
-
-def reduces_everything(op: ir.Operation) -> bool:
-    """Whether the result is one number: then the operand may lie anywhere (tile_reduce_all.py)."""
-    return op.name == "neuron.reduce" and math.prod(shape_of(op.results[0])) == 1
-
-
-def kept_dims(op: ir.Operation) -> tuple[int, ...]:
-    """Operand dims that are dims of the result, in order."""
-    rank = len(shape_of(op.operands[0]))
-    if len(shape_of(op.results[0])) == rank:
-        return tuple(range(rank))
-    gone = set(reduced_dims(op))
-    return tuple(d for d in range(rank) if d not in gone)
-
-
-def region_broadcasts(op: ir.Operation, number: int) -> list[tuple[int, ...]]:
-    """Dims maps of the broadcasts that a region applies to operand `number` of its op."""
-    if not len(op.regions) or not len(op.regions[0].blocks):
-        return []
-    block = op.regions[0].blocks[0]
-    argument = block.arguments[number - (1 if op.name in PRODUCTS else 0)]
-    return [
-        integers(inner.attributes["dims"])
-        for inner in block.operations
-        if inner.name == "neuron.broadcast" and inner.operands[0] == argument
-    ]
-
-
-def has_few_features(op: ir.Operation, target: Target) -> bool:
-    """Whether the image of a convolution would leave most partitions empty."""
-    dims = convolution_dims(op)
-    return shape_of(op.operands[0])[dims.lhs[1]] < target.partition_quadrant
-
-
-def is_windowed(window: WindowDim) -> bool:
-    """Whether the window does anything along its dim."""
-    return window != WindowDim(1)
-
-
-def windowed_dims(op: ir.Operation) -> frozenset[int]:
-    """Dims along which a `neuron.reduce_window` has a window."""
-    return frozenset(d for d, w in enumerate(pool_windows(op)) if is_windowed(w))
-
-
-def operand_candidates(geometry: DotGeometry, side: int, target: Target) -> list[PartitionDims]:
-    """Rows an operand of a dot may have."""
-    stackings = geometry.stackings(geometry.depth, target)
-    return [geometry.sides[side].rows(stacked) for stacked in stackings]
-
-
-def matmul_ns(geometry: DotGeometry, stationary: int, target: Target) -> float:
-    """TensorE time with the given side stationary (hardware.md 3.1: max(64, columns) per tile)."""
-    still, moving = geometry.sides[stationary], geometry.sides[1 - stationary]
-    columns = moving.count(moving.free)
-    row_tiles = -(-still.count(still.free) // target.pe_columns)
-    depth_tiles = -(-geometry.depth // target.partitions)
-    floor = target.engines[Engine.TENSOR].min_interval_cycles
-    chunks = -(-columns // target.max_moving_columns)
-    cycles = row_tiles * depth_tiles * max(chunks * floor, columns)
-    return geometry.batch_count * cycles / target.engines[Engine.TENSOR].clock_ghz
-
-
-def _dimension(op: ir.Operation) -> frozenset[int]:
-    return frozenset((ir.IntegerAttr(op.attributes["dimension"]).value,))
-
-
-def stacks_whole_tiles(op: ir.Operation, rows: PartitionDims, target: Target) -> bool:
-    """Whether operands concatenated along the leading row dim each fill whole row tiles."""
-    (axis,) = _dimension(op)
-    if not rows or rows[0] != axis:
-        return False
-    shape = shape_of(op.results[0])
-    below = math.prod(shape[d] for d in rows[1:])
-    sizes = [shape_of(value)[axis] * below for value in list(op.operands)[:-1]]
-    return all(size % target.partitions == 0 for size in sizes)
-
-
-def _padded_dims(op: ir.Operation) -> frozenset[int]:
-    edges = [integers(op.attributes[name]) for name in ("low", "high", "interior")]
-    padded = frozenset(d for d in range(len(edges[0])) if any(edge[d] for edge in edges))
-    shape = shape_of(op.results[0])
-    per_partition = math.prod(shape[d] for d in padded)
-    return padded if per_partition <= MAX_PADDED_ELEMENTS else frozenset()
-
-
-UNROWABLE: dict[str, Callable[[ir.Operation], frozenset[int]]] = {
-    "neuron.concatenate": _dimension,
-    "neuron.iota": _dimension,
-    "neuron.pad": _padded_dims,
-}
-"""Result dims that may not lie on partitions, for ops that treat indices along them differently."""
 
 
 IN_DEVICE_MEMORY = frozenset(

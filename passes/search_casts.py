@@ -22,8 +22,8 @@ from axonc.dialects.neuron_builder import shape_of
 from axonc.dialects.window_rules import convolution_dims
 from axonc.passes.cast_choice import SAME, CastChoice
 from axonc.passes.cast_effects import CastEffects, Plan
-from axonc.passes.choose_layouts import matmul_ns
 from axonc.passes.dot_geometry import LHS, RHS, dot_geometry
+from axonc.passes.layout_costs import matmul_ns
 from axonc.passes.product_sides import PRODUCTS
 
 CURVE_POINTS = 10

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch_mlir import ir
 
-from axonc.passes.choose_layouts import default_rows
+from axonc.passes.layout_dims import default_rows
 from axonc.passes.tensor_storage import Storage
 from axonc.passes.tile_dynamic import copy_device_memory, has_long_rows
 from axonc.passes.tile_move import store, wants_transpose

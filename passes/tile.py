@@ -23,13 +23,13 @@ from axonc.diagnostics import AxoncError, UnsupportedOpError
 from axonc.dialects.attributes import dense_to_numpy, integers
 from axonc.dialects.neuron_table import COLLECTIVES
 from axonc.dialects.repeat import REPEAT
-from axonc.passes.choose_layouts import default_rows
 from axonc.passes.elementwise_expression import (
     machine_dtype,
     region_expression,
     supported_elementwise,
 )
 from axonc.passes.kernel_builder import KernelBuilder
+from axonc.passes.layout_dims import default_rows
 from axonc.passes.legalize_collectives import cores_of
 from axonc.passes.region_operands import RegionOperands
 from axonc.passes.returned_pieces import CONCATENATE, places, returned_concatenations

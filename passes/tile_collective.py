@@ -22,10 +22,10 @@ from axonc.backends.numerics.dtypes import U32, DType
 from axonc.backends.program import Groups, TensorKind
 from axonc.backends.targets.target import Engine
 from axonc.dialects.attributes import integer_lists, integers
-from axonc.passes.choose_layouts import default_rows
 from axonc.passes.dead_code import defining_op, use_count
 from axonc.passes.elementwise_expression import machine_dtype
 from axonc.passes.kernel_builder import KernelBuilder, row_major
+from axonc.passes.layout_dims import default_rows
 from axonc.passes.stored_dtype import is_float_conversion
 from axonc.passes.tensor_storage import Loop, Storage
 from axonc.passes.tile_elementwise import nest_tiles

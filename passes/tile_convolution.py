@@ -21,7 +21,6 @@ from axonc.backends.numerics.dtypes import F32, DType
 from axonc.backends.program import TensorKind
 from axonc.diagnostics import UnsupportedOpError
 from axonc.dialects.attributes import integers
-from axonc.passes.choose_layouts import has_few_features
 from axonc.passes.convolution_geometry import (
     Box,
     ConvolutionGeometry,
@@ -50,6 +49,7 @@ from axonc.passes.convolution_kernel import (
 )
 from axonc.passes.elementwise_expression import Expression, machine_dtype, region_expression
 from axonc.passes.kernel_builder import KernelBuilder
+from axonc.passes.layout_dims import has_few_features
 from axonc.passes.region_operands import RegionOperands
 from axonc.passes.tensor_storage import Lane, PartitionDims, Storage, normalised
 from axonc.passes.tile_concatenate import new_result

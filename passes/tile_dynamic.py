@@ -23,8 +23,8 @@ from axonc.backends.numerics.dtypes import DTYPES, DType
 from axonc.backends.targets.target import Engine
 from axonc.diagnostics import UnsupportedOpError
 from axonc.dialects.attributes import dense_to_numpy, integers
-from axonc.passes.choose_layouts import default_rows
 from axonc.passes.kernel_builder import KernelBuilder
+from axonc.passes.layout_dims import default_rows
 from axonc.passes.tensor_storage import PARTITIONS, Lane, Loop, Storage
 from axonc.passes.tile_elementwise import MAX_DIMS, nest_tiles
 from axonc.passes.tile_move import (

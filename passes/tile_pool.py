@@ -14,8 +14,8 @@ from axonc.backends.numerics.dtypes import F32, DType
 from axonc.dialects.attributes import integers
 from axonc.dialects.window import WindowDim
 from axonc.dialects.window_rules import pool_windows
-from axonc.passes.choose_layouts import is_windowed
 from axonc.passes.expression_nodes import is_bool, machine_dtype
+from axonc.passes.layout_dims import is_windowed
 from axonc.passes.reduction_steps import Reduction, identity_of, reduce_axis, reduction_of
 from axonc.passes.tensor_storage import Loop, Shape, Storage
 from axonc.passes.tile_move import free_loops, new_storage, row_blocks

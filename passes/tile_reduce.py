@@ -12,10 +12,10 @@ from torch_mlir import ir
 from axonc.backends.numerics.dtypes import F32, DType
 from axonc.backends.targets.target import Engine
 from axonc.dialects.attributes import integers
-from axonc.passes.choose_layouts import kept_dims, reduced_dims, reduces_everything
 from axonc.passes.expression_nodes import Expression, is_bool, machine_dtype
 from axonc.passes.integer_rewrites import wrapped
 from axonc.passes.kernel_builder import KernelBuilder
+from axonc.passes.layout_dims import kept_dims, reduced_dims, reduces_everything
 from axonc.passes.reduction_steps import Reduction, identity_of, reduce_axis, reduction_of
 from axonc.passes.tensor_storage import Lane, Loop, Shape, Storage, merge_loops
 from axonc.passes.tile_elementwise import emit_expression, nest_tiles

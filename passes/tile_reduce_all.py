@@ -16,9 +16,9 @@ from torch_mlir import ir
 
 from axonc.backends.numerics.dtypes import F32, DType
 from axonc.backends.program import TensorKind
-from axonc.passes.choose_layouts import default_rows
 from axonc.passes.expression_nodes import machine_dtype
 from axonc.passes.kernel_builder import KernelBuilder
+from axonc.passes.layout_dims import default_rows
 from axonc.passes.reduction_steps import Reduction, reduce_axis, reduce_nest
 from axonc.passes.tensor_storage import Lane, Storage
 from axonc.passes.tile_move import free_loops, load, new_storage, row_blocks, store

@@ -15,9 +15,10 @@ from axonc.backends.program import TensorKind
 from axonc.context import source_location
 from axonc.diagnostics import InternalError
 from axonc.dialects.repeat import REPEAT, Repeat, function_named, module_of
-from axonc.passes.choose_layouts import carried_rows, default_rows
+from axonc.passes.choose_layouts import carried_rows
 from axonc.passes.elementwise_expression import machine_dtype
 from axonc.passes.hand_over import hand_over
+from axonc.passes.layout_dims import default_rows
 from axonc.passes.store_result import store_result
 from axonc.passes.tensor_storage import PartitionDims, Storage
 from axonc.passes.tile_move import cast, new_storage

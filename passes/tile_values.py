@@ -15,9 +15,9 @@ from torch_mlir import ir
 
 from axonc.backends.numerics.dtypes import DType
 from axonc.backends.program import TensorKind
-from axonc.passes.choose_layouts import MAX_REPLICATED_ELEMENTS, default_rows
 from axonc.passes.elementwise_expression import machine_dtype
 from axonc.passes.kernel_builder import KernelBuilder
+from axonc.passes.layout_dims import MAX_REPLICATED_ELEMENTS, default_rows
 from axonc.passes.tensor_storage import PartitionDims, Shape, Storage, normalised
 from axonc.passes.tile_move import (
     can_transpose,

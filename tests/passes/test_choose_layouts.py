@@ -13,7 +13,8 @@ from torch_mlir import ir
 from axonc.backends.targets import TARGETS
 from axonc.context import make_context, parse_module
 from axonc.dialects.attributes import integers
-from axonc.passes.choose_layouts import choose_layouts, default_rows, reduced_dims
+from axonc.passes.choose_layouts import choose_layouts
+from axonc.passes.layout_dims import default_rows, reduced_dims
 from axonc.passes.tensor_storage import normalised
 from axonc.passes.view_ops import shape_of
 
