@@ -21,6 +21,9 @@ PANEL_N = 32
 GROUP = 64
 """Columns packed together: four cache lines of a float32 row."""
 
+ROWS_AHEAD = 32
+"""Rows that packing asks for before it needs them: weights come from memory, a page per row."""
+
 ROUND_ROWS = 512
 """A panel of the moving matrix has 64 KiB, 256 columns of the stationary one 512 KiB: half of the
 second-level cache."""
@@ -104,6 +107,8 @@ llvm.func internal @pack_{dtype}_{width}(%views: !llvm.ptr, %count: i64, %rows: 
   %width = arith.constant {width} : i64
   %sixteen = arith.constant dense<16> : vector<16xi32>
   {_ZEROS[dtype]}
+  %rows_ahead = arith.constant {ROWS_AHEAD} : i64
+  %ahead_bytes = arith.muli %rows_ahead, %row_bytes : i64
   %columns = arith.subi %end, %begin : i64
   %k = arith.muli %count, %rows : i64
   %panel_step = arith.muli %k, %width : i64
@@ -121,6 +126,8 @@ llvm.func internal @pack_{dtype}_{width}(%views: !llvm.ptr, %count: i64, %rows: 
       scf.for %r = %c0 to %rows step %c1 : i64 {{
         %offset = arith.muli %r, %row_bytes : i64
         %from = llvm.getelementptr %first[%offset] : (!llvm.ptr, i64) -> !llvm.ptr, i8
+        %ahead = llvm.getelementptr %from[%ahead_bytes] : (!llvm.ptr, i64) -> !llvm.ptr, i8
+        {"".join(_fetch_ahead(line) for line in range(GROUP * size // 64))}
         {"".join(_load_part(n, dtype, element) for n in range(GROUP // VECTOR))}
         %row = arith.addi %row_of_view, %r : i64
         %at = arith.muli %row, %width : i64
@@ -131,6 +138,14 @@ llvm.func internal @pack_{dtype}_{width}(%views: !llvm.ptr, %count: i64, %rows: 
   }}
   llvm.return
 }}"""
+
+
+def _fetch_ahead(line: int) -> str:
+    """Into the second-level cache; past the end of an operand it does nothing."""
+    return f"""
+        %line{line} = llvm.getelementptr %ahead[{64 * line}] : (!llvm.ptr) -> !llvm.ptr, i8
+        "llvm.intr.prefetch"(%line{line}) <{{cache = 1 : i32, hint = 2 : i32, rw = 0 : i32}}>
+            : (!llvm.ptr) -> ()"""
 
 
 def _load_part(number: int, dtype: str, element: str) -> str:

@@ -11,7 +11,15 @@ import numpy as np
 import pytest
 
 from axonc.backends.executor.native_code import NativeModule, Task, has_wide_vectors
-from axonc.backends.executor.native_pool import SPIN_SECONDS, NativePool, PreparedJob, shared_pool
+from axonc.backends.executor.native_pool import (
+    REST_SECONDS,
+    SPIN_SECONDS,
+    TRIAL_JOBS,
+    NativePool,
+    PreparedJob,
+    shared_pool,
+)
+from axonc.backends.executor.workers import available_cpus
 
 pytestmark = pytest.mark.skipif(not has_wide_vectors(), reason="this CPU has no 512-bit vectors")
 
@@ -129,6 +137,48 @@ def test_the_end_of_a_pool(count_up):
     pool._end()
     assert not any(thread._thread.is_alive() for thread in pool.threads)
     assert counts(tasks) == [1] * 3
+
+
+def test_threads_rest_when_they_kept_others_waiting(count_up):
+    pool = NativePool(2)
+    job, tasks = job_of(count_up, pool, 2)
+    assert pool.acquire()
+    pool.release()
+    pool.rest()
+    assert not pool.acquire()
+    job.run()
+    assert counts(tasks) == [1, 1]
+    time.sleep(1.5 * REST_SECONDS)
+    assert pool.acquire()
+    pool.release()
+    pool._end()
+
+
+@pytest.mark.parametrize(("cpu_seconds", "rests"), [(1.9e-3, False), (1.0e-3, True)])
+def test_threads_rest_when_they_are_no_help(cpu_seconds, rests):
+    pool = NativePool(2)
+    for _ in range(TRIAL_JOBS):
+        assert pool.acquire()
+        pool.release()
+        pool.note(1e-3, cpu_seconds)
+    assert pool.acquire() is not rests
+    pool._end()
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="not Linux")
+@pytest.mark.skipif(available_cpus() < 2, reason="one CPU")
+def test_threads_keep_off_the_cpu_of_the_caller():
+    allowed = os.sched_getaffinity(0)
+    pool = NativePool(2)
+    try:
+        for cpu in sorted(allowed)[:2]:
+            os.sched_setaffinity(0, {cpu})
+            assert pool.acquire()
+            pool.release()
+            assert os.sched_getaffinity(pool.threads[0]._thread.native_id) == allowed - {cpu}
+    finally:
+        os.sched_setaffinity(0, allowed)
+        pool._end()
 
 
 def test_words_lie_on_cache_lines():
