@@ -172,9 +172,10 @@ class KernelBuilder:
         if not names:
             return ()
         is_named = first.kind in (TensorKind.INPUT, TensorKind.OUTPUT)
+        how = first.name.removeprefix(first.source)  # such as ":packed"
         others = []
         for name in names[1:]:
-            unique = name if is_named else self._unique(f"{name}:{first.name}")
+            unique = name if is_named else self._unique(f"{name}{how}")
             self._tensors.add(unique)
             others.append(replace(first, name=unique, source=name))
         return (first, *others)
