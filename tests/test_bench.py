@@ -64,7 +64,7 @@ def test_a_program_that_does_not_compile_says_why(tmp_path: Path) -> None:
     artifact = tmp_path / "m.mlir"
     artifact.write_text(small_models.UNSUPPORTED)
     weights = tmp_path / "w.npz"
-    np.savez(weights, arg0=np.zeros(8, np.float32))
+    np.savez(weights, arg0=np.zeros((8, 8), np.float32))
     done = compile_program(artifact, weights, tmp_path / "m.axon")
     assert done.exit_code == 1
     assert done.complaint.endswith("m.mlir:1:1: error: argument 1: element type f64")
