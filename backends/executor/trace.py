@@ -7,7 +7,8 @@ Format: the Trace Event Format, complete events ("X"), times in microseconds.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -166,19 +167,36 @@ def _until_next(start_ns: np.ndarray, end_ns: np.ndarray) -> list[float]:
     return np.minimum(end_ns, following).tolist()
 
 
+def _iterations(instructions: Sequence[Hashable]) -> list[Event]:
+    """Of instructions that run several times, in a loop over layers that share one code: which
+    time it is, from 0."""
+    total, seen = Counter(instructions), Counter[Hashable]()
+    found: list[Event] = []
+    for each in instructions:
+        found.append({"iteration": seen[each]} if total[each] > 1 else {})
+        seen[each] += 1
+    return found
+
+
 def _instruction_events(machine: Machine, timeline: Timeline) -> Iterator[Event]:
     for engine, record in timeline.engines.items():
         ends = _until_next(record.start_ns, record.end_ns)
+        indices = record.indices.tolist()
         rows = zip(
-            record.indices.tolist(),
+            indices,
+            _iterations(indices),
             record.start_ns.tolist(),
             ends,
             record.end_ns.tolist(),
             strict=True,
         )
-        for index, start, end, visible in rows:
+        for index, iteration, start, end, visible in rows:
             name = machine.instruction(engine, index).spec.mnemonic
-            args = {**_origin(machine, engine, index), "result_visible_us": visible / NS_PER_US}
+            args = {
+                **_origin(machine, engine, index),
+                **iteration,
+                "result_visible_us": visible / NS_PER_US,
+            }
             yield _slice(ENGINE_LANES[engine], name, start, end, args)
 
 
@@ -195,10 +213,12 @@ def _transfer_events(machine: Machine, timeline: Timeline) -> Iterator[Event]:
     for queue in sorted(set(record.queue.tolist())):
         rows = np.flatnonzero(record.queue == queue)
         ends = _until_next(record.start_ns[rows], record.end_ns[rows])
-        for row, end in zip(rows.tolist(), ends, strict=True):
+        iterations = _iterations([(record.engine[r], record.index[r]) for r in rows.tolist()])
+        for row, end, iteration in zip(rows.tolist(), ends, iterations, strict=True):
             engine = record.engine[row]
             args = {
                 **_origin(machine, engine, int(record.index[row])),
+                **iteration,
                 "engine": engine.value,
                 "bytes": int(record.moved_bytes[row]),
                 "complete_us": float(record.end_ns[row]) / NS_PER_US,

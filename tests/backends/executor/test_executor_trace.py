@@ -9,8 +9,10 @@ from executor_program_maker import ProgramMaker, sbuf
 
 from axonc.backends.executor.machine import Machine
 from axonc.backends.executor.trace import reason_name, summarize, trace_json
+from axonc.backends.numerics.dtypes import F32
 from axonc.backends.program import TensorKind
 from axonc.backends.targets.target import Engine
+from axonc.kernel import Kernel
 
 
 def small_machine() -> Machine:
@@ -88,3 +90,20 @@ def test_summary():
 )
 def test_reason_names(reason, name):
     assert reason_name(reason) == name
+
+
+def test_slices_of_a_loop_say_which_iteration():
+    kernel = Kernel()
+    x = kernel.sbuf((128, 64), F32, "x")
+    kernel.dma(x, kernel.input("x", (128, 64), F32))
+    weights = kernel.input("w0", (128, 64), F32, each=["w0", "w1", "w2"])
+    with kernel.repeat(3):
+        w = kernel.sbuf((128, 64), F32, "w")
+        kernel.dma(w, weights)
+        kernel.emit("tensor_tensor", Engine.VECTOR, dst=x, src0=x, src1=w, op="add")
+    kernel.dma(kernel.output("y", (128, 64), F32), x)
+    events = slices(Machine(kernel.compile().program))
+    added = [e["args"] for e in events if e["name"] == "tensor_tensor"]
+    assert [args["iteration"] for args in added] == [0, 1, 2]
+    transfers = [e["args"] for e in events if e["name"] == "transfer"]
+    assert sorted(args.get("iteration", -1) for args in transfers) == [-1, -1, 0, 1, 2]
