@@ -76,9 +76,10 @@ LOST_SECONDS = 1e-3
 """Who waits so long for a piece shares the CPUs with other processes: a time slice is some
 milliseconds, a piece takes less than one."""
 
-TRIAL_JOBS = 16
-LEAST_CPUS = 1.2
-"""CPU seconds per second that so many jobs together get at least, or the threads are no help."""
+TRIAL_SECONDS = 5e-3
+LEAST_CPUS = 1.15
+"""CPU seconds per second that jobs of so many seconds get, or the threads are no help. Jobs that
+have to wake a thread first do not count."""
 
 REST_SECONDS = 20e-3
 """How long the threads sleep then."""
@@ -110,11 +111,13 @@ class PreparedJob:
         if not self._pool.acquire():
             self._make(self._alone, own)
             return
+        is_awake = not self._pool.has_sleepers
         begin, begin_cpu = time.perf_counter(), time.process_time()
         try:
             self._make(self._together, own)
         finally:
-            self._pool.note(time.perf_counter() - begin, time.process_time() - begin_cpu)
+            if is_awake:
+                self._pool.note(time.perf_counter() - begin, time.process_time() - begin_cpu)
             self._pool.release()
 
     def _make(self, functions: dict[str, Closure], own: Closure | None) -> None:
@@ -170,7 +173,7 @@ class NativePool:
         self._process = os.getpid()
         self._places = _Places()
         self._rests_until = 0.0
-        self._jobs, self._seconds, self._cpu_seconds = 0, 0.0, 0.0
+        self._seconds = self._cpu_seconds = 0.0
         atexit.register(self._end)
 
     def acquire(self) -> bool:
@@ -190,13 +193,12 @@ class NativePool:
 
     def note(self, seconds: float, cpu_seconds: float) -> None:
         """What a job took, of this process in all."""
-        self._jobs += 1
         self._seconds += seconds
         self._cpu_seconds += cpu_seconds
-        if self._jobs == TRIAL_JOBS:
+        if self._seconds > TRIAL_SECONDS:
             if self._cpu_seconds < LEAST_CPUS * self._seconds:
                 self.rest()
-            self._jobs, self._seconds, self._cpu_seconds = 0, 0.0, 0.0
+            self._seconds = self._cpu_seconds = 0.0
 
     def release(self) -> None:
         """The job is done."""

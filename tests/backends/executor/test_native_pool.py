@@ -14,7 +14,6 @@ from axonc.backends.executor.native_code import NativeModule, Task, has_wide_vec
 from axonc.backends.executor.native_pool import (
     REST_SECONDS,
     SPIN_SECONDS,
-    TRIAL_JOBS,
     NativePool,
     PreparedJob,
     shared_pool,
@@ -157,7 +156,7 @@ def test_threads_rest_when_they_kept_others_waiting(count_up):
 @pytest.mark.parametrize(("cpu_seconds", "rests"), [(1.9e-3, False), (1.0e-3, True)])
 def test_threads_rest_when_they_are_no_help(cpu_seconds, rests):
     pool = NativePool(2)
-    for _ in range(TRIAL_JOBS):
+    for _ in range(6):
         assert pool.acquire()
         pool.release()
         pool.note(1e-3, cpu_seconds)
