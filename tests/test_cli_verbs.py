@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -356,10 +355,8 @@ def test_help_loads_nothing_heavy() -> None:
         "try:\n    main(['compile', '--help'])\nexcept SystemExit:\n    pass\n"
         "print(sorted({'numpy', 'jax', 'torch_mlir', 'rich'} & set(sys.modules)))"
     )
-    start = time.perf_counter()
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.splitlines()[-1] == "[]"
-    assert time.perf_counter() - start < 2.0  # 0.1 s on an idle machine
 
 
 def test_8_bit_weights_and_the_report_beside_the_program(

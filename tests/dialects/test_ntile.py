@@ -1,12 +1,12 @@
 """The ntile dialect: lossless between programs, text and modules; its effects."""
 
 import random
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from call_count import calls_in
 from torch_mlir import ir
 from torch_mlir.passmanager import PassManager
 
@@ -231,15 +231,14 @@ def test_operations_without_location_get_their_line_in_the_text() -> None:
     assert "dma_copy" in lines[places[0].line - 1]
 
 
-def test_25000_operations_print_in_under_three_seconds() -> None:
+def test_printing_takes_few_calls_per_operation() -> None:
+    """A program has tens of thousands of operations."""
     k = KernelBuilder(INF2)
     tile = k.sbuf((128, 512), F32)
-    for _ in range(25_000):
+    for _ in range(1000):
         k.emit("tensor_tensor", dst=tile, src0=tile, src1=tile, op="add")
-    start = time.process_time()
-    text = ntile.print_program(k.program)
-    assert time.process_time() - start < 3
-    assert text.count("ntile.tensor_tensor") == 25_000
+    assert ntile.print_program(k.program).count("ntile.tensor_tensor") == 1000
+    assert calls_in(ntile.print_program, k.program) < 100 * 1000
 
 
 # ---- effects ------------------------------------------------------------------------------------

@@ -3,10 +3,10 @@
 The cases are assembly lines; a test checks that every rule has one.
 """
 
-import time
 from dataclasses import replace
 
 import pytest
+from call_count import calls_in
 
 from axonc.backends.encoding.assembler import assemble
 from axonc.backends.encoding.examples import example_instructions
@@ -372,20 +372,12 @@ def test_verify_uses_the_target_it_is_given() -> None:
     verify(made, INF2)
 
 
-def seconds_per_check(made: Instruction, count: int = 5000) -> float:
-    best = float("inf")
-    for _ in range(5):
-        start = time.process_time()
-        for _ in range(count):
-            VERIFIER.violations(made)
-        best = min(best, (time.process_time() - start) / count)
-    return best
-
-
 @pytest.mark.parametrize("mnemonic", ["tensor_tensor", "multiply_moving", "dma_copy"])
-def test_a_check_takes_microseconds(mnemonic: str) -> None:
-    """The goal is 10 us (6 to 8 us measured); twice that here, as test machines are shared."""
-    assert seconds_per_check(example_instructions()[mnemonic]) < 20e-6
+def test_a_check_takes_few_calls(mnemonic: str) -> None:
+    """Every instruction of a program is checked: 10 us each is the goal."""
+    made = example_instructions()[mnemonic]
+    VERIFIER.violations(made)
+    assert calls_in(VERIFIER.violations, made) < 100
 
 
 def test_elements_per_partition_is_what_the_rules_count() -> None:

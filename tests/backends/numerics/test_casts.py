@@ -1,7 +1,6 @@
 """Casts against an independent reading of the formats: bit fields decoded as exact fractions."""
 
 import struct
-import time
 import warnings
 from dataclasses import dataclass
 from fractions import Fraction
@@ -206,20 +205,3 @@ def test_casts_do_not_warn_nor_need_contiguous_arrays() -> None:
             assert stored.dtype == dtype.numpy and stored.shape == x.shape
             reversed_view = to_float32(stored[::-1], dtype)
             assert np.array_equal(reversed_view[::-1], to_float32(stored, dtype), equal_nan=True)
-
-
-def test_bf16_casts_are_fast() -> None:
-    """A million elements take 0.4 ms and 0.07 ms here; more than ten times that fails."""
-    x = np.random.default_rng(0).standard_normal(1 << 20).astype(np.float32)
-    stored = from_float32(x, DTYPES["bf16"])
-
-    def best(function: object, *arguments: object) -> float:
-        times = []
-        for _ in range(10):
-            start = time.perf_counter()
-            function(*arguments)  # type: ignore[operator]
-            times.append(time.perf_counter() - start)
-        return min(times)
-
-    assert best(from_float32, x, DTYPES["bf16"]) < 5e-3
-    assert best(to_float32, stored, DTYPES["bf16"]) < 2e-3
