@@ -233,8 +233,10 @@ def test_what_iterations_hand_on_may_leave(small_machine, kib):
     executable = axonc.compile(lowered)
     assert any("carried" in t.name for t in spilled(executable)) == (kib == 24)
     arrays = [a for pair in layers for a in pair]
+    with jax.enable_x64(True):
+        wide = [tuple(a.astype(np.float64) for a in pair) for pair in layers]
+        wanted = np.asarray(residual(wide, x.astype(np.float64)))
+    assert wanted.dtype == np.float64
     for checked in (True, False):
         (found,) = executable.run(*arrays, x, checked=checked)
-        with jax.enable_x64(True):
-            wanted = residual(weights.astype(np.float64), x.astype(np.float64))
         assert np.abs(found - wanted).max() <= 2e-6 * np.abs(wanted).max()
