@@ -37,8 +37,10 @@ class DependenceGraph:
 @dataclass
 class _History:
     """Accesses to one buffer that later ones may depend on. inherited: release nodes of the buffers
-    that had these bytes before."""
+    that had these bytes before. partitions: the most that any of all these has: what had the bytes
+    before may reach farther."""
 
+    partitions: int
     writers: list[tuple[Footprint, int]] = field(default_factory=list)
     readers: list[tuple[Footprint, int]] = field(default_factory=list)
     inherited: list[tuple[Footprint, int]] = field(default_factory=list)
@@ -122,9 +124,9 @@ class _Analysis:
         life = (buffer, self._generation(buffer, number) if is_of_iteration else 0)
         history = self.histories.get(life)
         if history is None:
-            history = self.histories[life] = _History()
+            history = self.histories[life] = _History(buffer.partitions)
             if buffer.address >= 0 and on_chip:
-                history.inherited = self._inherit(life)
+                self._inherit(life, history)
         return history
 
     def _generation(self, buffer: Buffer, number: int) -> int:
@@ -133,13 +135,14 @@ class _Analysis:
             return iteration + (within >= self.renewals[buffer])
         return 0 if buffer in self.lasting else iteration
 
-    def _inherit(self, life: Life) -> list[tuple[Footprint, int]]:
+    def _inherit(self, life: Life, history: _History) -> None:
         """What a life takes over from others, in its own byte offsets, with their releases."""
         start = life[0].address
-        return [
-            (Footprint(0, old[0].partitions, first - start, last - start), self._release(old))
-            for first, last, old in self.ownership[life[0].memory].take(life)
-        ]
+        for first, last, old in self.ownership[life[0].memory].take(life):
+            partitions = self.histories[old].partitions
+            taken = Footprint(0, partitions, first - start, last - start)
+            history.inherited.append((taken, self._release(old)))
+            history.partitions = max(history.partitions, partitions)
 
     def _release(self, life: Life) -> int:
         """The node after the last accesses of a life that is over."""

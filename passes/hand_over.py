@@ -7,6 +7,7 @@ are free in between (`Buffer.renewed`).
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import replace
 
 from axonc.passes.kernel_builder import KernelBuilder
@@ -16,12 +17,16 @@ from axonc.passes.tile_move import cast
 from axonc.passes.tile_program import Buffer, TileOp, View
 
 
-def hand_over(builder: KernelBuilder, first: int, slot: Storage, source: Storage) -> bool:
+def hand_over(
+    builder: KernelBuilder, first: int, slot: Storage, source: Storage, slots: Set[Buffer]
+) -> bool:
     """slot = source, at the end of an iteration whose operations begin with number `first`. Returns
-    whether the buffer of `source` is the slot's now."""
+    whether the buffer of `source` is the slot's now. slots: of all carried values, which none of
+    them may give up."""
     # Made there or copied last, the slot is written after all that reads what it held.
     slot.buffer.renewed = True
-    if _fits(slot, source) and _make_in_slot(builder.program.ops, first, slot, source):
+    is_free = source.buffer not in slots and _fits(slot, source)
+    if is_free and _make_in_slot(builder.program.ops, first, slot, source):
         return True
     cast(builder, slot, source)
     return False

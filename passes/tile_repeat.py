@@ -8,6 +8,7 @@ each iteration; collected results are stored into such tensors. See docs/design/
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from torch_mlir import ir
 
@@ -224,6 +225,8 @@ class RepeatTiler:
         for number, slot in enumerate(slots):
             made = sources[number].buffer
             if made is not slot.buffer and hand_over(
-                self.builder, self.first, slot, sources[number]
+                self.builder, self.first, slot, sources[number], buffers
             ):
-                sources = [slot if s.buffer is made else s for s in sources]
+                sources = [
+                    replace(s, buffer=slot.buffer) if s.buffer is made else s for s in sources
+                ]

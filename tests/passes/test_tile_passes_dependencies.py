@@ -153,6 +153,18 @@ def test_reuse_through_a_third_buffer():
     assert reached(graph(kernel), 2) >= {0, 1}
 
 
+def test_reuse_through_a_buffer_of_fewer_partitions():
+    """B has 4 partitions of the bytes: C waits for A, which had the others."""
+    kernel = KernelBuilder(INF2)
+    a, b, c = (kernel.sbuf((n, 16), F32) for n in (128, 4, 128))
+    kernel.memset(a, 1.0)
+    kernel.memset(b, 1.0)
+    kernel.memset(c[64:128], 1.0)
+    for view in (a, b, c):
+        _at(view, 0)
+    assert 0 in reached(graph(kernel), 2)
+
+
 # ---- footprints ------------------------------------------------------------------------------
 
 
