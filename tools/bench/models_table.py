@@ -88,6 +88,8 @@ def run(rows: Iterable[Row], settings: Settings, console: Console) -> list[Facts
     for row in rows:
         with console.status(f"{row.name} ..."):
             facts.append(measure(row, settings))
+        if not console.is_terminal:  # a status is seen on terminals only
+            console.print(f"{len(facts)}. {row.name}", markup=False)
         document = {"machine": _machine(load), "auto_cast": settings.auto_cast, "rows": facts}
         path.write_text(json.dumps(document, indent=2) + "\n")
     console.print(_table(facts, settings))
