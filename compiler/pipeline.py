@@ -100,7 +100,7 @@ class TensorOptions:
 def stablehlo_pipeline(options: TensorOptions) -> tuple[Pass, ...]:
     """StableHLO as it comes -> StableHLO that legalisation reads."""
     # Before equal operations are merged across layers, which then look alike no more. At once, so
-    # that all others see one layer only; and again for layers that were calls, or a loop's body.
+    # that all others see one layer only; and again for layers that were calls.
     outline = (OutlineBlocksPass(),) if options.repeats_layers else ()
     return (
         *outline,

@@ -3,7 +3,9 @@
 Why: the layers of a network are compiled once instead of once each, and become a loop on the
 machine.
 
-Precondition: `inline-calls`; before operations are merged, so that layers still look alike.
+Precondition: before operations are merged, so that layers still look alike. Calls may be there:
+functions that compute the same count as one. Layers that are one call each are found after
+`inline-calls`.
 Postcondition: consecutive equal blocks of `@main` are one `neuron.repeat` of a private function
 `@block_K`; what it computes is the same. Results and weights of `@main` stay as they are.
 
