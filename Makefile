@@ -42,7 +42,7 @@ $(BIN)/python:
 # The package's folders under one name, for mypy (which cannot follow the editable install).
 .typing/axonc: Makefile
 	@mkdir -p $@
-	@for item in compiler/*.py compiler/py.typed compiler/frontends; do ln -sfn ../../$$item $@/; done
+	@for item in compiler/*; do ln -sfn ../../$$item $@/; done
 	@for item in dialects passes backends tools; do ln -sfn ../../$$item $@/$$item; done
 
 setup: .setup-all ## make .venv with everything, pinned

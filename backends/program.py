@@ -1,7 +1,7 @@
 """A compiled program in memory: packed streams, device-memory map, and where every instruction came
 from.
 
-`compiler/package.py` writes it to a file and reads it back; the executor runs it.
+`compiler/program/package.py` writes it to a file and reads it back; the executor runs it.
 """
 
 from __future__ import annotations

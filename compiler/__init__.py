@@ -27,17 +27,17 @@ if TYPE_CHECKING:
     from axonc.diagnostics import UnsupportedOpError as UnsupportedOpError
     from axonc.diagnostics import UsageError as UsageError
     from axonc.diagnostics import VerifyError as VerifyError
-    from axonc.executable import Executable as Executable
-    from axonc.profile import Profile as Profile
-    from axonc.session import Session as Session
+    from axonc.run.executable import Executable as Executable
+    from axonc.run.profile import Profile as Profile
+    from axonc.run.session import Session as Session
 
 _HOMES = {
     "compile": "api",
     "load": "api",
     "check": "api",
-    "Executable": "executable",
-    "Profile": "profile",
-    "Session": "session",
+    "Executable": "run.executable",
+    "Profile": "run.profile",
+    "Session": "run.session",
     "AxoncError": "diagnostics",
     "CapacityError": "diagnostics",
     "CompileError": "diagnostics",

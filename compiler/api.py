@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from axonc.executable import Executable
 from axonc.options import CompileOptions
-from axonc.weights import WeightRef, open_weight_file
+from axonc.run.executable import Executable
+from axonc.weights.references import WeightRef, open_weight_file
 
 if TYPE_CHECKING:
-    from axonc.driver import Progress
+    from axonc.driver.driver import Progress
     from axonc.passes.unsupported import Finding
 
 Weights = str | Path | Mapping[str, WeightRef | np.ndarray]
@@ -75,10 +75,10 @@ def compile(
         UnsupportedOpError: a right program the compiler cannot do; names every such op.
         CapacityError: it does not fit; with the memory map.
     """
-    from axonc.build import build
-    from axonc.driver import DebugOptions
+    from axonc.driver.build import build
+    from axonc.driver.driver import DebugOptions
     from axonc.frontends import import_program
-    from axonc.samples import read_samples
+    from axonc.imported.samples import read_samples
 
     options = CompileOptions(
         target=target,
@@ -108,7 +108,7 @@ def load(path: str | Path) -> Executable:
         ProgramFormatError: damaged, foreign, or made by a version with another format.
         UsageError: it, or a weight file it refers to, is missing or has changed.
     """
-    from axonc.package import read_program
+    from axonc.program.package import read_program
 
     return Executable(read_program(path))
 
@@ -120,7 +120,7 @@ def check(source: Any) -> list[Finding]:
     Raises:
         UsageError, CompileError: the source cannot be read at all.
     """
-    from axonc.driver import find_unsupported_ops
+    from axonc.driver.driver import find_unsupported_ops
     from axonc.frontends import import_program
 
     return find_unsupported_ops(import_program(source))

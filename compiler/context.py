@@ -10,8 +10,8 @@ from torch_mlir.dialects import torch as _torch  # noqa: F401  registers stableh
 
 import axonc.dialects.stablehlo  # noqa: F401  registers the namespace
 from axonc.diagnostics import CompileError, SourceLocation
-from axonc.dialects.neuron import Neuron
-from axonc.dialects.neuron_builder import VARIADIC, operand_runs
+from axonc.dialects.neuron.builder import VARIADIC, operand_runs
+from axonc.dialects.neuron.ops import Neuron
 
 _stablehlo.register_stablehlo_passes()
 
@@ -85,9 +85,9 @@ def _parse(source: str | bytes, context: ir.Context) -> ir.Module:
 
 def _load_machine_dialects(source: str, context: ir.Context) -> None:
     """Text of a later stage brings its dialect with it; most modules need neither."""
-    for name in ("ntile", "nisa"):
-        if f"{name}." in source:
-            importlib.import_module(f"axonc.dialects.{name}").load(context)
+    for prefix, module in (("ntile.", "ntile.ops"), ("nisa.", "nisa")):
+        if prefix in source:
+            importlib.import_module(f"axonc.dialects.{module}").load(context)
 
 
 def _read_artifact(source: bytes, context: ir.Context) -> ir.Module:

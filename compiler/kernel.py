@@ -35,7 +35,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from axonc.backends.executor.machine import Machine, Mode
-from axonc.backends.executor.timeline import Timeline
+from axonc.backends.executor.time.timeline import Timeline
 from axonc.backends.isa.access_pattern import Access, HbmAccess, Memory, TileAccess
 from axonc.backends.isa.instruction import Instruction
 from axonc.backends.isa.verifier import Verifier
@@ -43,13 +43,13 @@ from axonc.backends.program import Program, TensorKind
 from axonc.backends.targets import TARGETS
 from axonc.backends.targets.target import Engine, Target
 from axonc.diagnostics import SourceLocation, UsageError, nearest
-from axonc.passes import kernel_builder
-from axonc.passes.allocate_memory import allocate_memory
-from axonc.passes.assign_engines import assign_engines
-from axonc.passes.kernel_builder import KernelBuilder
-from axonc.passes.lower import lower, pack
-from axonc.passes.schedule import schedule
-from axonc.passes.tile_program import Form, Step, View
+from axonc.dialects.ntile import builder as kernel_builder
+from axonc.dialects.ntile.builder import KernelBuilder
+from axonc.dialects.ntile.program import Form, Step, View
+from axonc.passes.lower.lower import lower, pack
+from axonc.passes.memory.allocate_memory import allocate_memory
+from axonc.passes.schedule.assign_engines import assign_engines
+from axonc.passes.schedule.schedule import schedule
 
 
 @dataclass

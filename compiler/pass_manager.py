@@ -171,23 +171,26 @@ def pass_label(item: Pass) -> str:
 
 
 def find_pass(name: str) -> type[Pass] | None:
-    """The pass of this name, from `passes/<name with underscores>.py`; None when there is none."""
-    if name not in _REGISTRY and name.replace("-", "_") in _pass_modules():
-        importlib.import_module(f"axonc.passes.{name.replace('-', '_')}")
-    if name not in _REGISTRY and name.replace("-", "_") in _pass_modules():
-        all_passes()  # several passes may be declared in one file (passes/tile_state.py)
+    """The pass of this name, from the file of that name in `passes/`; None when there is none."""
+    module = _pass_modules().get(name.replace("-", "_"))
+    if name not in _REGISTRY and module:
+        importlib.import_module(module)
+    if name not in _REGISTRY and module:
+        all_passes()  # several passes may be declared in one file (passes/tile_level/tile_state.py)
     return _REGISTRY.get(name)
 
 
 @cache
-def _pass_modules() -> frozenset[str]:
-    return frozenset(m.name for m in pkgutil.iter_modules(axonc.passes.__path__))
+def _pass_modules() -> dict[str, str]:
+    """Every module of `passes/` by the last part of its name; files of passes have unique ones."""
+    found = pkgutil.walk_packages(axonc.passes.__path__, "axonc.passes.")
+    return {m.name.rpartition(".")[2]: m.name for m in found if not m.ispkg}
 
 
 def all_passes() -> dict[str, type[Pass]]:
     """Every pass by name."""
     for name in sorted(_pass_modules()):
-        importlib.import_module(f"axonc.passes.{name}")
+        importlib.import_module(_pass_modules()[name])
     return {name: _REGISTRY[name] for name in sorted(_REGISTRY) if name != UpstreamPass.name}
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from axonc.archive import check_writable, written_whole
-from axonc.compiled_program import HostTensor
 from axonc.diagnostics import UsageError
-from axonc.executable import Executable
-from axonc.weights import open_weight_file
+from axonc.program.archive import check_writable, written_whole
+from axonc.program.compiled_program import HostTensor
+from axonc.run.executable import Executable
+from axonc.weights.references import open_weight_file
 
 # in0, in1 ... and the names numpy.savez gives positional arrays.
 _POSITIONAL = re.compile(r"(?:in|arg|arr_)(\d+)")

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from axonc.cast_report import CastReport, CastSearch
-    from axonc.frontends.imported import ImportedProgram
-    from axonc.samples import Sample
+    from axonc.imported.program import ImportedProgram
+    from axonc.imported.samples import Sample
+    from axonc.passes.cast.cast_report import CastReport, CastSearch
 
 REPORT_SUFFIX = ".casts.json"
 BAR_WIDTH = 40
@@ -67,7 +67,7 @@ def cast_options(options: argparse.Namespace) -> dict[str, Any]:
 
 def sample_inputs(options: argparse.Namespace, imported: ImportedProgram) -> tuple[Sample, ...]:
     """Raises: UsageError for a file that does not fit the program."""
-    from axonc.samples import read_samples
+    from axonc.imported.samples import read_samples
 
     return read_samples(options.calibrate, imported.inputs) if options.calibrate else ()
 

@@ -25,8 +25,8 @@ from axonc.tools.neuronx_flags import (
 )
 
 if TYPE_CHECKING:
-    from axonc.executable import Executable
-    from axonc.weights import WeightRef
+    from axonc.run.executable import Executable
+    from axonc.weights.references import WeightRef
 
 _SUMMARY = """\
 Compile a model for a NeuronCore.
@@ -162,8 +162,8 @@ def _add_observation(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from axonc.archive import check_writable
     from axonc.diagnostics import UsageError
+    from axonc.program.archive import check_writable
 
     if options.pipeline_cores and options.cores not in (1, options.pipeline_cores):
         raise UsageError(f"--cores {options.cores} and --pipeline-cores {options.pipeline_cores}")
@@ -177,11 +177,11 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _compile(options: argparse.Namespace, output: Path) -> None:
-    from axonc.build import build
-    from axonc.driver import DebugOptions
-    from axonc.executable import Executable
+    from axonc.driver.build import build
+    from axonc.driver.driver import DebugOptions
     from axonc.frontends import import_program
     from axonc.options import CompileOptions
+    from axonc.run.executable import Executable
     from axonc.tools.progress_bar import shown_progress
 
     target, target_note = known_target(options.target)
@@ -217,7 +217,7 @@ def _compile(options: argparse.Namespace, output: Path) -> None:
 
 
 def _weights(files: list[str]) -> dict[str, WeightRef]:
-    from axonc.weights import open_weight_file
+    from axonc.weights.references import open_weight_file
 
     return {name: ref for file in files for name, ref in open_weight_file(file).items()}
 

@@ -23,7 +23,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def run(options: argparse.Namespace) -> int:
-    from axonc.passes.legalize_to_neuron import supported_operations
+    from axonc.passes.legalize.legalize_to_neuron import supported_operations
 
     rows = supported_operations()
     if options.json:

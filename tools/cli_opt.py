@@ -111,7 +111,7 @@ def _content(source: str) -> bytes:
 
 
 def _write(texts: list[str], output: str | None) -> None:
-    from axonc.archive import written_whole
+    from axonc.program.archive import written_whole
 
     if output is None:
         for text in texts:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from axonc.backends.program import Program, TensorKind
-from axonc.executable import Executable
-from axonc.profile import Profile
+from axonc.run.executable import Executable
+from axonc.run.profile import Profile
 
 
 def device_memory_bytes(program: Program) -> int:

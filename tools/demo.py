@@ -20,10 +20,10 @@ import numpy as np
 
 import axonc
 from axonc.diagnostics import AxoncError
-from axonc.driver import DebugOptions, compile_imported
-from axonc.executable import Executable
+from axonc.driver.driver import DebugOptions, compile_imported
 from axonc.frontends import ImportedProgram, import_program
 from axonc.options import CompileOptions
+from axonc.run.executable import Executable
 from axonc.tools.progress_bar import shown_progress
 
 TOKENS = 128

@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from axonc.executable import Executable
 from axonc.frontends import ImportedProgram
+from axonc.run.executable import Executable
 from axonc.tools.demo import TOKENS, Demo, main, unit
 from axonc.tools.models.minilm_jax import tokenize
 

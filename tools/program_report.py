@@ -13,8 +13,8 @@ from axonc.backends.isa.access_pattern import Memory, TileAccess
 from axonc.backends.program import HbmTensor, Program, TensorKind
 from axonc.backends.targets import TARGETS
 from axonc.backends.targets.target import Engine, Target
-from axonc.executable import Executable
-from axonc.profile import Profile
+from axonc.run.executable import Executable
+from axonc.run.profile import Profile
 from axonc.tools.core_report import core_facts, core_lines, device_memory_bytes
 
 _MAP_CELLS = 64

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from axonc.driver import Progress as Callback
+    from axonc.driver.driver import Progress as Callback
 
 QUIET_SECONDS = 1.0
 """A pass gets a line when it has taken this long: a log should say what takes time, and a pass that

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from axonc.diagnostics import UsageError, nearest
-from axonc.executable import Executable
 from axonc.frontends import import_program
-from axonc.frontends.imported import ImportedProgram
-from axonc.quantized_weights import DerivedWeight
+from axonc.imported.program import ImportedProgram
+from axonc.run.executable import Executable
 from axonc.tools.xla_reference import run_on_xla
-from axonc.weights import WeightRef, open_weight_file
+from axonc.weights.derived import DerivedWeight
+from axonc.weights.references import WeightRef, open_weight_file
 
 _ARRAY_FILES = (".npz", ".safetensors")
 

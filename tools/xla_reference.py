@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from axonc.diagnostics import UsageError
-from axonc.frontends.imported import ImportedProgram
+from axonc.imported.program import ImportedProgram
 
 
 class XlaProgram:
@@ -19,7 +19,7 @@ class XlaProgram:
         from jax.extend import backend
         from jaxlib import _jax, xla_client
 
-        from axonc.frontends.stablehlo_module import deserialize, new_context
+        from axonc.imported.stablehlo_module import deserialize, new_context
 
         self.program = program
         self._jax: Any = jax

@@ -16,21 +16,21 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from axonc.backends.executor.collectives import (
+from axonc.backends.executor.laws.rule_checks import finding
+from axonc.backends.executor.machine import DEFAULT_MAX_STEPS, Machine, Mode
+from axonc.backends.executor.semantics.collective import COLLECTIVES, collective_permute
+from axonc.backends.executor.steps.findings import FindingKind, Violation
+from axonc.backends.executor.steps.prepared import Prepared
+from axonc.backends.executor.time.collectives import (
     Arrival,
     CollectiveNetwork,
     GroupKey,
     group_number,
     members_of,
 )
-from axonc.backends.executor.core_deadlock import describe_core_deadlock
-from axonc.backends.executor.findings import FindingKind, Violation
-from axonc.backends.executor.machine import DEFAULT_MAX_STEPS, Machine, Mode
-from axonc.backends.executor.prepared import Prepared
-from axonc.backends.executor.rule_checks import finding
-from axonc.backends.executor.semantics.collective import COLLECTIVES, collective_permute
-from axonc.backends.executor.simulation import Simulation
-from axonc.backends.executor.timeline import Timeline
+from axonc.backends.executor.time.core_deadlock import describe_core_deadlock
+from axonc.backends.executor.time.simulation import Simulation
+from axonc.backends.executor.time.timeline import Timeline
 from axonc.backends.numerics.cast import Rounding
 from axonc.backends.program import CoreProgram, Groups
 from axonc.diagnostics import ExecutionError, UsageError

@@ -15,7 +15,11 @@ from typing import Literal, TypeVar
 import numpy as np
 
 from axonc.backends.encoding import decode_stream
-from axonc.backends.executor.bind import (
+from axonc.backends.executor.blocks.matmul_blocks import Block, PlanItem, plan_blocks
+from axonc.backends.executor.blocks.matmul_products import bind_block
+from axonc.backends.executor.blocks.overlap import Beside, overlap
+from axonc.backends.executor.blocks.transposes import Transpose, bind_transpose
+from axonc.backends.executor.effects.bind import (
     WITHOUT_EFFECT,
     Bindings,
     Closure,
@@ -24,27 +28,23 @@ from axonc.backends.executor.bind import (
     load_register,
     store_register,
 )
-from axonc.backends.executor.checks import Checker
-from axonc.backends.executor.collectives import CollectiveNetwork
-from axonc.backends.executor.findings import FindingError, Violation
-from axonc.backends.executor.host_arrays import as_stored, check_names, check_stored
-from axonc.backends.executor.matmul_blocks import Block, PlanItem, plan_blocks
-from axonc.backends.executor.matmul_products import bind_block
-from axonc.backends.executor.memory import POISON, MemorySystem, flat_bytes
-from axonc.backends.executor.native_code import has_wide_vectors
-from axonc.backends.executor.overlap import Beside, overlap
-from axonc.backends.executor.prepared import Prepared, Preparer, uses_registers
-from axonc.backends.executor.races import check_order
-from axonc.backends.executor.rule_checks import check_instructions, finding
+from axonc.backends.executor.laws.checks import Checker
+from axonc.backends.executor.laws.races import check_order
+from axonc.backends.executor.laws.rule_checks import check_instructions, finding
+from axonc.backends.executor.laws.table_checks import check_tables
+from axonc.backends.executor.memory.host_arrays import as_stored, check_names, check_stored
+from axonc.backends.executor.memory.memory import POISON, MemorySystem, flat_bytes
+from axonc.backends.executor.native.native_code import has_wide_vectors
 from axonc.backends.executor.semantics import EngineState
-from axonc.backends.executor.sequencer import Registers
-from axonc.backends.executor.simulation import Execute, Simulation, Steps
-from axonc.backends.executor.step_failure import StepFailure
-from axonc.backends.executor.table_checks import check_tables
-from axonc.backends.executor.timeline import Timeline
-from axonc.backends.executor.transposes import Transpose, bind_transpose
+from axonc.backends.executor.steps.findings import FindingError, Violation
+from axonc.backends.executor.steps.prepared import Prepared, Preparer, uses_registers
+from axonc.backends.executor.steps.step_failure import StepFailure
+from axonc.backends.executor.time.collectives import CollectiveNetwork
+from axonc.backends.executor.time.simulation import Execute, Simulation, Steps
+from axonc.backends.executor.time.timeline import Timeline
 from axonc.backends.isa.collective import is_collective
 from axonc.backends.isa.instruction import Instruction
+from axonc.backends.isa.sequencer import Registers
 from axonc.backends.numerics.cast import Rounding
 from axonc.backends.program import HbmTensor, Program, TensorKind
 from axonc.backends.targets import TARGETS

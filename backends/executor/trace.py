@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from axonc.backends.executor.describe import describe_instruction
 from axonc.backends.executor.machine import Machine
-from axonc.backends.executor.timeline import Timeline
+from axonc.backends.executor.steps.describe import describe_instruction
+from axonc.backends.executor.time.timeline import Timeline
 from axonc.backends.targets.inf2 import INF2
 from axonc.backends.targets.target import Engine
 

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from axonc.diagnostics import UsageError
-from axonc.frontends.imported import Argument, ImportedProgram, bind_arrays
-from axonc.weights import WeightRef
+from axonc.imported.program import Argument, ImportedProgram, bind_arrays
+from axonc.weights.references import WeightRef
 
 __all__ = ["FRONTENDS", "Argument", "Frontend", "ImportedProgram", "bind_arrays", "import_program"]
 
@@ -53,7 +53,7 @@ FRONTENDS: tuple[Frontend, ...] = (
         "torch-exported",
         "what torch.export.export(model, inputs) gives",
         ("torch.export.exported_program.ExportedProgram",),
-        f"{_HERE}.torch_frontend:import_exported_program",
+        f"{_HERE}.torch.torch_frontend:import_exported_program",
     ),
     Frontend(
         "file",
@@ -85,8 +85,8 @@ FRONTENDS: tuple[Frontend, ...] = (
     Frontend(
         "imported",
         "a program imported before",
-        (f"{_HERE}.imported.ImportedProgram",),
-        f"{_HERE}.imported:unchanged",
+        ("axonc.imported.program.ImportedProgram",),
+        "axonc.imported.program:unchanged",
     ),
 )
 
@@ -113,7 +113,7 @@ def _frontend_of(source: object) -> Frontend:
     hints = {
         "torch.nn.modules.module.Module": "export it first: "
         "torch.export.export(model.eval(), inputs), or use "
-        "axonc.frontends.torch_frontend.import_module(model, inputs)",
+        "axonc.frontends.torch.torch_frontend.import_module(model, inputs)",
         "jaxlib._jax.PjitFunction": "lower it first: jax.jit(f).lower(*args)",
     }
     hint = next((text for name, text in hints.items() if name in names), known)

@@ -12,7 +12,7 @@ from jaxlib import _hlo, _jax
 from jaxlib.mlir import ir
 
 from axonc.diagnostics import CompileError, SourceLocation
-from axonc.frontends.stablehlo_module import first_line, walk
+from axonc.imported.stablehlo_module import first_line, walk
 
 _TEXT_START = re.compile(rb"\s*(?://[^\n]*\n\s*)*HloModule\s")
 

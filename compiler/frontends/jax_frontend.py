@@ -13,8 +13,8 @@ from jax import export, stages
 from jaxlib.mlir import ir
 
 from axonc.diagnostics import UnsupportedOpError, UsageError
-from axonc.frontends import stablehlo_module
-from axonc.frontends.imported import ImportedProgram, bind_arrays
+from axonc.imported import stablehlo_module
+from axonc.imported.program import ImportedProgram, bind_arrays
 
 __all__ = ["bind_arrays", "import_exported", "import_lowered"]
 

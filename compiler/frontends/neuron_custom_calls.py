@@ -13,7 +13,7 @@ from jaxlib.mlir import ir
 from jaxlib.mlir.dialects import chlo
 from jaxlib.mlir.dialects import stablehlo as hlo
 
-from axonc.frontends.stablehlo_module import walk
+from axonc.imported.stablehlo_module import walk
 
 
 def _splat(value: float, like: ir.Value) -> ir.Value:

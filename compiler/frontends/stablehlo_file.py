@@ -20,9 +20,9 @@ from axonc.frontends.hlo_module import (
     is_hlo_text,
     replace_mhlo,
 )
-from axonc.frontends.imported import ImportedProgram
 from axonc.frontends.neuron_custom_calls import expand_neuron_calls
-from axonc.frontends.stablehlo_module import (
+from axonc.imported.program import ImportedProgram
+from axonc.imported.stablehlo_module import (
     deserialize,
     finish_import,
     first_line,

@@ -11,8 +11,8 @@ from __future__ import annotations
 import numpy as np
 
 from axonc.backends.numerics.dtypes import F32
+from axonc.dialects.ntile.program import View
 from axonc.kernel import Kernel
-from axonc.passes.tile_program import View
 
 ROWS, COLUMNS, EPSILON = 1000, 512, 1e-6
 

@@ -13,8 +13,8 @@ import pytest
 
 from axonc.diagnostics import UnsupportedOpError
 from axonc.frontends import import_program
-from axonc.frontends.stablehlo_module import path_name
-from axonc.weights import HeldArray
+from axonc.imported.stablehlo_module import path_name
+from axonc.weights.references import HeldArray
 
 X = np.linspace(-3, 3, 32, dtype=np.float32).reshape(4, 8)
 RNG = np.random.default_rng(0)

@@ -7,8 +7,8 @@ import importlib.util
 import numpy as np
 import pytest
 
-from axonc.frontends.imported import bind_arrays
 from axonc.frontends.jax_frontend import import_lowered
+from axonc.imported.program import bind_arrays
 from axonc.tools.models import minilm_jax
 
 pytestmark = pytest.mark.skipif(

@@ -13,8 +13,8 @@ from torch_mlir._mlir_libs import _stablehlo
 
 from axonc.diagnostics import CompileError, UnsupportedOpError, UsageError
 from axonc.frontends import import_program
-from axonc.frontends.imported import bind_arrays
-from axonc.weights import WeightRef
+from axonc.imported.program import bind_arrays
+from axonc.weights.references import WeightRef
 
 TEXT = """func.func @main(
     %x: tensor<2x3xf32> loc("x"), %w: tensor<3x4xf32> {neuron.name = "dense.w"}

@@ -3,9 +3,9 @@
 import pytest
 
 from axonc.backends.encoding import decode_stream, disassemble
-from axonc.driver import compile_imported
-from axonc.executable import Executable
+from axonc.driver.driver import compile_imported
 from axonc.options import CompileOptions
+from axonc.run.executable import Executable
 
 pytest.importorskip("torch", reason="the models are PyTorch's")
 

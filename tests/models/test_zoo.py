@@ -15,7 +15,7 @@ import axonc
 from axonc.frontends import import_program
 from axonc.tools.models.registry import MODELS
 from axonc.tools.xla_reference import run_on_xla
-from axonc.weights import open_weight_file
+from axonc.weights.references import open_weight_file
 
 pytest.importorskip("torch", reason="the oracle is PyTorch")
 pytest.importorskip("transformers", reason="the models are transformers' modules")

@@ -23,7 +23,7 @@ from axonc.frontends import import_program
 from axonc.tools.bench.fresh_process import compile_program
 from axonc.tools.bench.side_by_side import cosine, relative_error, shortest
 from axonc.tools.xla_reference import XlaProgram
-from axonc.weights import open_weight_file
+from axonc.weights.references import open_weight_file
 
 PUBLISHED_MS = 2.69
 """Inf2, neuronx-cc, matmult in bf16, with runtime and framework (hardware.md 6.7)."""

@@ -22,8 +22,8 @@ from rich.table import Table
 
 from axonc.backends.numerics.dtypes import BF16, F32
 from axonc.backends.targets.target import Engine
+from axonc.dialects.ntile.program import View
 from axonc.kernel import Kernel, KernelProgram
-from axonc.passes.tile_program import View
 
 TILE_K = TILE_M = 128
 TILE_N = 512

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.table import Table
 
-from axonc.backends.executor.timeline import Timeline
+from axonc.backends.executor.time.timeline import Timeline
 from axonc.backends.numerics.dtypes import BF16, F32
 from axonc.backends.targets.target import Engine
+from axonc.dialects.ntile.program import View
 from axonc.kernel import Kernel, KernelProgram
-from axonc.passes.tile_program import View
 
 
 @dataclass(frozen=True)

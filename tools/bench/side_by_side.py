@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 
 import axonc
-from axonc.executable import Executable
 from axonc.frontends import import_program
+from axonc.run.executable import Executable
 from axonc.tools.xla_reference import XlaProgram
-from axonc.weights import open_weight_file
+from axonc.weights.references import open_weight_file
 
 RUNS = 5
 """Timed runs of each side, interleaved; the shortest counts."""

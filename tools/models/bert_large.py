@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from axonc.diagnostics import UsageError
-from axonc.frontends.imported import ImportedProgram
-from axonc.frontends.torch_frontend import import_exported_program
+from axonc.frontends.torch.torch_frontend import import_exported_program
+from axonc.imported.program import ImportedProgram
 from axonc.tools.models.model_files import write
 
 # Sizes of bert-large-uncased (its published config.json).

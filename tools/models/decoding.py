@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from axonc.executable import Executable
-from axonc.session import Session
+from axonc.run.executable import Executable
+from axonc.run.session import Session
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,9 @@ import numpy as np
 import axonc
 from axonc.backends.program import Program, TensorKind
 from axonc.frontends import import_program
-from axonc.frontends.imported import ImportedProgram
+from axonc.imported.program import ImportedProgram
 from axonc.tools.program_report import facts
-from axonc.weights import WeightRef
+from axonc.weights.references import WeightRef
 
 Params = dict[str, Any]
 _DTYPE = jnp.bfloat16

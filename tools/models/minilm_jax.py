@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from axonc.diagnostics import UsageError
-from axonc.weights import WeightRef, open_weight_file
+from axonc.weights.references import WeightRef, open_weight_file
 
 Params = dict[str, Any]
 

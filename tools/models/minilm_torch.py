@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from axonc.diagnostics import UsageError
-from axonc.frontends.imported import ImportedProgram
-from axonc.frontends.torch_frontend import import_exported_program
+from axonc.frontends.torch.torch_frontend import import_exported_program
+from axonc.imported.program import ImportedProgram
 from axonc.tools.models.minilm_jax import model_folder
 from axonc.tools.models.zoo_model import Request, ZooModel, random_ids, tokens_of
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
-from axonc.frontends.imported import ImportedProgram
+from axonc.imported.program import ImportedProgram
 
 
 def write(program: ImportedProgram, folder: Path, name: str) -> tuple[Path, Path]:

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from axonc.diagnostics import UsageError
-from axonc.frontends.imported import ImportedProgram
-from axonc.frontends.torch_frontend import import_exported_program
+from axonc.frontends.torch.torch_frontend import import_exported_program
+from axonc.imported.program import ImportedProgram
 
 
 @dataclass(frozen=True)

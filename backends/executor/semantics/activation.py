@@ -2,9 +2,9 @@
 
 The hardware evaluates piece-wise polynomials that are not published; these are the mathematical
 functions, each within 4 units in the last place or 2e-7 * max(1, |x|), whichever is larger
-(tests/backends/semantics/test_activation.py). At infinities the limit is taken, so silu(-inf) is 0.
-Outside a function's valid range (backends/isa/activation_functions.py) the hardware gives garbage;
-here the result is NaN (assumed: garbage that is noticed).
+(tests/backends/executor/semantics/test_activation.py). At infinities the limit is taken, so
+silu(-inf) is 0. Outside a function's valid range (backends/isa/activation_functions.py) the
+hardware gives garbage; here the result is NaN (assumed: garbage that is noticed).
 """
 
 from __future__ import annotations

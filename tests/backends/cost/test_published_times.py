@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
+from executor_program_maker import TARGET, ProgramMaker, psum, sbuf
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "executor"))
-
-from executor_program_maker import TARGET, ProgramMaker, psum, sbuf  # noqa: E402
-
-from axonc.backends.cost.dma import (  # noqa: E402
+from axonc.backends.cost.dma import (
     contiguous_elements,
     descriptor_ns,
     run_count,
     transfer_cost,
 )
-from axonc.backends.executor.machine import Machine  # noqa: E402
-from axonc.backends.isa.access_pattern import HbmAccess  # noqa: E402
-from axonc.backends.numerics.dtypes import BF16, F32, U8  # noqa: E402
-from axonc.backends.program import TensorKind  # noqa: E402
-from axonc.backends.targets.target import Engine  # noqa: E402
+from axonc.backends.executor.machine import Machine
+from axonc.backends.isa.access_pattern import HbmAccess
+from axonc.backends.numerics.dtypes import BF16, F32, U8
+from axonc.backends.program import TensorKind
+from axonc.backends.targets.target import Engine
 
 TOLERANCE = 0.15
 """Relative; the bar of the project for single instructions."""

@@ -9,7 +9,7 @@ import pytest
 from executor_program_maker import ProgramMaker, sbuf
 
 from axonc.backends.executor.cores import MultiCoreMachine
-from axonc.backends.executor.findings import FindingError, FindingKind
+from axonc.backends.executor.steps.findings import FindingError, FindingKind
 from axonc.backends.numerics.dtypes import BF16, DTYPES, F32, U32, DType
 from axonc.backends.program import CoreProgram, Groups, Program, TensorKind
 from axonc.backends.targets.target import Engine

@@ -1,0 +1,1 @@
+"""Many matmuls as one product."""

@@ -1,0 +1,1 @@
+"""Instructions bound to memory: functions that do what they say."""

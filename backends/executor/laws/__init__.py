@@ -1,0 +1,1 @@
+"""Checked mode: what a program must not do."""

@@ -1,0 +1,1 @@
+"""SBUF, PSUM and device memory as byte arrays."""

@@ -1,0 +1,1 @@
+"""Decoded instructions, and what can be wrong with one."""

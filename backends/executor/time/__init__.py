@@ -1,0 +1,1 @@
+"""When everything happens: queues, semaphores, DMA, collectives."""

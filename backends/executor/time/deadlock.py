@@ -1,0 +1,64 @@
+"""Say who waits for whom when no engine can go on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from axonc.backends.executor.time.simulation import EngineRun
+
+
+def signals_semaphore(run: EngineRun, semaphore: int) -> int | None:
+    """Index of the next instruction of `run`'s stream that would change `semaphore`.
+
+    The stream is read in its own order: branches are not followed.
+    """
+    for prepared in run.stream[run.index :]:
+        if prepared.signal is not None and prepared.signal[0] == semaphore:
+            return prepared.index
+        if prepared.mnemonic in ("semaphore_add", "semaphore_set"):
+            if prepared.instruction.field("semaphore") == semaphore:
+                return prepared.index
+    return None
+
+
+def describe_deadlock(blocked: list[EngineRun], values: list[int]) -> str:
+    """One line per blocked engine, then the cycle if there is one."""
+    lines = ["no engine can go on:"]
+    edges: dict[str, str] = {}
+    for run in blocked:
+        assert run.blocked is not None and run.current is not None
+        semaphore, wanted = run.blocked
+        place = f"{run.engine.value}[{run.current.index}] {run.current.mnemonic}"
+        lines.append(
+            f"  {place} waits for S[{semaphore}] >= {wanted}, reached {values[semaphore]}; "
+            + _who_signals(run, blocked, semaphore, edges)
+        )
+    cycle = find_cycle(edges)
+    if cycle:
+        lines.append("  cycle: " + " -> ".join([*cycle, cycle[0]]))
+    return "\n".join(lines)
+
+
+def _who_signals(
+    run: EngineRun, blocked: list[EngineRun], semaphore: int, edges: dict[str, str]
+) -> str:
+    for other in blocked:
+        index = signals_semaphore(other, semaphore)
+        if index is not None:
+            edges.setdefault(run.engine.value, other.engine.value)
+            return f"the next to signal it would be {other.engine.value}[{index}]"
+    return "nothing that could still run signals it"
+
+
+def find_cycle(edges: dict[str, str]) -> list[str]:
+    """Those of a cycle of waits, starting anywhere; empty if there is none."""
+    for start in edges:
+        path: list[str] = []
+        node: str | None = start
+        while node is not None and node not in path:
+            path.append(node)
+            node = edges.get(node)
+        if node is not None:
+            return path[path.index(node) :]
+    return []

@@ -1,0 +1,1 @@
+"""The pipeline of passes and the compile that runs it."""

@@ -1,0 +1,77 @@
+"""From an imported program to a compiled one: on one core, on several, or as a pipeline."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+
+from axonc.backends.link import link_programs
+from axonc.diagnostics import UsageError
+from axonc.driver.driver import DebugOptions, Progress, compile_imported
+from axonc.imported.program import ImportedProgram
+from axonc.options import CompileOptions
+from axonc.passes.cast.cast_data import Sample
+from axonc.passes.cast.cast_report import CastReport, CastRow
+from axonc.passes.lower.check_collectives import check_core_program
+from axonc.program.compiled_program import CompiledProgram, HostTensor
+
+
+def build(
+    imported: ImportedProgram,
+    options: CompileOptions,
+    *,
+    samples: tuple[Sample, ...] = (),
+    progress: Progress | None = None,
+    debug: DebugOptions | None = None,
+) -> CompiledProgram:
+    """Compile for `options`. samples: as `compile_imported`.
+
+    Raises: as `compile_imported`; CompileError if a pipeline has no places to cut.
+    """
+    if options.parallel == "pipeline" and options.cores > 1:
+        if samples:
+            raise UsageError("sample inputs are evaluated for programs of one core")
+        return _build_pipeline(imported, options, progress, debug or DebugOptions())
+    return compile_imported(imported, options, samples=samples, progress=progress, debug=debug)
+
+
+def _build_pipeline(
+    imported: ImportedProgram,
+    options: CompileOptions,
+    progress: Progress | None,
+    debug: DebugOptions,
+) -> CompiledProgram:
+    """Every stage is compiled by itself; then all are linked, and their transfers are checked."""
+    from axonc.partition.pipeline_parallel import split_into_stages
+
+    stages = split_into_stages(imported, options.cores, options.target)
+    compiled = [
+        compile_imported(
+            stage.program,
+            options,
+            progress=progress,
+            debug=replace(debug, dump_dir=debug.dump_dir and debug.dump_dir / f"stage-{i}"),
+        )
+        for i, stage in enumerate(stages)
+    ]
+    linked = link_programs([c.program for c in compiled], range(len(compiled)))
+    check_core_program(linked)
+    results = {r.name: replace(r, sharding=None) for c in compiled for r in c.results}
+    return replace(
+        compiled[0],
+        program=linked.programs[0],
+        others=linked.programs[1:],
+        program_of=linked.program_of,
+        inputs=tuple(HostTensor(a.name, a.shape, a.dtype) for a in imported.inputs),
+        results=tuple(results[name] for name in imported.result_names),
+        weights={name: ref for c in compiled for name, ref in c.weights.items()},
+        weight_shardings={},
+        source_hash=hashlib.sha256(imported.module_bytes).hexdigest(),
+        casts=tuple(line for c in compiled for line in c.casts),
+        cast_report=CastReport(tuple(r for c in compiled for r in _cast_rows(c))),
+        shardings=tuple(map(str, stages)),
+    )
+
+
+def _cast_rows(compiled: CompiledProgram) -> tuple[CastRow, ...]:
+    return compiled.cast_report.rows if compiled.cast_report is not None else ()

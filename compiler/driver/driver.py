@@ -1,0 +1,298 @@
+"""A whole compile: imported program -> neuron dialect -> tiles -> instruction streams ->
+`CompiledProgram`."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torch_mlir import ir
+
+from axonc.diagnostics import InternalError, UnsupportedOpError, UsageError
+from axonc.driver.least_memory import refuse_what_cannot_fit
+from axonc.driver.pipeline import TensorOptions, load_module, tensor_pipeline
+from axonc.imported.program import ImportedProgram
+from axonc.options import CompileOptions
+from axonc.partition.parallel import spread_over_cores
+from axonc.pass_manager import ManagerOptions, ModuleState, Pass, PassManager
+from axonc.passes.cast.auto_cast import AutoCastPass
+from axonc.passes.cast.cast_data import CastData, Sample
+from axonc.passes.cast.cast_report import CastReport
+from axonc.passes.cast.plan_casts import PlanCastsPass
+from axonc.passes.cast.quantize import QuantizePass
+from axonc.passes.legalize.collectives import cores_of
+from axonc.passes.legalize.legalize_to_neuron import find_unsupported, main_function
+from axonc.passes.lower.check_collectives import CheckCollectivesPass
+from axonc.passes.prepare.flatten_control_flow import FlattenControlFlowPass
+from axonc.passes.prepare.inline_calls import InlineCallsPass
+from axonc.passes.prepare.narrow_integers import NarrowIntegersPass, find_lossy
+from axonc.passes.prepare.simplify import SimplifyPass
+from axonc.passes.tile_level.tile_state import (
+    AllocateMemoryPass,
+    AssignEnginesPass,
+    ChooseLayoutsPass,
+    LoweredState,
+    LowerPass,
+    SchedulePass,
+    SpillBuffersPass,
+    TilePass,
+)
+from axonc.passes.unsupported import Finding
+from axonc.program.compiled_program import CompiledProgram, HostTensor, StageRecord
+from axonc.sharding import Sharding
+from axonc.weights.derived import Derivation, derived_shardings, with_derived
+from axonc.weights.references import is_absent
+
+Progress = Callable[[str, int, int], None]
+"""Called before each pass with its name, its index from 0, and the number of passes."""
+
+_DUMP_NAME = re.compile(r"\d{3}-.*\.mlir|before-.*\.mlir")
+
+
+@dataclass(frozen=True)
+class DebugOptions:
+    """dump_dir: numbered files of the IR after each pass. time_passes: a table on stderr.
+    verify_each: verify the IR after every pass (slow on large programs)."""
+
+    dump_dir: Path | None = None
+    time_passes: bool = False
+    verify_each: bool = False
+
+
+def machine_pipeline(target: str, *, exact_transposes: bool = False) -> tuple[Pass, ...]:
+    """Fused neuron operations -> instruction streams."""
+    return (
+        ChooseLayoutsPass(target),
+        TilePass(target, exact_transposes),
+        # Before memory: how long a buffer lives depends on the order only, not on engines, but the
+        # form an engine takes may need other buffers.
+        AssignEnginesPass(),
+        # Before memory, which finds places and moves nothing.
+        SpillBuffersPass(),
+        # Before scheduling: reuse of a buffer orders its users.
+        AllocateMemoryPass(),
+        SchedulePass(),
+        LowerPass(),
+        CheckCollectivesPass(),
+    )
+
+
+def compile_imported(
+    imported: ImportedProgram,
+    options: CompileOptions,
+    *,
+    samples: tuple[Sample, ...] = (),
+    progress: Progress | None = None,
+    debug: DebugOptions | None = None,
+) -> CompiledProgram:
+    """Compile for `options.target`. samples: inputs of calls, to take ranges and errors from.
+
+    Raises:
+        CompileError, UnsupportedOpError, CapacityError: naming op and source line.
+        InternalError: a pass failed for no fault of the user.
+    """
+    debug = debug or DebugOptions()
+    imported = spread_over_cores(imported, options)
+    options = options.with_changes(cores=_agreed_cores(imported, options))
+    state = ModuleState(load_module(imported))
+    _require_mesh(imported, cores_of(state.module.operation))
+    results = _results(state.module, imported)
+    refuse_what_cannot_fit(state.module, imported, options)
+    _check_samples(samples, imported, options)
+    cast_data = CastData(imported.weights, samples)
+    tensor_passes = tensor_pipeline(tensor_options(options, cast_data))
+    recorder = _Recorder(state, len(tensor_passes), progress)
+    passes = (
+        *tensor_passes,
+        *machine_pipeline(options.target, exact_transposes=options.exact_transposes),
+    )
+    manager = PassManager(passes, _manager_options(debug, recorder))
+    lowered = manager.run(state)
+    if not isinstance(lowered, LoweredState):
+        raise InternalError(f"the pipeline ends with {type(lowered).__name__}")
+    report, rules = _cast_report(passes), _derivations(passes)
+    shardings = {a.name: a.sharding for a in imported.arguments if a.weight and a.sharding}
+    return CompiledProgram(
+        program=lowered.pack(),
+        inputs=tuple(HostTensor(a.name, a.shape, a.dtype, a.sharding) for a in imported.inputs),
+        results=results,
+        weights=with_derived(imported.weights, rules),
+        options=options,
+        source_hash=hashlib.sha256(imported.module_bytes).hexdigest(),
+        stages=recorder.records(manager),
+        casts=report.lines(),
+        cast_report=report,
+        shardings=imported.sharding_notes,
+        weight_shardings=derived_shardings(shardings, rules),
+    )
+
+
+def _agreed_cores(imported: ImportedProgram, options: CompileOptions) -> int:
+    """How many cores to compile for: what the user says, or what the program is sharded over.
+
+    Raises:
+        UsageError: the two differ.
+    """
+    if imported.cores > 1 and options.cores == 1:
+        return imported.cores
+    if imported.cores != options.cores:
+        raise UsageError(
+            f"cores is {options.cores}; the program is sharded over {imported.cores}",
+            hint=f"leave --cores out, or use {imported.cores}"
+            if imported.cores > 1
+            else "say how: --tensor-parallel or --data-parallel (parallel= in Python), or shard it "
+            "over a mesh of that many devices",
+        )
+    return options.cores
+
+
+def _require_mesh(imported: ImportedProgram, cores: int) -> None:
+    """A program that is partitioned already does not say which part of an array is whose."""
+    if cores != imported.cores:
+        raise UnsupportedOpError(
+            f"the module is what each of {cores} partitions runs, without their shardings",
+            hint="pass the program before it is partitioned, with its mesh",
+        )
+
+
+def find_unsupported_ops(imported: ImportedProgram) -> list[Finding]:
+    """Everything in the program that cannot be compiled; empty when all can."""
+    state = ModuleState(load_module(imported))
+    PassManager((InlineCallsPass(), FlattenControlFlowPass(), SimplifyPass())).run(state)
+    with state.module.context, ir.Location.unknown():
+        lossy = find_lossy(state.module.operation)
+    # Narrowed all the same, so that 64-bit arithmetic does not hide the other findings.
+    PassManager((NarrowIntegersPass(allow_lossy=True),)).run(state)
+    return lossy + find_unsupported(state.module)
+
+
+def tensor_options(options: CompileOptions, cast_data: CastData | None = None) -> TensorOptions:
+    """What of the user's options concerns the tensor passes."""
+    return TensorOptions(
+        options.auto_cast,
+        options.auto_cast_type,
+        allow_lossy=options.allow_lossy_integers,
+        weight_dtype=options.weight_dtype,
+        weight_scale=options.weight_scale,
+        overrides=options.auto_cast_override,
+        budget=options.auto_cast_budget,
+        target=options.target,
+        cast_data=cast_data or CastData(),
+        repeat_layers=options.repeat_layers,
+    )
+
+
+def _check_samples(
+    samples: tuple[Sample, ...], imported: ImportedProgram, options: CompileOptions
+) -> None:
+    """Raises: UsageError where samples cannot be evaluated."""
+    if not samples:
+        return
+    if options.cores > 1 or imported.cores > 1:
+        raise UsageError(
+            "sample inputs are evaluated for programs of one core",
+            hint="leave --calibrate out, or search on one core and give the overrides it finds",
+        )
+    missing = [name for name, weight in imported.weights.items() if is_absent(weight)]
+    if missing:
+        raise UsageError(
+            f"sample inputs need the weights; '{missing[0]}' has no data",
+            hint="bind them: --weights FILE, or weights= in Python",
+        )
+
+
+class _Recorder:
+    """Hashes the module before each pass and after the tensor passes; hands progress on.
+
+    Later levels are not hashed: printing 25,000 tile operations takes a second each time.
+    """
+
+    def __init__(self, state: ModuleState, tensor_passes: int, progress: Progress | None) -> None:
+        self._state = state
+        self._tensor_passes = tensor_passes
+        self._progress = progress
+        self._hashes: list[str] = []
+
+    def __call__(self, name: str, index: int, total: int) -> None:
+        if 0 < index <= self._tensor_passes:
+            self._hashes.append(self._state.fingerprint().hex())
+        if self._progress:
+            self._progress(name, index, total)
+
+    def records(self, manager: PassManager) -> tuple[StageRecord, ...]:
+        padded = self._hashes + [""] * (len(manager.timings) - len(self._hashes))
+        pairs = zip(manager.timings, padded, strict=True)
+        return tuple(StageRecord(t.name, ir_hash, t.seconds) for t, ir_hash in pairs)
+
+
+def _manager_options(debug: DebugOptions, recorder: _Recorder) -> ManagerOptions:
+    if debug.dump_dir is not None:
+        _clear_dumps(debug.dump_dir)
+    return ManagerOptions(
+        dump_dir=debug.dump_dir,
+        time_passes=debug.time_passes,
+        verify_each=debug.verify_each,
+        check_claims=debug.verify_each,
+        on_pass=recorder,
+    )
+
+
+def _clear_dumps(folder: Path) -> None:
+    """Dumps of an earlier compile would be taken for those of this one.
+
+    Raises:
+        UsageError: the folder cannot be made or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in folder.iterdir():
+            if _DUMP_NAME.fullmatch(path.name):
+                path.unlink()
+        (folder / ".axonc").touch()
+        (folder / ".axonc").unlink()
+    except OSError as error:
+        raise UsageError(f"cannot dump IR to {folder}: {error.strerror or error}") from None
+
+
+def _results(module: ir.Module, imported: ImportedProgram) -> tuple[HostTensor, ...]:
+    """Names and types of the results as the source has them, before integers are narrowed; whole,
+    not what one core has."""
+    main = main_function(module.operation)
+    types = ir.FunctionType(ir.TypeAttr(main.attributes["function_type"]).value).results
+    shardings = imported.result_shardings or (None,) * len(types)
+    inputs = {a.name for a in imported.inputs}
+    state_of = {r: a for a, r in imported.aliases.items() if a in inputs}
+    rows = zip(imported.result_names, types, shardings, strict=True)
+    return tuple(
+        replace(_host_tensor(name, kind, sharding), state_of=state_of.get(name, ""))
+        for name, kind, sharding in rows
+    )
+
+
+def _host_tensor(name: str, kind: ir.Type, sharding: Sharding | None) -> HostTensor:
+    shape, dtype = _shape_and_dtype(kind)
+    if sharding is not None:
+        shape = sharding.global_shape(shape)
+    return HostTensor(name, shape, dtype, sharding)
+
+
+def _shape_and_dtype(kind: ir.Type) -> tuple[tuple[int, ...], str]:
+    ranked = ir.RankedTensorType(kind)
+    shape = tuple(ranked.shape) if ranked.has_static_shape else ()
+    return shape, str(ranked.element_type)
+
+
+def _cast_report(passes: tuple[Pass, ...]) -> CastReport:
+    """Planned casts, then those auto-cast made by its own rule."""
+    planned = [report for p in passes if isinstance(p, PlanCastsPass) for report in p.report]
+    rows = [row for report in planned for row in report.rows]
+    rows += [row for p in passes if isinstance(p, AutoCastPass) for row in p.report]
+    search = next((report.search for report in planned if report.search), None)
+    return CastReport(tuple(rows), search)
+
+
+def _derivations(passes: tuple[Pass, ...]) -> list[Derivation]:
+    return [rule for p in passes if isinstance(p, QuantizePass) for rule in p.derived]

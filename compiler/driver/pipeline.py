@@ -1,0 +1,207 @@
+"""The named pipelines: every stage in order, with the reason for the order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from torch_mlir import ir
+
+from axonc.backends.numerics.quantize import FORMATS
+from axonc.context import make_context, parse_module
+from axonc.diagnostics import UsageError
+from axonc.dialects.attributes import integer_array
+from axonc.imported.program import Argument, ImportedProgram
+from axonc.pass_manager import ManagerOptions, ModuleState, Pass, PassManager, UpstreamPass
+from axonc.passes.canonicalize.fold_batch_norm import FoldBatchNormPass
+from axonc.passes.canonicalize.group_repeated_heads import GroupRepeatedHeadsPass
+from axonc.passes.canonicalize.merge_views import MergeViewsPass
+from axonc.passes.canonicalize.sink_reshape import SinkReshapePass
+from axonc.passes.canonicalize.sink_transpose import SinkTransposePass
+from axonc.passes.cast.auto_cast import AutoCastPass
+from axonc.passes.cast.cast_data import CastData
+from axonc.passes.cast.plan_casts import PlanCastsPass
+from axonc.passes.cast.quantize import QuantizePass
+from axonc.passes.fuse.add_before_reduce import AddBeforeReducePass
+from axonc.passes.fuse.fuse_dot_epilogue import FuseDotEpiloguePass
+from axonc.passes.fuse.fuse_elementwise import FuseElementwisePass
+from axonc.passes.fuse.replication import PARTS
+from axonc.passes.fuse.split_attention import SplitAttentionPass
+from axonc.passes.fuse.split_feed_forward import SplitFeedForwardPass
+from axonc.passes.fuse.split_wide_results import SplitWideResultsPass
+from axonc.passes.legalize.legalize_to_neuron import LegalizeToNeuronPass, main_function
+from axonc.passes.prepare.flatten_control_flow import FlattenControlFlowPass
+from axonc.passes.prepare.inline_blocks import InlineBlocksPass
+from axonc.passes.prepare.inline_calls import InlineCallsPass
+from axonc.passes.prepare.narrow_integers import NarrowIntegersPass
+from axonc.passes.prepare.outline_blocks import OutlineBlocksPass
+from axonc.passes.prepare.simplify import SimplifyPass
+from axonc.passes.recognize.recognize_gelu import RecognizeGeluPass
+from axonc.passes.recognize.recognize_layer_norm import RecognizeLayerNormPass
+from axonc.passes.recognize.recognize_silu import RecognizeSiluPass
+from axonc.passes.recognize.recognize_softmax import RecognizeSoftmaxPass
+from axonc.passes.tile.update_in_place import ALIAS
+
+
+@dataclass(frozen=True)
+class TensorOptions:
+    """auto_cast: none | matmult | all. auto_cast_type: bf16 | fp16 | tf32, or an 8-bit float.
+
+    allow_lossy: let 64-bit integer arithmetic wrap at 32 bits. The others as `CompileOptions`;
+    cast_data: weights and samples that casts may look at.
+    """
+
+    auto_cast: str = "none"
+    auto_cast_type: str = "bf16"
+    allow_lossy: bool = False
+    weight_dtype: str = "none"
+    weight_scale: str = "auto"
+    overrides: tuple[str, ...] = ()
+    budget: float = 0.0
+    target: str = "inf2"
+    cast_data: CastData = field(default_factory=CastData)
+    repeat_layers: bool = False
+
+    @property
+    def plans_casts(self) -> bool:
+        """Whether casts are chosen operation by operation: then every layer is one of its own, and
+        needs its own locations, which outlined blocks have not."""
+        return self._plan_casts().is_needed
+
+    @property
+    def repeats_layers(self) -> bool:
+        """Whether equal layers become one block."""
+        return self.repeat_layers and not self.plans_casts
+
+    def cast_passes(self) -> tuple[Pass, ...]:
+        """What decides on casts and makes them."""
+        # 8 bits are for what the tensor engine reads: other values are kept in bf16.
+        wide = "bf16" if self.auto_cast_type in FORMATS else self.auto_cast_type
+        # Quantize last: auto-cast has then settled the types that products are rounded to.
+        casts = (
+            self._plan_casts(),
+            AutoCastPass(self.auto_cast, wide),
+            QuantizePass(self.weight_scale),
+        )
+        return (InlineBlocksPass(), *casts) if self.plans_casts else casts
+
+    def _plan_casts(self) -> PlanCastsPass:
+        return PlanCastsPass(
+            self.auto_cast,
+            self.auto_cast_type,
+            self.weight_dtype,
+            self.weight_scale,
+            self.overrides,
+            self.budget,
+            self.target,
+            self.cast_data,
+        )
+
+
+def stablehlo_pipeline(options: TensorOptions) -> tuple[Pass, ...]:
+    """StableHLO as it comes -> StableHLO that legalisation reads."""
+    # Before equal operations are merged across layers, which then look alike no more. At once, so
+    # that all others see one layer only; and again for layers that were calls.
+    outline = (OutlineBlocksPass(),) if options.repeats_layers else ()
+    return (
+        *outline,
+        InlineCallsPass(),
+        # Layers of a loop are layers from here on.
+        FlattenControlFlowPass(),
+        *outline,
+        SimplifyPass(),
+        # After inlining: only then is the constant beside an addition visible.
+        NarrowIntegersPass(allow_lossy=options.allow_lossy),
+    )
+
+
+def tensor_pipeline(options: TensorOptions | None = None) -> tuple[Pass, ...]:
+    """StableHLO as it comes -> fused neuron operations, ready to be tiled."""
+    options = options or TensorOptions()
+    return (
+        *stablehlo_pipeline(options),
+        LegalizeToNeuronPass(),
+        # Before the recognisers, which then see one spelling of every broadcast.
+        MergeViewsPass(),
+        UpstreamPass("func.func(cse)"),
+        RecognizeSoftmaxPass(),
+        RecognizeLayerNormPass(),
+        RecognizeGeluPass(),
+        RecognizeSiluPass(),
+        # Repeats stand right in front of their dots then.
+        SinkTransposePass(),
+        # Before reshapes sink: it leaves one below each dot.
+        GroupRepeatedHeadsPass(),
+        # After the recognisers, whose patterns it would bend; before casts, which follow producers.
+        SinkReshapePass(),
+        MergeViewsPass(),
+        # Broadcasts are merged: the vectors are visible. Before casts, which would hide the chains.
+        FoldBatchNormPass(),
+        # Before casts are hoisted over transposes: fewer of them are left.
+        SinkTransposePass(),
+        # Before fusion, so that conversions join the graph that makes their operand.
+        *options.cast_passes(),
+        UpstreamPass("func.func(cse)"),
+        # It fuses addends apart from the product, and early. After casts, which know no regions.
+        AddBeforeReducePass(),
+        FuseElementwisePass(),
+        # It turns a whole fused graph into an epilogue.
+        FuseDotEpiloguePass(),
+        # Last: scale and mask are in the scores' epilogue, so a group of heads is three operations.
+        SplitAttentionPass(),
+        # Likewise: activation, bias and residual are in the epilogues.
+        SplitFeedForwardPass(),
+        SplitWideResultsPass(),
+    )
+
+
+def lower_to_neuron(
+    source: ImportedProgram | ir.Module | bytes | str,
+    options: TensorOptions | None = None,
+    manager_options: ManagerOptions | None = None,
+) -> ir.Module:
+    """The neuron module of a program, after `tensor_pipeline`. A given ir.Module is changed.
+
+    Raises:
+        UnsupportedOpError: names every operation that cannot be compiled.
+        CompileError: the program is wrong.
+    """
+    state = ModuleState(load_module(source))
+    PassManager(tensor_pipeline(options), manager_options).run(state)
+    return state.module
+
+
+def load_module(source: ImportedProgram | ir.Module | bytes | str) -> ir.Module:
+    """An MLIR module in a context of ours; arguments and results of an imported program are
+    named."""
+    if isinstance(source, ir.Module):
+        return source
+    if not isinstance(source, ImportedProgram):
+        return parse_module(source, make_context())
+    module = parse_module(source.module_bytes, make_context())
+    with module.context, ir.Location.unknown():
+        _attach_names(main_function(module.operation), source)
+    return module
+
+
+def _attach_names(main: ir.Operation, program: ImportedProgram) -> None:
+    block = main.regions[0].blocks[0]
+    if len(block.arguments) != len(program.arguments):
+        raise UsageError(
+            f"@main has {len(block.arguments)} arguments, {len(program.arguments)} are described"
+        )
+    arguments = [ir.DictAttr.get(_argument_attributes(a, program)) for a in program.arguments]
+    results = [ir.DictAttr.get({"neuron.name": ir.StringAttr.get(n)}) for n in program.result_names]
+    main.attributes["arg_attrs"] = ir.ArrayAttr.get(arguments)
+    main.attributes["res_attrs"] = ir.ArrayAttr.get(results)
+
+
+def _argument_attributes(argument: Argument, program: ImportedProgram) -> dict[str, ir.Attribute]:
+    attributes: dict[str, ir.Attribute] = {"neuron.name": ir.StringAttr.get(argument.name)}
+    if argument.sharding is not None:
+        attributes[PARTS] = integer_array(argument.sharding.parts)
+    if argument.weight is not None:
+        attributes["neuron.weight"] = ir.UnitAttr.get()
+    elif argument.name in program.aliases:
+        number = program.result_names.index(program.aliases[argument.name])
+        attributes[ALIAS] = ir.IntegerAttr.get(ir.IntegerType.get_signless(64), number)
+    return attributes

@@ -1,0 +1,1 @@
+"""What a program is before our dialects: one StableHLO module with its arguments."""

@@ -1,0 +1,1 @@
+"""One program becomes the programs of several cores."""

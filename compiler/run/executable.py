@@ -1,0 +1,244 @@
+"""A compiled program that can be run: arrays in, arrays out, and how long a NeuronCore would
+take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from axonc.backends.executor.cores import MultiCoreMachine
+from axonc.backends.executor.machine import Machine, Mode
+from axonc.backends.program import TensorKind
+from axonc.diagnostics import InternalError
+from axonc.program.compiled_program import CompiledProgram, HostTensor
+from axonc.run.core_tensors import Holder, holders, part_key
+from axonc.run.host_values import from_cores, in_order, random_inputs, to_cores, weight_for_machine
+from axonc.weights.references import NUMPY_OF_MLIR, WeightRef
+
+if TYPE_CHECKING:
+    from axonc.run.profile import Profile
+    from axonc.run.session import Session
+
+
+class Executable:
+    """One compiled program. The machines of its cores are built and the weights are packed on first
+    use, then kept. Arrays are whole tensors, however many cores share them.
+
+    inputs, results: names, shapes and dtypes a call takes and gives, in order.
+    """
+
+    def __init__(self, compiled: CompiledProgram) -> None:
+        self.compiled = compiled
+        self._machines: dict[Mode, MultiCoreMachine] = {}
+        self._loaded: set[Mode] = set()
+        self._program = compiled.core_program
+        self._holders = {kind: holders(self._program, kind) for kind in TensorKind}
+        pairs = ((TensorKind.INPUT, compiled.inputs), (TensorKind.OUTPUT, compiled.results))
+        for kind, hosts in pairs:
+            names = {host.name for host in hosts}
+            if names != self._holders[kind].keys():
+                unknown = sorted(names ^ self._holders[kind].keys())
+                raise InternalError(f"host and device have different {kind.value}s: {unknown[0]}")
+
+    @property
+    def inputs(self) -> tuple[HostTensor, ...]:
+        return self.compiled.inputs
+
+    @property
+    def results(self) -> tuple[HostTensor, ...]:
+        return self.compiled.results
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the compiler wants its user to know, a line each."""
+        return self.compiled.notes
+
+    # ---- running
+
+    def run(self, *arrays: object, checked: bool = False) -> list[np.ndarray]:
+        """Run the instruction streams once. Results have the dtypes of the program.
+
+        arrays: one per input, in order, in its exact shape and dtype; or one mapping by input name.
+        checked: find races, reads of unwritten bytes and other broken laws (slower).
+
+        Raises:
+            ExecutionError: wrong arrays, naming the input, what was found and what was expected; in
+                checked mode a FindingError that names instruction, op and source line.
+        """
+        inputs = self.core_inputs(self.inputs, arrays)
+        outputs = self.cores("checked" if checked else "fast").run(inputs)
+        return [self.whole_result(host, outputs) for host in self.results]
+
+    def core_inputs(
+        self, hosts: tuple[HostTensor, ...], arrays: tuple[object, ...]
+    ) -> list[dict[str, np.ndarray]]:
+        """What every core gets of the arrays of a call that takes `hosts`. Raises: as `run`."""
+        inputs: list[dict[str, np.ndarray]] = [{} for _ in range(self.compiled.cores)]
+        for host, value in zip(hosts, in_order(hosts, arrays), strict=True):
+            for holder, part in self.parts_of_input(host, value):
+                inputs[holder.core][host.name] = part
+        return inputs
+
+    def parts_of_input(
+        self, host: HostTensor, value: np.ndarray
+    ) -> Iterator[tuple[Holder, np.ndarray]]:
+        """Who holds an input, and the part of `value` it gets. Raises: as `run`."""
+        found = self.holders(TensorKind.INPUT, host.name)
+        return zip(found, to_cores(host, found[0].tensor, value, len(found)), strict=True)
+
+    def whole_result(self, host: HostTensor, outputs: list[dict[str, np.ndarray]]) -> np.ndarray:
+        """A result from what every core gave."""
+        found = self.holders(TensorKind.OUTPUT, host.name)
+        return self.whole(host, [outputs[holder.core][host.name] for holder in found])
+
+    def whole(self, host: HostTensor, parts: list[np.ndarray]) -> np.ndarray:
+        """An input or a result from the parts of the cores that hold it, in the host's dtype."""
+        return from_cores(host, parts)
+
+    def holders(self, kind: TensorKind, name: str) -> list[Holder]:
+        """The cores that have (a part of) an input or result."""
+        return self._holders[kind][name]
+
+    # ---- state
+
+    @property
+    def state_inputs(self) -> tuple[HostTensor, ...]:
+        """Inputs whose new value is a result: donated arguments, mutated buffers."""
+        updated = {result.state_of for result in self.results}
+        return tuple(host for host in self.inputs if host.name in updated)
+
+    def zero_state(self) -> dict[str, np.ndarray]:
+        """Zeros for all state, as an empty cache has."""
+        return {h.name: np.zeros(h.shape, NUMPY_OF_MLIR[h.dtype]) for h in self.state_inputs}
+
+    def session(self, state: Mapping[str, object], *, checked: bool = False) -> Session:
+        """Calls that keep the state in device memory in between; `state` is what they begin with.
+
+        Raises:
+            UsageError: there is no state, or `state` has other names.
+            ExecutionError: an array of the wrong shape or dtype.
+        """
+        from axonc.run.session import Session
+
+        return Session(self, state, checked=checked)
+
+    def new_cores(self, mode: Mode) -> MultiCoreMachine:
+        """An executor with memory of its own; streams, order and weights are shared."""
+        shared = self.cores(mode)
+        made = MultiCoreMachine(self._program, mode=mode, like=shared)
+        for number, weights in enumerate(self._weights):
+            made.load_weights(number, weights)
+        return made
+
+    def machine(self, mode: Mode = "fast") -> Machine:
+        """The executor of the first core, with this program and its weights."""
+        return self.cores(mode).machines[0]
+
+    def cores(self, mode: Mode = "fast") -> MultiCoreMachine:
+        """The executor of all cores, with this program and its weights; made once per mode."""
+        cores = self._unloaded(mode)
+        if mode not in self._loaded:
+            for number, weights in enumerate(self._weights):
+                cores.load_weights(number, weights)
+            self._loaded.add(mode)
+        return cores
+
+    def _unloaded(self, mode: Mode = "fast") -> MultiCoreMachine:
+        """The executor, perhaps still without weights: enough to know the time of a call."""
+        if mode not in self._machines:
+            self._machines[mode] = MultiCoreMachine(self._program, mode=mode)
+        return self._machines[mode]
+
+    @cached_property
+    def _weights(self) -> list[dict[str, np.ndarray]]:
+        """WEIGHT tensors of every core in stored layout: memory-mapped originals, or packed once;
+        cores with the same part share it. In threads: numpy's copies and casts let others run."""
+        wanted = [h for found in self._holders[TensorKind.WEIGHT].values() for h in found]
+        keys = [self._part_key(holder) for holder in wanted]
+        first = {key: holder for key, holder in zip(reversed(keys), reversed(wanted), strict=True)}
+        with ThreadPoolExecutor() as pool:
+            made = dict(zip(first, pool.map(self._part, first.values()), strict=True))
+        weights: list[dict[str, np.ndarray]] = [{} for _ in range(self.compiled.cores)]
+        for key, holder in zip(keys, wanted, strict=True):
+            weights[holder.core][holder.tensor.name] = made[key]
+        return weights
+
+    def _part_key(self, holder: Holder) -> tuple[object, ...]:
+        """Equal for tensors with the same bytes."""
+        tensor, name = holder.tensor, holder.tensor.source
+        sharding = self.compiled.weight_shardings.get(name)
+        part = part_key(sharding, holder.place, self._weight(name).shape)
+        return (name, tensor.packing, tensor.shape, tensor.dtype.name, part)
+
+    def _part(self, holder: Holder) -> np.ndarray:
+        name = holder.tensor.source
+        sharding = self.compiled.weight_shardings.get(name)
+        return weight_for_machine(holder.tensor, self._weight(name), sharding, holder.place)
+
+    def _weight(self, name: str) -> WeightRef:
+        weight = self.compiled.weights.get(name)
+        if weight is None:
+            raise InternalError(f"the program has no weight '{name}' to make its tensors from")
+        return weight
+
+    def random_inputs(self, seed: int = 0) -> dict[str, np.ndarray]:
+        """Seeded inputs by name: standard normal floats, integers 0 or 1."""
+        return random_inputs(self.inputs, seed)
+
+    # ---- time
+
+    @property
+    def modelled_seconds(self) -> float:
+        """Modelled, not measured, time of one call on the target, start-up and tear-down included.
+
+        Raises:
+            ExecutionError: control flow depends on data and the program has not been run.
+        """
+        return self._unloaded().timeline().seconds
+
+    def profile(self, *arrays: object) -> Profile:
+        """The timeline of one call, of the core that ends last. With arrays the program is run and
+        `outputs` hold its results; without them only time is modelled, which needs neither inputs
+        nor weights.
+
+        Raises:
+            ExecutionError: as `run`; or time depends on data and no arrays are given.
+        """
+        from axonc.run.profile import make_profile
+
+        outputs = self.run(*arrays) if arrays else []
+        return make_profile(self._unloaded().slowest, outputs)
+
+    def core_profiles(self) -> list[Profile]:
+        """The modelled timeline of one call on every core; needs neither inputs nor weights.
+
+        Raises:
+            ExecutionError: time depends on data and the program has not been run.
+        """
+        from axonc.run.profile import make_profile
+
+        cores = self._unloaded()
+        cores.timelines()
+        return [make_profile(machine, []) for machine in cores.machines]
+
+    # ---- files
+
+    def save(self, path: str | Path, *, embed_weights: bool = False) -> None:
+        """Write the program file (see `axonc.program.package`). Weights that lie in files are
+        referred to, unless embed_weights; arrays of this process travel in the file.
+
+        Raises:
+            UsageError: it cannot be written; nothing is left behind then.
+        """
+        from axonc.program.package import write_program
+
+        write_program(self.compiled, path, embed_weights=embed_weights)
+
+    def __repr__(self) -> str:
+        takes, gives = (", ".join(map(str, group)) for group in (self.inputs, self.results))
+        return f"<axonc.Executable for {self.compiled.program.target}: ({takes}) -> ({gives})>"

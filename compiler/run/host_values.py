@@ -1,0 +1,176 @@
+"""Between the arrays of a host and what a machine stores: i1 as bytes, 64-bit integers in 32 bits.
+
+Nothing is narrowed in silence: a value that the machine cannot hold is an error that names it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from axonc.backends.numerics.cast import from_float32
+from axonc.backends.numerics.dtypes import TF32, DType
+from axonc.backends.program import HbmTensor
+from axonc.diagnostics import ExecutionError, nearest
+from axonc.program.compiled_program import HostTensor
+from axonc.sharding import Sharding
+from axonc.weights.references import NUMPY_OF_MLIR, WeightRef
+
+
+def in_order(inputs: Sequence[HostTensor], given: Sequence[object]) -> list[np.ndarray]:
+    """`given` as arrays, one per input: positional, or one mapping by name.
+
+    Raises:
+        ExecutionError: wrong number, unknown or missing name.
+    """
+    if len(given) == 1 and isinstance(given[0], Mapping):
+        return _by_name(inputs, given[0])
+    if len(given) != len(inputs):
+        raise ExecutionError(f"{len(given)} arrays given, {_wanted(inputs)}")
+    return [np.asarray(value) for value in given]
+
+
+def _by_name(inputs: Sequence[HostTensor], given: Mapping[str, object]) -> list[np.ndarray]:
+    names = [tensor.name for tensor in inputs]
+    unknown = [name for name in given if name not in names]
+    if unknown:
+        raise ExecutionError(
+            f"the program has no input '{unknown[0]}'; {_wanted(inputs)}",
+            hint=nearest(unknown[0], names),
+        )
+    missing = [name for name in names if name not in given]
+    if missing:
+        raise ExecutionError(f"input '{missing[0]}' is missing; {_wanted(inputs)}")
+    return [np.asarray(given[name]) for name in names]
+
+
+MAX_NAMED_INPUTS = 8
+"""Inputs an error spells out; a program whose weights are inputs has hundreds."""
+
+
+def _wanted(inputs: Sequence[HostTensor]) -> str:
+    spelled = ", ".join(map(str, inputs[:MAX_NAMED_INPUTS])) or "none"
+    rest = len(inputs) - MAX_NAMED_INPUTS
+    more = f" and {rest} more (`axonc inspect` lists them)" if rest > 0 else ""
+    return f"the program takes {len(inputs)}: {spelled}{more}"
+
+
+def to_machine(host: HostTensor, stored: HbmTensor, array: np.ndarray) -> np.ndarray:
+    """An input as the machine stores it, C-contiguous.
+
+    Raises:
+        ExecutionError: wrong shape or dtype, or an integer beyond the machine's; names the input.
+    """
+    expected = NUMPY_OF_MLIR[host.dtype]
+    if array.dtype != expected or array.shape != host.shape:
+        found = f"{array.dtype}{list(array.shape)}"
+        raise ExecutionError(
+            f"input '{host.name}' is {found}, expected {expected}{list(host.shape)}",
+            hint=_conversion_hint(host, array, expected),
+        )
+    return _as_dtype(f"input '{host.name}'", array, stored.dtype)
+
+
+def _conversion_hint(host: HostTensor, array: np.ndarray, expected: np.dtype) -> str:
+    if array.shape == host.shape:
+        return f"convert it: array.astype({expected.name!r})"
+    if array.size == int(np.prod(host.shape)):
+        return f"reshape it: array.reshape({host.shape})"
+    return "programs have fixed shapes: pad or cut the array, or compile for its shape"
+
+
+def to_cores(
+    host: HostTensor, stored: HbmTensor, array: np.ndarray, cores: int
+) -> list[np.ndarray]:
+    """What each core stores of an input. Raises: as `to_machine`."""
+    whole = to_machine(host, stored, array)
+    return [part_of(whole, host.sharding, core) for core in range(cores)]
+
+
+def part_of(whole: np.ndarray, sharding: Sharding | None, core: int) -> np.ndarray:
+    """What a core has of an array, C-contiguous."""
+    if sharding is None or sharding.is_replicated:
+        return whole
+    return np.ascontiguousarray(whole[sharding.index_of(core, whole.shape)])
+
+
+def from_cores(host: HostTensor, parts: list[np.ndarray]) -> np.ndarray:
+    """A result of several cores in the dtype of the program. Of copies the first core's is taken.
+
+    Raises:
+        ExecutionError: copies differ.
+    """
+    if host.sharding is None:
+        return from_machine(host, parts[0])
+    whole = host.sharding.assemble(parts)
+    for core, part in enumerate(parts):
+        if whole[host.sharding.index_of(core, whole.shape)].tobytes() != part.tobytes():
+            raise ExecutionError(
+                f"result '{host.name}': core {core} has another copy than the first one",
+                hint="the program computes a replicated result differently on every core",
+            )
+    return from_machine(host, whole)
+
+
+def from_machine(host: HostTensor, array: np.ndarray) -> np.ndarray:
+    """A result in the dtype of the program."""
+    wanted = NUMPY_OF_MLIR[host.dtype]
+    return array != 0 if wanted == np.bool_ else array.astype(wanted, copy=False)
+
+
+def weight_for_machine(
+    stored: HbmTensor, weight: WeightRef, sharding: Sharding | None = None, core: int = 0
+) -> np.ndarray:
+    """The bytes of a WEIGHT tensor: packed and cast, or the memory-mapped original where it fits.
+    sharding: which part of the weight `core` has.
+
+    Raises:
+        ExecutionError: an integer beyond the machine's.
+    """
+    source = part_of(weight.load(), sharding, core)
+    if stored.packing is not None:
+        # Packing casts as numpy does: it wraps integers and does not know tf32.
+        if not stored.dtype.is_float or stored.dtype is TF32:
+            source = _as_dtype(f"weight '{stored.source}'", source, stored.dtype)
+        return stored.packing.apply(source, stored.dtype)
+    cast = _as_dtype(f"weight '{stored.source}'", source, stored.dtype)
+    return np.require(cast, requirements=["C", "A"])
+
+
+def _as_dtype(what: str, array: np.ndarray, dtype: DType) -> np.ndarray:
+    if dtype.is_float and array.dtype == np.float32:
+        return np.asarray(from_float32(array, dtype), order="C")
+    if array.dtype.kind in "iu" and not dtype.is_float:
+        _check_range(what, array, dtype)
+    return np.asarray(array.astype(dtype.numpy, copy=False), order="C")
+
+
+def _check_range(what: str, array: np.ndarray, dtype: DType) -> None:
+    limits = np.iinfo(dtype.numpy)
+    if array.size == 0 or np.can_cast(array.dtype, dtype.numpy):
+        return
+    outside = (array < limits.min) | (array > limits.max)
+    if outside.any():
+        place = [int(n) for n in np.argwhere(outside)[0]]
+        raise ExecutionError(
+            f"{what} holds {array[tuple(place)]} at {place}; the machine stores it as "
+            f"{dtype.numpy}, {limits.min} to {limits.max}",
+            hint="the machine has no 64-bit integers",
+        )
+
+
+def random_inputs(inputs: Sequence[HostTensor], seed: int) -> dict[str, np.ndarray]:
+    """Seeded inputs of the right shapes: floats standard normal, integers 0 or 1, booleans fair.
+
+    Small integers are valid as masks and as indices of any table with two rows.
+    """
+    generator = np.random.default_rng(seed)
+    return {tensor.name: _random(tensor, generator) for tensor in inputs}
+
+
+def _random(tensor: HostTensor, generator: np.random.Generator) -> np.ndarray:
+    dtype = NUMPY_OF_MLIR[tensor.dtype]
+    if tensor.dtype.startswith(("i", "ui")):
+        return generator.integers(0, 2, tensor.shape).astype(dtype)
+    return generator.standard_normal(tensor.shape).astype(np.float32).astype(dtype)

@@ -1,0 +1,1 @@
+"""Weights by reference: where they lie, and those derived from them."""

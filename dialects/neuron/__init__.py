@@ -1,0 +1,1 @@
+"""The neuron dialect: tensors with value semantics, rules, builders, reference evaluators."""

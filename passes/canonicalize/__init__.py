@@ -1,0 +1,1 @@
+"""Neuron to neuron: the same meaning in fewer operations."""

@@ -1,0 +1,197 @@
+"""Decide what every operation computes in and how its weights are stored; write it on them.
+
+Why: one place for the decision, whatever it comes from: the mode, the storage type of weights,
+overrides by name or source line, or a search under an error budget. `auto-cast` and `quantize` do
+what stands on the operations.
+
+Precondition: neuron operations without `neuron.repeat`, before auto-cast.
+Postcondition: where anything else than auto-cast's own rule is wanted, products and row gathers
+have `cast.compute` and `cast.weight` (with mode=all, operations an override names have them too),
+and products in an 8-bit float have `cast.scales`, one per operand, where samples gave ranges (0:
+none did).
+
+Before (mode=matmult type=bf16 weight-dtype=fp8_e4m3):
+    %0 = "neuron.dot"(%x, %w) ({}) {...}
+After:
+    %0 = "neuron.dot"(%x, %w) ({}) {cast.compute = "bf16", cast.weight = "fp8_e4m3", ...}
+
+`report` says for every planned operation what it was cast to, and at what error if `data` has
+weights or samples. Options: mode, type as auto-cast's, type also fp8_e4m3 | fp8_e5m2 | fp8_e3m4;
+weight-dtype = none | fp8_e4m3 | fp8_e5m2 | fp8_e3m4 | int8; weight-scale = auto | channel | tensor;
+overrides = REGEX=TYPE;..., of which the last that matches counts; budget = the least cosine of the
+results to those in float32, or 0 for no search; target = for the modelled time a search saves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from torch_mlir import ir
+
+from axonc.backends.numerics.quantize import FORMATS, SCALE_OPTIONS
+from axonc.context import source_location
+from axonc.diagnostics import CompileError, UsageError, nearest
+from axonc.dialects.neuron.repeat import REPEAT, repeats_in
+from axonc.pass_manager import Pass
+from axonc.passes.cast.cast_choice import COMPUTE, SAME, SCALES_ATTRIBUTE, CastChoice, Override
+from axonc.passes.cast.cast_data import CastData
+from axonc.passes.cast.cast_effects import CastEffects
+from axonc.passes.cast.cast_report import CastReport
+from axonc.passes.cast.integer_products import is_integer_product
+from axonc.passes.cast.quantize import QUANTIZABLE
+from axonc.passes.cast.search_casts import search_casts
+from axonc.passes.cast.weight_operands import weight_behind, weight_names
+
+WEIGHT_DTYPES = ("none", *FORMATS)
+MODES = ("none", "matmult", "all")
+
+
+@dataclass(frozen=True)
+class PlanCastsPass(Pass, name="plan-casts", anchor="func.func"):
+    """Decide what every operation computes in and how its weights are stored."""
+
+    mode: str = "none"
+    type: str = "bf16"
+    weight_dtype: str = "none"
+    weight_scale: str = "auto"
+    overrides: tuple[str, ...] = ()
+    budget: float = 0.0
+    target: str = "inf2"
+    data: CastData = field(default_factory=CastData, compare=False, repr=False)
+    report: list[CastReport] = field(default_factory=list, init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        _check("mode", self.mode, MODES)
+        _check("type", self.type, COMPUTE)
+        _check("weight-dtype", self.weight_dtype, WEIGHT_DTYPES)
+        _check("weight-scale", self.weight_scale, SCALE_OPTIONS)
+        if not 0 <= self.budget <= 1:
+            raise UsageError(f"auto-cast-budget is {self.budget}, a cosine is at most 1")
+        if self.budget and not self.data.samples:
+            raise UsageError("auto-cast-budget needs sample inputs", hint="--calibrate FILE.npz")
+        if self.budget and self.mode == "all":
+            raise UsageError(
+                "auto-cast-budget chooses matrix products one by one, auto-cast all casts the rest",
+                hint="use auto-cast none or matmult",
+            )
+
+    def apply(self, op: ir.Operation) -> bool:
+        if not self.is_needed:
+            return False
+        if repeats_in(op):
+            raise CompileError(
+                "casts are chosen layer by layer, and the layers are one block",
+                op=REPEAT,
+                hint="run 'inline-blocks' first",
+            )
+        plan = self._plan(op)
+        effects = CastEffects(op, self.data, self.weight_scale)
+        search = None
+        if self.budget:
+            is_fixed = self._is_overridden(op)
+            candidate = self._candidate()
+            plan, search = search_casts(
+                effects, plan, is_fixed, candidate, self.budget, self.target
+            )
+        self.report.append(CastReport(tuple(effects.rows(plan)), search))
+        scales = [effects.activation_scales(*item) for item in plan.items()]
+        # Attributes last: the hash of an operation, which analyses look it up by, depends on them.
+        for (one, choice), numbers in zip(plan.items(), scales, strict=True):
+            choice.put(one)
+            if any(numbers):
+                f64 = ir.F64Type.get()
+                attributes = [ir.FloatAttr.get(f64, x) for x in numbers]
+                one.attributes[SCALES_ATTRIBUTE] = ir.ArrayAttr.get(attributes)
+        return bool(plan)
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether auto-cast's own rule is not all there is to do."""
+        return bool(
+            self.weight_dtype != "none"
+            or self.overrides
+            or self.budget
+            or (self.mode != "none" and (self.type in FORMATS or self.data.samples))
+        )
+
+    def _default(self) -> CastChoice:
+        """Of every dot."""
+        compute = "fp32" if self.mode == "none" else self.type
+        stored = self.weight_dtype
+        if stored == "none":
+            stored = compute if compute in FORMATS else SAME
+        return CastChoice(compute, stored)
+
+    def _is_overridden(self, function: ir.Operation) -> Callable[[ir.Operation], bool]:
+        names = weight_names(function)
+        overrides = [Override(text) for text in self.overrides]
+        return lambda op: any(o.matches(_names_of(op, names)) for o in overrides)
+
+    def _candidate(self) -> CastChoice:
+        """The cheapest choice a search may take: 8-bit weights, computed in 16 bits."""
+        compute = "bf16" if self.type in FORMATS else self.type
+        stored = self.weight_dtype
+        if stored == "none":
+            stored = self.type if self.type in FORMATS else "fp8_e4m3"
+        return CastChoice(compute, stored)
+
+    def _plan(self, function: ir.Operation) -> dict[ir.Operation, CastChoice]:
+        """The choice of every operation that has one.
+
+        Raises:
+            UsageError: an override matches no operation.
+        """
+        names = weight_names(function)
+        overrides = [Override(text) for text in self.overrides]
+        unused = dict.fromkeys(overrides)
+        plan: dict[ir.Operation, CastChoice] = {}
+        known: list[str] = []
+        for one in (o.operation for o in function.regions[0].blocks[0].operations):
+            texts = _names_of(one, names)
+            matching = [o for o in overrides if o.matches(texts)]
+            if is_integer_product(one):
+                continue
+            if one.name in QUANTIZABLE:
+                known += texts[:1]
+                for override in matching:
+                    unused.pop(override, None)
+                plan[one] = _without_weight(self._choice(matching), one, names)
+            elif self.mode == "all" and matching and _computes_f32(one):
+                for override in matching:
+                    unused.pop(override, None)
+                plan[one] = CastChoice(self._choice(matching).compute)
+        for override in unused:
+            hint = nearest(override.pattern, known) or f"names: {', '.join(sorted(set(known))[:5])}"
+            raise UsageError(f"override '{override.text}' matches no operation", hint=hint)
+        return plan
+
+    def _choice(self, matching: list[Override]) -> CastChoice:
+        default = self._default()
+        return matching[-1].choice(default) if matching else default
+
+
+def _without_weight(choice: CastChoice, op: ir.Operation, names: dict[int, str]) -> CastChoice:
+    """A storage type is for operations that have a weight."""
+    weights = [weight_behind(value, names) for value in list(op.operands)[:2]]
+    return choice if any(weights) else CastChoice(choice.compute)
+
+
+def _computes_f32(op: ir.Operation) -> bool:
+    return bool(op.results) and str(op.results[0].type.element_type) == "f32"
+
+
+def _names_of(op: ir.Operation, names: dict[int, str]) -> tuple[str, ...]:
+    """What an override may match: place in the model, source line, op, weights."""
+    where = source_location(op)
+    texts = [where.name, f"{where.file}:{where.line}", op.name]
+    if op.name in QUANTIZABLE:
+        weights = [weight_behind(value, names) for value in list(op.operands)[:2]]
+        texts += [weight.name for weight in weights if weight is not None]
+    return tuple(text for text in texts if text)
+
+
+def _check(option: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        hint = nearest(value, known) or f"known: {', '.join(known)}"
+        raise UsageError(f"plan-casts {option} '{value}' does not exist", hint=hint)

@@ -1,0 +1,1 @@
+"""What is computed in one go, and in which blocks."""

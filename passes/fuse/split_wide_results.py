@@ -1,0 +1,125 @@
+"""Split a dot that is a result of the program over its columns when it would crowd SBUF.
+
+Why: the logits of a language model are tokens x vocabulary, larger than SBUF and read by nobody on
+the machine. Made a block of columns at a time, each block leaves while the next one is computed.
+
+Precondition: `neuron` ops, elementwise ops fused. Postcondition: a dot that only the program's
+result reads, reshaped or converted at most, and that needs more than `result-bytes` per partition,
+is a concatenation of dots over slices of its largest free dim. Blocks have a multiple of the
+columns of a PSUM bank, and `block-bytes` per partition, so that their rows in device memory are
+long. The tiling stores each of them as it is made.
+
+Before:
+    %y = "neuron.dot"(%x, %w) ... -> tensor<128x50257xf32>      return %y
+After:
+    %y0 = "neuron.dot"(%x, %w[0:4096]) ; %y1 = "neuron.dot"(%x, %w[4096:8192]) ; ...
+    %y = "neuron.concatenate"(%y0, %y1, ...) {dimension = 1}    return %y
+
+Leaves alone: dots that something else reads, too, and what is small enough.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from torch_mlir import ir
+
+from axonc.backends.numerics.dtypes import F32
+from axonc.backends.targets import TARGETS
+from axonc.backends.targets.target import Target
+from axonc.dialects.neuron import builder as build
+from axonc.pass_manager import Pass
+from axonc.passes.fuse.dot_slices import (
+    converted,
+    dot_like,
+    is_conversion,
+    only_user,
+    sliced,
+    sliced_extra,
+)
+from axonc.passes.graph.dot_geometry import LHS, RHS, dot_geometry
+from axonc.passes.tile.elementwise.expression_nodes import machine_dtype
+
+RETURNS = ("func.return", "return")
+
+
+@dataclass(frozen=True)
+class SplitWideResultsPass(Pass, name="split-wide-results", anchor="func.func"):
+    """Split a dot that is a result of the program over its columns when it would crowd SBUF."""
+
+    result_bytes: int = 48 * 1024
+    block_bytes: int = 16 * 1024
+    target: str = "inf2"
+
+    def apply(self, op: ir.Operation) -> bool:
+        target = TARGETS[self.target]
+        dots = [o.operation for o in op.regions[0].blocks[0].operations]
+        changed = False
+        for dot in [d for d in dots if d.name == "neuron.dot" and is_returned(d.results[0])]:
+            if _bytes_per_partition(dot, target) > self.result_bytes:
+                changed |= _split(dot, self.block_bytes, target)
+        return changed
+
+
+def is_returned(value: ir.Value) -> bool:
+    """Whether the program's result is all that reads `value`, under other shapes or types."""
+    user = only_user(value)
+    while user is not None and (user.name == "neuron.reshape" or is_conversion(user)):
+        user = only_user(user.results[0])
+    return user is not None and user.name in RETURNS
+
+
+def _bytes_per_partition(dot: ir.Operation, target: Target) -> int:
+    result = dot.results[0]
+    size = machine_dtype(result.type).size_bytes
+    return math.prod(build.shape_of(result)) * size // target.partitions
+
+
+def _split(dot: ir.Operation, block_bytes: int, target: Target) -> bool:
+    geometry = dot_geometry(dot)
+    shape = geometry.result_shape
+    free = [d for side in geometry.sides for d in side.result_free]
+    cut = max(free, key=lambda d: shape[d])
+    block = _block(shape[cut], _bytes_per_partition(dot, target), block_bytes, target)
+    if block >= shape[cut]:
+        return False
+    last = only_user(dot.results[0])
+    conversion = last if last is not None and is_conversion(last) else None
+    end = conversion or dot
+    with ir.InsertionPoint(end):
+        parts = [
+            _part(dot, conversion, cut, start, min(start + block, shape[cut]))
+            for start in range(0, shape[cut], block)
+        ]
+        whole = build.concatenate(parts, cut, dot.location)
+    end.results[0].replace_all_uses_with(whole)
+    for op in (conversion, dot):
+        if op is not None:
+            op.erase()
+    return True
+
+
+def _block(size: int, size_bytes: int, block_bytes: int, target: Target) -> int:
+    """Indices of the cut dim per block."""
+    bank = target.psum_bank_bytes // F32.size_bytes
+    return max(bank, size * block_bytes // size_bytes // bank * bank)
+
+
+def _part(
+    dot: ir.Operation, conversion: ir.Operation | None, cut: int, start: int, stop: int
+) -> ir.Value:
+    geometry = dot_geometry(dot)
+    side = LHS if cut in geometry.sides[LHS].result_free else RHS
+    free = geometry.sides[side]
+    dim = free.free[free.result_free.index(cut)]
+    operands = list(dot.operands)[:2]
+    operands[side] = sliced(operands[side], dim, start, stop)
+    extras = [
+        sliced_extra(value, dot.regions[0].blocks[0], number + 1, cut, start, stop)
+        for number, value in enumerate(list(dot.operands)[2:])
+    ]
+    part = dot_like(dot, operands[LHS], operands[RHS], extras, cut, stop - start)
+    if conversion is None:
+        return part
+    return converted(part, conversion.results[0].type.element_type, conversion.location)

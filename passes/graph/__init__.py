@@ -1,0 +1,1 @@
+"""Questions and tools about neuron graphs, which every tensor stage may use."""

@@ -1,0 +1,36 @@
+"""Removal of neuron operations nothing reads: all of the dialect are pure, but for collectives."""
+
+from __future__ import annotations
+
+from torch_mlir import ir
+
+from axonc.dialects.neuron.table import COLLECTIVES
+
+
+def erase_dead(block: ir.Block) -> bool:
+    """Erase unused neuron operations of a block, users first; whether there were any."""
+    found = False
+    for op in reversed([o.operation for o in block.operations]):
+        is_pure = op.name.startswith("neuron.") and op.name not in COLLECTIVES
+        if is_pure and op.results and not any(_used(r) for r in op.results):
+            op.erase()
+            found = True
+    return found
+
+
+def _used(value: ir.Value) -> bool:
+    return next(iter(value.uses), None) is not None
+
+
+def use_count(value: ir.Value) -> int:
+    """How many operands read the value."""
+    return sum(1 for _ in value.uses)
+
+
+def defining_op(value: ir.Value, name: str = "") -> ir.Operation | None:
+    """The operation that makes the value (of this full name, if given); None for arguments."""
+    owner = value.owner
+    if isinstance(owner, ir.Block):
+        return None
+    op = owner.operation
+    return op if not name or op.name == name else None

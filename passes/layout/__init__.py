@@ -1,0 +1,1 @@
+"""Which dimensions of a tensor are rows, the partitions of SBUF."""

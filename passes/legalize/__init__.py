@@ -1,0 +1,1 @@
+"""StableHLO to the neuron dialect: one pass, one file for each family of rules."""

@@ -1,0 +1,53 @@
+"""What regions that only compare and choose compute, found by trying all orders of their arguments.
+
+Such a region (of an argmax, of a sort) reads nothing but its arguments, so its outcome depends on
+their order alone: a few values that stand in every order to each other settle it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from torch_mlir import ir
+
+from axonc.dialects.neuron.table import COMPARISONS
+from axonc.dialects.stablehlo import comparison_direction, comparison_type
+
+Scalar = float | int | bool
+
+
+def run_comparator(region: ir.Region, arguments: Sequence[Scalar]) -> list[Scalar] | None:
+    """What the region returns for these arguments; None when it does more than compare and choose,
+    or compares by the total order."""
+    block = region.blocks[0]
+    values: dict[ir.Value, Scalar] = dict(zip(block.arguments, arguments, strict=True))
+    for view in block.operations:
+        op = view.operation
+        if any(v not in values for v in op.operands):
+            return None  # a value from outside the region
+        operands = [values[v] for v in op.operands]
+        if op.name == "stablehlo.return":
+            return operands
+        found = _step(op, operands)
+        if found is None:
+            return None
+        values[op.results[0]] = found
+    return None
+
+
+def _step(op: ir.Operation, operands: Sequence[Scalar]) -> Scalar | None:
+    if op.name == "stablehlo.compare":
+        if comparison_type(op) == "TOTALORDER":
+            return None
+        return bool(COMPARISONS[comparison_direction(op)](*map(np.asarray, operands)))
+    if op.name == "stablehlo.select":
+        chosen, on_true, on_false = operands
+        return on_true if chosen else on_false
+    if not all(isinstance(v, bool) for v in operands):
+        return None
+    if op.name == "stablehlo.not":
+        return not operands[0]
+    if op.name in ("stablehlo.and", "stablehlo.or"):
+        return all(operands) if op.name == "stablehlo.and" else any(operands)
+    return None

@@ -1,0 +1,216 @@
+"""Replace every StableHLO operation of `@main`, and of what it calls, by neuron operations.
+
+Why: from here on the compiler knows some sixty operations, each with a reference evaluator,
+instead of StableHLO's hundred with their attributes.
+
+Precondition: no calls but by `neuron.repeat` (`inline-calls`), no 64-bit integers
+(`narrow-integers`).
+Postcondition: `@main` holds neuron operations and a return, as do the functions that
+`neuron.repeat` calls; no other function is left.
+
+Before:
+    %0 = stablehlo.broadcast_in_dim %b, dims = [1] : (tensor<8xf32>) -> tensor<4x8xf32>
+    %1 = stablehlo.add %x, %0 : tensor<4x8xf32>
+After:
+    %0 = "neuron.broadcast"(%b) {dims = [1]} : (tensor<8xf32>) -> tensor<4x8xf32>
+    %1 = "neuron.add"(%x, %0) : (tensor<4x8xf32>, tensor<4x8xf32>) -> tensor<4x8xf32>
+
+Constants are folded on the way (fold_constants.py). What has no neuron form is collected and
+reported in one UnsupportedOpError; `find_unsupported` returns the list without raising.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torch_mlir import ir
+
+from axonc.context import source_location
+from axonc.diagnostics import CompileError
+from axonc.dialects.neuron.repeat import called_functions
+from axonc.dialects.neuron.table import ANY
+from axonc.pass_manager import Pass
+from axonc.passes.graph.fold_constants import fold
+from axonc.passes.legalize.arg_reduce import arg_reduce
+from axonc.passes.legalize.collectives import COLLECTIVE_LEGALIZERS
+from axonc.passes.legalize.dynamic import DYNAMIC_LEGALIZERS
+from axonc.passes.legalize.elementwise import COMPOSITES, ELEMENTWISE_LEGALIZERS
+from axonc.passes.legalize.gather import gather
+from axonc.passes.legalize.movement import MOVEMENT_LEGALIZERS, reduce
+from axonc.passes.legalize.scatter import MOST_WINDOWS, scatter
+from axonc.passes.legalize.sort import MOST_PAIRS, SortLegalizer
+from axonc.passes.legalize.wide_constants import narrow_wide_constants
+from axonc.passes.legalize.window import WINDOW_LEGALIZERS
+from axonc.passes.unsupported import Finding, Unsupported, unsupported_error
+
+
+def _reduce(op: ir.Operation) -> ir.Value | tuple[ir.Value, ...]:
+    """Of one tensor, or of one and the places of its elements."""
+    return reduce(op) if len(op.operands) == 2 else arg_reduce(op)
+
+
+_LEGALIZERS = (
+    ELEMENTWISE_LEGALIZERS
+    | MOVEMENT_LEGALIZERS
+    | DYNAMIC_LEGALIZERS
+    | WINDOW_LEGALIZERS
+    | COLLECTIVE_LEGALIZERS
+    | {"gather": gather, "scatter": scatter, "reduce": _reduce}
+)
+_IN_COMPARATORS = {f"stablehlo.{name}": rule for name, rule in ELEMENTWISE_LEGALIZERS.items()}
+_LEGALIZERS |= {"sort": SortLegalizer(_IN_COMPARATORS)}
+LEGALIZERS = {f"stablehlo.{name}": rule for name, rule in sorted(_LEGALIZERS.items())}
+"""What makes neuron operations of each StableHLO operation."""
+
+_NEAREST_FORMS = {
+    "stablehlo.while": "a number of iterations that is known when the model is traced",
+    "stablehlo.select_and_scatter": "write the pooling's gradient as compare, select, pad",
+    "stablehlo.rng_bit_generator": "pass random numbers as an argument",
+    "stablehlo.rng": "pass random numbers as an argument",
+    "stablehlo.cbrt": "use power",
+    "stablehlo.cholesky": "compute it on the host",
+    "stablehlo.complex": "compute with real numbers",
+    "stablehlo.fft": "multiply by the Fourier matrix, real and imaginary part apart",
+    "stablehlo.imag": "compute with real numbers",
+    "stablehlo.real": "compute with real numbers",
+    "stablehlo.triangular_solve": "compute it on the host",
+}
+
+
+def supported_operations() -> list[tuple[str, str]]:
+    """(StableHLO operation or composite, restriction) of everything legalisation takes."""
+    notes = {
+        "stablehlo.gather": "fast for rows and for one window",
+        "stablehlo.scatter": f"one tensor, {MOST_WINDOWS} windows; set, add, multiply, min, max",
+        "stablehlo.reduce": "one tensor; add, max, min, multiply, and, or; argmax, argmin",
+        "stablehlo.reduce_window": "one tensor; add, max, min, multiply, and, or",
+        "stablehlo.convolution": "integers only where float32 is exact",
+        "stablehlo.compare": "the total order takes NaN as positive",
+        "stablehlo.sort": f"elements times length at most {MOST_PAIRS}",
+        "stablehlo.reduce_precision": "bf16, f16 and f32 formats",
+        "stablehlo.all_reduce": "one tensor; groups of one size; integers by gathering",
+        "stablehlo.reduce_scatter": "one tensor; groups of one size; integers by exchanging",
+        "stablehlo.all_gather": "one tensor; groups of one size",
+        "stablehlo.all_to_all": "one tensor; groups of one size",
+    }
+    plain = [(n, notes.get(n, "")) for n in LEGALIZERS if n != "stablehlo.composite"]
+    return plain + [(f"composite {name}", "") for name in sorted(COMPOSITES)]
+
+
+@dataclass(frozen=True)
+class LegalizeToNeuronPass(Pass, name="legalize-to-neuron"):
+    """Replace every StableHLO operation of @main by neuron operations."""
+
+    def apply(self, op: ir.Operation) -> bool:
+        kept = called_functions(main_function(op))
+        changed, findings = _legalize_all(kept)
+        if findings:
+            raise unsupported_error(findings)
+        return _drop_other_functions(op, kept) or changed
+
+
+def find_unsupported(module: ir.Module) -> list[Finding]:
+    """Every operation of a simplified module that cannot be compiled; the module is not changed."""
+    copy = module.operation.clone()
+    with module.context, ir.Location.unknown():
+        return _legalize_all(called_functions(main_function(copy)))[1]
+
+
+def main_function(module: ir.Operation) -> ir.Operation:
+    """`@main`.
+
+    Raises:
+        CompileError: there is none.
+    """
+    for op in module.regions[0].blocks[0].operations:
+        operation = op.operation
+        if operation.name == "func.func" and _symbol(operation) == "main":
+            return operation
+    raise CompileError("the module has no function @main", location=source_location(module))
+
+
+def _symbol(function: ir.Operation) -> str:
+    return ir.StringAttr(function.attributes["sym_name"]).value
+
+
+def _legalize_all(functions: list[ir.Operation]) -> tuple[bool, list[Finding]]:
+    """`_legalize` of each: whether anything was replaced, and what could not be in any of them."""
+    done = [_legalize(function) for function in functions]
+    return any(changed for changed, _ in done), [f for _, findings in done for f in findings]
+
+
+def _legalize(main: ir.Operation) -> tuple[bool, list[Finding]]:
+    """Replace what can be replaced; whether anything was, and what could not."""
+    block = main.regions[0].blocks[0]
+    narrow_wide_constants(block)
+    findings = list(_bad_arguments(main, block))
+    replaced: list[ir.Operation] = []
+    for op in [o.operation for o in block.operations]:
+        if op.name.startswith("neuron.") or op.name == "func.return":
+            continue
+        try:
+            _replace(op)
+            replaced.append(op)
+        except Unsupported as problem:
+            findings.append(Finding(op.name, problem.reason, source_location(op), problem.hint))
+    for op in reversed(replaced):
+        if not findings:
+            op.erase()
+    return bool(replaced), findings
+
+
+def _replace(op: ir.Operation) -> None:
+    """Make the neuron form of `op` before it and give its uses to that."""
+    legalizer = LEGALIZERS.get(op.name)
+    if legalizer is None:
+        raise Unsupported(_unknown_reason(op), _unknown_hint(op))
+    for value in (*op.results, *op.operands):
+        if problem := _bad_type(value.type):
+            raise Unsupported(*problem)
+    with ir.InsertionPoint(op), op.location:
+        made = legalizer(op)
+        results = [fold(value) for value in (made if isinstance(made, tuple) else (made,))]
+    for old, new in zip(op.results, results, strict=True):
+        old.replace_all_uses_with(new)
+
+
+def _unknown_reason(op: ir.Operation) -> str:
+    if op.name == "stablehlo.custom_call":
+        return f"custom call @{ir.StringAttr(op.attributes['call_target_name']).value}"
+    if op.name == "stablehlo.while":
+        return "a loop whose iterations depend on data, or are too many to be unrolled"
+    return "not supported"
+
+
+def _unknown_hint(op: ir.Operation) -> str:
+    return _NEAREST_FORMS.get(op.name, "'axonc list-operators' tells what can be compiled")
+
+
+def _bad_arguments(main: ir.Operation, block: ir.Block) -> Iterator[Finding]:
+    for number, argument in enumerate(block.arguments):
+        if problem := _bad_type(argument.type):
+            reason, hint = problem
+            yield Finding(f"argument {number}", reason, source_location(main), hint)
+
+
+def _bad_type(kind: ir.Type) -> tuple[str, str] | None:
+    """(reason, hint) when values of this type cannot be compiled."""
+    if not isinstance(kind, ir.RankedTensorType) or not kind.has_static_shape:
+        return f"type {kind} has no static shape", "trace the model with fixed sizes"
+    name = str(kind.element_type)
+    if name in ANY:
+        return None
+    hint = "compute in float32" if name == "f64" else f"use one of {', '.join(sorted(ANY))}"
+    return f"element type {name}", hint
+
+
+def _drop_other_functions(module: ir.Operation, kept: list[ir.Operation]) -> bool:
+    others = [
+        op.operation
+        for op in module.regions[0].blocks[0].operations
+        if op.operation.name == "func.func" and op.operation not in kept
+    ]
+    for function in others:
+        function.erase()
+    return bool(others)

@@ -1,0 +1,1 @@
+"""Ntile to nisa: addresses, semaphores, instruction streams."""

@@ -1,0 +1,1 @@
+"""StableHLO to StableHLO: calls, blocks, control flow and integers made ready."""

@@ -1,0 +1,1 @@
+"""Neuron to neuron: small operations become the one they spell."""

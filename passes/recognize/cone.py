@@ -1,0 +1,141 @@
+"""Cones: all operations between some source values and a root, and what they compute.
+
+The recognisers find a candidate cone by structure (dominance) and then decide by *meaning*: they
+run the cone in float64 on probe values and compare with the function it might be. So operand
+order, the spelling of constants and the algebra a framework chose do not matter, and a wrong guess
+cannot get through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from torch_mlir import ir
+
+from axonc.dialects.neuron.evaluate import evaluate_op
+from axonc.dialects.neuron.ops import ELEMENTWISE_OPS
+from axonc.passes.graph.fold_constants import constant_attribute
+from axonc.passes.graph.uses import defining_op
+
+REDUCING_OPS = ELEMENTWISE_OPS | {"neuron.broadcast", "neuron.reshape", "neuron.reduce"}
+"""What softmax and norms are made of."""
+
+MAX_OPS = 100
+"""Larger cones are not looked at: the longest known one, an expanded erfc gelu, has 70
+operations."""
+
+
+@dataclass(frozen=True)
+class Cone:
+    """ops: in program order; the last makes the root. sources: values read from outside, constants
+    not counted."""
+
+    ops: tuple[ir.Operation, ...]
+    sources: tuple[ir.Value, ...]
+
+    def key(self) -> str:
+        """Equal for cones that compute the same with the same operations and types."""
+        numbers = {v: f"s{i}" for i, v in enumerate(self.sources)}
+        lines = [str(v.type) for v in self.sources]
+        for i, op in enumerate(self.ops):
+            operands = [numbers.get(v) or str(constant_attribute(v)) for v in op.operands]
+            lines.append(f"{op.name} {operands} {_attributes(op)} {op.results[0].type}")
+            numbers[op.results[0]] = f"v{i}"
+        return "\n".join(lines)
+
+    def contains(self, names: frozenset[str]) -> bool:
+        """Whether one of these operations is in the cone."""
+        return any(op.name in names for op in self.ops)
+
+    def evaluate(self, arrays: Mapping[ir.Value, np.ndarray], elementwise: bool) -> np.ndarray:
+        """The root in float64. elementwise: constants stand for numbers, so that arrays of any one
+        shape may be given for the sources."""
+        values = dict(arrays)
+        for op in self.ops:
+            operands = [_operand(v, values, elementwise) for v in op.operands]
+            values[op.results[0]] = evaluate_op(op, operands, f64=True)
+        return values[self.ops[-1].results[0]]
+
+
+def _attributes(op: ir.Operation) -> str:
+    return ", ".join(f"{name}={value}" for name, value in op.attributes.items())
+
+
+def _operand(value: ir.Value, values: dict[ir.Value, np.ndarray], elementwise: bool) -> np.ndarray:
+    if value not in values:
+        op = value.owner.operation
+        whole = evaluate_op(op, [], f64=True)
+        values[value] = whole.reshape(-1)[0] if elementwise and whole.size else whole
+    return values[value]
+
+
+def find_cone(
+    root: ir.Value, sources: tuple[ir.Value, ...], allowed: frozenset[str]
+) -> Cone | None:
+    """The operations between `sources` and `root`; None when one is not allowed, or there is
+    another way in, or they are too many."""
+    found: dict[ir.Value, ir.Operation] = {}
+    stops = set(sources)
+    finished: list[ir.Operation] = []
+    stack: list[tuple[ir.Value, bool]] = [(root, False)]
+    while stack:
+        value, is_done = stack.pop()
+        if is_done:
+            finished.append(found[value])
+            continue
+        if value in found or value in stops or constant_attribute(value) is not None:
+            continue
+        op = defining_op(value)
+        if op is None or op.name not in allowed or len(found) == MAX_OPS:
+            return None
+        found[value] = op
+        stack.append((value, True))
+        stack.extend((v, False) for v in reversed(list(op.operands)))
+    return Cone(tuple(finished), sources) if finished else None
+
+
+class Dominators:
+    """For each value of a block, the nearest value all its data flows through (constants not
+    counted)."""
+
+    def __init__(self, block: ir.Block) -> None:
+        self._parent: dict[ir.Value, ir.Value | None] = {}
+        self._depth: dict[ir.Value, int] = {}
+        for argument in block.arguments:
+            self._add(argument, None)
+        for op in block.operations:
+            operation = op.operation
+            parent = self._common(operation)
+            for result in operation.results:
+                self._add(result, parent)
+
+    def _add(self, value: ir.Value, parent: ir.Value | None) -> None:
+        self._parent[value] = parent
+        self._depth[value] = 0 if parent is None else self._depth[parent] + 1
+
+    def _common(self, op: ir.Operation) -> ir.Value | None:
+        operands = [v for v in op.operands if constant_attribute(v) is None]
+        if not operands:
+            return None
+        common: ir.Value | None = operands[0]
+        for other in operands[1:]:
+            common = self._meet(common, other)
+        return common
+
+    def _meet(self, a: ir.Value | None, b: ir.Value | None) -> ir.Value | None:
+        while a is not None and b is not None and a != b:
+            if self._depth[a] >= self._depth[b]:
+                a = self._parent[a]
+            else:
+                b = self._parent[b]
+        return a if b is not None else None
+
+    def chain(self, value: ir.Value, length: int) -> Iterator[ir.Value]:
+        """The dominators of `value`, nearest first, at most `length`."""
+        current = self._parent.get(value)
+        while current is not None and length:
+            yield current
+            current = self._parent[current]
+            length -= 1

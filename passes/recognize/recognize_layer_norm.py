@@ -1,0 +1,242 @@
+"""Find layer norm and rms norm written out: one `neuron.layer_norm` or `neuron.rms_norm` instead.
+
+Why: VectorE has an instruction for mean and variance at once; written out a norm is ten operations
+with two reductions, two divisions and four broadcasts.
+
+Precondition: neuron operations, constants folded, `merge-views` has run.
+Postcondition: norms over the last axis around one rsqrt or sqrt, in whatever algebra (two-pass
+variance, E[x^2] - E[x]^2, gamma multiplied early), are one operation.
+
+Before:
+    %m = mean(%x)   %c = %x - %m   %v = mean(%c * %c)   %r = rsqrt(%v + 1e-5)
+    %y = %c * %r * %g + %b
+After:
+    %y = "neuron.layer_norm"(%x, %g, %b) {epsilon = 1.0e-5 : f64}
+
+A norm without gamma or beta gets constants of ones and zeros. Decides by meaning: the cone, run in
+float64 on rows of sizes from sqrt(epsilon) up, must agree within 1e-6 * (1 + |y|). Leaves alone:
+norms over other axes, tensors of more than 2^24 elements, and norms whose rsqrt is read in two
+places.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from torch_mlir import ir
+
+from axonc.dialects.attributes import integers
+from axonc.dialects.neuron import builder as build
+from axonc.pass_manager import Pass
+from axonc.passes.graph.fold_constants import splat_of
+from axonc.passes.graph.uses import defining_op, erase_dead, use_count
+from axonc.passes.recognize.cone import REDUCING_OPS, Cone, Dominators, find_cone
+
+_ANCHORS = frozenset({"neuron.rsqrt", "neuron.sqrt", "neuron.power"})
+_ONWARD = frozenset(
+    f"neuron.{n}"
+    for n in (
+        "broadcast",
+        "reshape",
+        "multiply",
+        "divide",
+        "reciprocal",
+        "add",
+        "subtract",
+        "convert",
+    )
+)
+"""Operations a norm may go through after its root."""
+
+_CHAIN = 8
+_MAX_ELEMENTS = 1 << 24
+_TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True)
+class RecognizeLayerNormPass(Pass, name="recognize-layer-norm", anchor="func.func"):
+    """Find layer norm and rms norm written out."""
+
+    def apply(self, op: ir.Operation) -> bool:
+        block = op.regions[0].blocks[0]
+        search = _Search(Dominators(block))
+        changed = False
+        for each in [o.operation for o in block.operations]:
+            if each.name in _ANCHORS:
+                changed |= search.replace(each)
+        return erase_dead(block) or changed
+
+
+@dataclass(frozen=True)
+class _Form:
+    """What a cone turned out to be. gamma, beta: positions among its vectors; None for ones,
+    zeros."""
+
+    op: str
+    gamma: int | None
+    beta: int | None
+
+
+@dataclass
+class _Search:
+    dominators: Dominators
+    known: dict[str, _Form | None] = field(default_factory=dict)
+
+    def replace(self, anchor: ir.Operation) -> bool:
+        """Put a norm in the place of the last operation of the one around `anchor`, if there is
+        one."""
+        epsilon = _epsilon(anchor)
+        if epsilon is None:
+            return False
+        sources = list(self.dominators.chain(anchor.results[0], _CHAIN))[::-1]
+        for root in reversed(list(_roots(anchor))):
+            for source in sources:
+                if self._replace_between(root, source, anchor, epsilon):
+                    return True
+        return False
+
+    def _replace_between(
+        self, root: ir.Value, source: ir.Value, anchor: ir.Operation, epsilon: float
+    ) -> bool:
+        if source.type != root.type or math.prod(build.shape_of(root)) > _MAX_ELEMENTS:
+            return False
+        if math.prod(build.shape_of(anchor.results[0])) >= math.prod(build.shape_of(root)):
+            return False
+        cone, vectors = _cone_with_vectors(root, source)
+        form = self._form(cone, epsilon) if cone else None
+        if form is None:
+            return False
+        op = root.owner.operation
+        with ir.InsertionPoint(op), op.location:
+            root.replace_all_uses_with(_build(form, source, vectors, epsilon))
+        return True
+
+    def _form(self, cone: Cone, epsilon: float) -> _Form | None:
+        key = f"{epsilon}\n{cone.key()}"
+        if key not in self.known:
+            self.known[key] = _recognized(cone, epsilon)
+        return self.known[key]
+
+
+def _epsilon(anchor: ir.Operation) -> float | None:
+    """The constant added before the root; 0.0 without one; None when the anchor is another
+    power."""
+    if anchor.name == "neuron.power" and splat_of(anchor.operands[1]) not in (-0.5, 0.5):
+        return None
+    added = defining_op(anchor.operands[0], "neuron.add")
+    if added is None:
+        return 0.0
+    numbers = [n for v in added.operands if (n := splat_of(v)) is not None]
+    return float(numbers[0]) if numbers and numbers[0] >= 0 else None
+
+
+def _roots(anchor: ir.Operation) -> Iterator[ir.Value]:
+    """Values after the anchor that might be the whole norm, nearest first."""
+    value = anchor.results[0]
+    for _ in range(_CHAIN):
+        if use_count(value) != 1:
+            return
+        user = next(iter(value.uses)).owner.operation
+        if user.name not in _ONWARD:
+            return
+        value = user.results[0]
+        if user.name not in ("neuron.broadcast", "neuron.reshape"):
+            yield value
+
+
+def _cone_with_vectors(
+    root: ir.Value, source: ir.Value
+) -> tuple[Cone | None, tuple[ir.Value, ...]]:
+    """The cone over `source` and the vectors broadcast along the last axis, such as gamma and
+    beta."""
+    vectors: dict[ir.Value, None] = {}
+    seen: set[ir.Value] = set()
+    stack = [root]
+    while stack:
+        value = stack.pop()
+        op = defining_op(value)
+        if value in seen or value == source or op is None or op.name not in REDUCING_OPS:
+            continue
+        seen.add(value)
+        if _is_vector_broadcast(op):
+            vectors[op.operands[0]] = None
+        else:
+            stack.extend(op.operands)
+    leaves = tuple(vectors)
+    if len(leaves) > 2:
+        return None, ()
+    return find_cone(root, (source, *leaves), REDUCING_OPS), leaves
+
+
+def _is_vector_broadcast(op: ir.Operation) -> bool:
+    if op.name != "neuron.broadcast":
+        return False
+    shape, last = build.shape_of(op.operands[0]), op.results[0].type.rank - 1
+    dims = integers(op.attributes["dims"])
+    wide = [d for d, size in zip(dims, shape, strict=True) if size != 1]
+    return wide == [last]
+
+
+def _recognized(cone: Cone, epsilon: float) -> _Form | None:
+    """The norm the cone computes."""
+    source, *vectors = cone.sources
+    rng = np.random.default_rng(0)
+    x = _probe(build.shape_of(source), epsilon, rng)
+    values = [rng.uniform(0.5, 1.5, build.shape_of(v)) for v in vectors]
+    arrays = dict(zip(cone.sources, (x, *values), strict=True))
+    with np.errstate(all="ignore"):
+        found = cone.evaluate(arrays, elementwise=False)
+        flat = [v.reshape(-1) for v in values]
+        for form in _FORMS[len(vectors)]:
+            expected = _norm(form, x, flat, epsilon)
+            if np.all(np.abs(found - expected) <= _TOLERANCE * (1 + np.abs(expected))):
+                return form
+    return None
+
+
+def _probe(shape: Sequence[int], epsilon: float, rng: np.random.Generator) -> np.ndarray:
+    """Rows whose variance goes from about epsilon to 1, their means as far from 0 as they are
+    wide."""
+    small = math.sqrt(max(epsilon, 1e-12))
+    scale = np.exp(rng.uniform(math.log(small), 0.0, (*shape[:-1], 1)))
+    scale.reshape(-1)[0] = small
+    return scale * (rng.standard_normal(shape) + rng.uniform(-1, 1, (*shape[:-1], 1)))
+
+
+def _norm(form: _Form, x: np.ndarray, vectors: list[np.ndarray], epsilon: float) -> np.ndarray:
+    centred = x - x.mean(-1, keepdims=True) if form.op == "layer_norm" else x
+    result = centred / np.sqrt(np.square(centred).mean(-1, keepdims=True) + epsilon)
+    if form.gamma is not None:
+        result = result * vectors[form.gamma]
+    return result if form.beta is None else result + vectors[form.beta]
+
+
+_FORMS: tuple[tuple[_Form, ...], ...] = (
+    (_Form("layer_norm", None, None), _Form("rms_norm", None, None)),
+    (
+        _Form("layer_norm", 0, None),
+        _Form("layer_norm", None, 0),
+        _Form("rms_norm", 0, None),
+    ),
+    (_Form("layer_norm", 0, 1), _Form("layer_norm", 1, 0)),
+)
+"""What a cone with 0, 1 or 2 vectors may be."""
+
+
+def _build(form: _Form, source: ir.Value, vectors: Sequence[ir.Value], epsilon: float) -> ir.Value:
+    kind = build.tensor(source.type.shape[-1:], source.type.element_type)
+    gamma = _vector(form.gamma, vectors, kind, 1.0)
+    if form.op == "rms_norm":
+        return build.rms_norm(source, gamma, epsilon)
+    return build.layer_norm(source, gamma, _vector(form.beta, vectors, kind, 0.0), epsilon)
+
+
+def _vector(
+    position: int | None, vectors: Sequence[ir.Value], kind: ir.RankedTensorType, default: float
+) -> ir.Value:
+    if position is None:
+        return build.splat_constant(default, kind)
+    return build.reshape(vectors[position], kind.shape)

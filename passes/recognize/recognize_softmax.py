@@ -1,0 +1,125 @@
+"""Find softmax written out: one `neuron.softmax` instead.
+
+Why: the tile stage computes a softmax with one maximum, one exponential that sums on the way, and
+one scaling, all in SBUF; written out it is six operations with two reductions and two broadcasts.
+
+Precondition: neuron operations, constants folded, `merge-views` has run.
+Postcondition: exp(x - max) / sum, in whatever form, is one operation.
+
+Before:
+    %0 = "neuron.reduce"(%x) {kind = "max", dims = [1]} ...   %1 = "neuron.broadcast"(%0) ...
+    %2 = "neuron.subtract"(%x, %1) ...                        %3 = "neuron.exp"(%2) ...
+    %4 = "neuron.reduce"(%3) {kind = "sum", dims = [1]} ...   %5 = "neuron.broadcast"(%4) ...
+    %6 = "neuron.divide"(%3, %5) ...
+After:
+    %6 = "neuron.softmax"(%x) {axis = 1 : i64} : (tensor<4x8xf32>) -> tensor<4x8xf32>
+
+Decides by meaning: the cone, run in float64 on random values, must agree with softmax within 1e-9
+(of the
+sources that do the farthest: softmax forgives a shift, so the maximum goes too). Leaves alone: sums
+over several dims, tensors of more than 2^24 elements.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+from torch_mlir import ir
+
+from axonc.dialects.attributes import integers
+from axonc.dialects.neuron import builder as build
+from axonc.pass_manager import Pass
+from axonc.passes.graph.fold_constants import splat_of
+from axonc.passes.graph.uses import defining_op, erase_dead
+from axonc.passes.recognize.cone import REDUCING_OPS, Cone, Dominators, find_cone
+
+_CHAIN = 6
+_MAX_ELEMENTS = 1 << 24
+_TOLERANCE = 1e-9
+_THROUGH = frozenset({"neuron.broadcast", "neuron.reshape", "neuron.convert", "neuron.reciprocal"})
+
+
+@dataclass(frozen=True)
+class RecognizeSoftmaxPass(Pass, name="recognize-softmax", anchor="func.func"):
+    """Find softmax written out in elementwise operations and reductions."""
+
+    def apply(self, op: ir.Operation) -> bool:
+        block = op.regions[0].blocks[0]
+        search = _Search(Dominators(block))
+        changed = False
+        for each in [o.operation for o in block.operations]:
+            if each.name in ("neuron.divide", "neuron.multiply"):
+                changed |= search.replace(each)
+        return erase_dead(block) or changed
+
+
+@dataclass
+class _Search:
+    dominators: Dominators
+    known: dict[str, bool] = field(default_factory=dict)
+
+    def replace(self, op: ir.Operation) -> bool:
+        """Put a softmax in the place of `op` if it is one."""
+        root = op.results[0]
+        axis = _summed_axis(op)
+        if axis is None or math.prod(build.shape_of(root)) > _MAX_ELEMENTS:
+            return False
+        source = self._farthest_source(root, axis)
+        if source is None:
+            return False
+        with ir.InsertionPoint(op):
+            root.replace_all_uses_with(build.softmax(source, axis, op.location))
+        return True
+
+    def _farthest_source(self, root: ir.Value, axis: int) -> ir.Value | None:
+        found = None
+        for source in self.dominators.chain(root, _CHAIN):
+            if source.type != root.type:
+                continue
+            cone = find_cone(root, (source,), REDUCING_OPS)
+            if cone is None:
+                break
+            if self._is_softmax(cone, axis):
+                found = source
+        return found
+
+    def _is_softmax(self, cone: Cone, axis: int) -> bool:
+        key = f"{axis}\n{cone.key()}"
+        if key not in self.known:
+            self.known[key] = cone.contains(frozenset({"neuron.exp"})) and _agrees(cone, axis)
+        return self.known[key]
+
+
+def _agrees(cone: Cone, axis: int) -> bool:
+    shape = build.shape_of(cone.sources[0])
+    x = np.random.default_rng(0).uniform(-4, 4, shape)
+    powers = np.exp(x)
+    expected = powers / powers.sum(axis, keepdims=True)
+    found = cone.evaluate({cone.sources[0]: x}, elementwise=False)
+    return bool(np.all(np.abs(found - expected) <= _TOLERANCE))
+
+
+def _summed_axis(op: ir.Operation) -> int | None:
+    """The dim of the sum this operation divides by, None when there is no such sum."""
+    divisors = list(op.operands)[1:] if op.name == "neuron.divide" else list(op.operands)
+    for value in divisors:
+        reduced = _sum_behind(value)
+        dims = integers(reduced.attributes["dims"]) if reduced else ()
+        if reduced and len(dims) == 1 and reduced.operands[0].type.rank == op.results[0].type.rank:
+            return dims[0]
+    return None
+
+
+def _sum_behind(value: ir.Value) -> ir.Operation | None:
+    """The reduction of kind sum behind broadcasts, unit reshapes, conversions and reciprocals."""
+    op = defining_op(value)
+    while op is not None:
+        if op.name == "neuron.reduce":
+            return op if ir.StringAttr(op.attributes["kind"]).value == "sum" else None
+        is_inverse = op.name == "neuron.divide" and splat_of(op.operands[0]) == 1
+        if op.name not in _THROUGH and not is_inverse:
+            return None
+        op = defining_op(op.operands[1 if is_inverse else 0])
+    return None

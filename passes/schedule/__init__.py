@@ -1,0 +1,1 @@
+"""Which engine runs an instruction, and in what order."""

@@ -1,0 +1,1 @@
+"""Neuron to ntile: tensors become tiles and instructions on them."""

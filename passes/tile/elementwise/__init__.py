@@ -1,0 +1,1 @@
+"""Elementwise expressions as instructions of the vector, scalar and GpSimd engines."""

@@ -1,0 +1,307 @@
+"""Float operations the engines lack, out of those they have. Each function computes in float32.
+
+Errors stated are of the decomposition, with exact tables; those of the tables come on top
+(backends/executor/semantics/activation.py). Overflow, infinities, NaN and 0 follow IEEE 754, but
+for the sign of a zero result.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from axonc.backends.numerics.dtypes import F32, I32, DType
+from axonc.passes.tile.elementwise.expression_nodes import (
+    Expression,
+    add,
+    bounds,
+    cast,
+    clamp,
+    compare,
+    constant,
+    in_dtype,
+    is_whole,
+    magnitude,
+    multiply,
+    node,
+    select,
+    subtract,
+)
+
+FLOAT_MAX = 3.4028234663852886e38
+INTEGERS_FROM = 2.0**23
+"""From here on every float32 is a whole number."""
+
+
+# ---- rounding ------------------------------------------------------------------------------
+
+
+def nearest(x: Expression) -> Expression:
+    """The integer nearest to x, ties to even, if |x| < 2^31: a store as i32 rounds so."""
+    return cast(cast(x, I32), F32)
+
+
+def round_even(x: Expression) -> Expression:
+    if is_whole(x):
+        return x
+    low, high = bounds(x)
+    if max(-low, high) < 2.0**31:
+        return nearest(x)
+    return select(compare(magnitude(x), "LT", INTEGERS_FROM), nearest(x), x, F32)
+
+
+def floor(x: Expression) -> Expression:
+    """The nearest integer, less one where that lies above x."""
+    if is_whole(x):
+        return x
+    rounded = round_even(x)
+    return subtract(rounded, compare(rounded, "GT", x))
+
+
+def ceil(x: Expression) -> Expression:
+    if is_whole(x):
+        return x
+    rounded = round_even(x)
+    return add(rounded, compare(rounded, "LT", x))
+
+
+def truncated(x: Expression, dtype: DType) -> Expression:
+    """x as an integer type, towards zero; the store saturates, NaN gives 0."""
+    if is_whole(x):
+        return cast(x, dtype)
+    low, high = bounds(x)
+    size = x if low >= 0 else magnitude(x)
+    wide = cast(cast(size, dtype if dtype.name == "u32" else I32), F32)
+    below = subtract(wide, compare(wide, "GT", size))
+    return cast(below if low >= 0 else multiply(below, node("table_sign", x)), dtype)
+
+
+# ---- powers and quotients ------------------------------------------------------------------
+
+
+def sqrt(x: Expression) -> Expression:
+    """By the power of GpSimdE, as ScalarE's table is not valid at 0 (hardware.md 3.3)."""
+    return node("power", _above_minus_infinity(x), 0.5)
+
+
+def _above_minus_infinity(x: Expression) -> Expression:
+    """The power of -inf is +inf, that of other negative numbers NaN, which roots should give."""
+    return x if bounds(x)[0] > -math.inf else node("maximum", x, -FLOAT_MAX)
+
+
+def rsqrt(x: Expression) -> Expression:
+    return node("rsqrt", x)
+
+
+def divide(a: Expression, b: Expression) -> Expression:
+    """a * (1 / b), as there is no division: at most 1.5 units in the last place."""
+    if b.is_constant:
+        return multiply(a, 1.0 / b.value if b.value else math.copysign(math.inf, b.value))
+    inverse = node("reciprocal", b)
+    return inverse if a.is_constant and a.value == 1.0 else multiply(a, inverse)
+
+
+def power(base: Expression, exponent: Expression) -> Expression:
+    if exponent.is_constant and exponent.value in _POWERS:
+        return _POWERS[exponent.value](base)
+    return node("power", base, exponent)
+
+
+_POWERS: dict[float, Callable[[Expression], Expression]] = {
+    1.0: lambda x: x,
+    2.0: lambda x: node("table_square", x),
+    3.0: lambda x: multiply(node("table_square", x), x),
+    -1.0: lambda x: node("reciprocal", x),
+}
+
+
+SPLIT = 4097.0
+"""2^12 + 1: splits a float32 into halves of 12 bits (Dekker)."""
+
+MAX_QUOTIENT = 2.0**33
+"""Up to here the steps of `remainder` are exact."""
+
+REDUCTION_UNITS = (2.0**22, 2.0**11, 1.0)
+"""Multiples of the divisor that `remainder` takes away in turn: each quotient has 12 bits."""
+
+
+def remainder(a: Expression, b: Expression) -> Expression:
+    """a - b * trunc(a / b), exact. Quotients from MAX_QUOTIENT on give NaN rather than noise."""
+    size, divisor = magnitude(a), magnitude(b)
+    inverse = node("reciprocal", divisor)
+    scaled = multiply(divisor, SPLIT)
+    high = subtract(scaled, subtract(scaled, divisor))
+    halves = high, subtract(divisor, high)
+    rest = size
+    for unit in REDUCTION_UNITS:
+        rest = _reduced(rest, inverse, halves, unit)
+    positive = add(rest, multiply(compare(rest, "LT", 0.0), divisor))
+    signed = multiply(positive, node("table_sign", a))
+    small = compare(multiply(size, inverse), "LT", MAX_QUOTIENT)
+    inside = select(small, signed, math.nan, F32)
+    return select(compare(size, "LT", divisor), a, inside, F32)
+
+
+def _reduced(
+    x: Expression, inverse: Expression, halves: tuple[Expression, Expression], unit: float
+) -> Expression:
+    """x less the multiple of divisor * unit nearest to it; every step is exact."""
+    times = nearest(multiply(multiply(x, inverse), 1.0 / unit))
+    for half in halves:
+        x = subtract(x, multiply(times, multiply(half, unit)))
+    return x
+
+
+# ---- exponentials and logarithms -----------------------------------------------------------
+
+EXPM1_SERIES = 0.25
+"""Up to here expm1 is a polynomial: its seventh term is 5e-8 of the first."""
+
+
+def expm1(x: Expression) -> Expression:
+    """e^x - 1; near 0 the Taylor polynomial of degree 6. Relative error below 4e-7."""
+    near = multiply(x, 1 / math.factorial(6))
+    for degree in range(5, 0, -1):
+        near = multiply(add(near, 1 / math.factorial(degree)), x)
+    far = add(node("table_exp", x), -1.0)
+    return select(compare(magnitude(x), "LT", EXPM1_SERIES), near, far, F32)
+
+
+LOG_RANGE = (2.0**-60, 2.0**60)
+"""Where the logarithm is taken directly; ScalarE's table is valid from 2^-64 to 2^64."""
+
+TINY = 2.0**-100
+"""A factor that makes every number in question vanish beside a logarithm, but not infinity."""
+
+
+def log(x: Expression) -> Expression:
+    """Directly where the table is valid; else 4 log(x^(1/4)), where an error of the root is small
+    against the result. 0 gives -inf, negative numbers NaN."""
+    low, high = bounds(x)
+    if low >= LOG_RANGE[0] and high <= LOG_RANGE[1]:
+        return node("table_log", x)
+    inside = clamp(LOG_RANGE[0], x, LOG_RANGE[1])
+    finite = _above_minus_infinity(x)
+    root = node("power", finite, 0.25)
+    by_root = node("table_log", clamp(2.0**-40, root, 2.0**40))
+    at_zero = multiply(node("power", finite, -0.25), -TINY)
+    outside = add(multiply(root, TINY), add(multiply(by_root, 4.0), at_zero))
+    is_outside = compare(inside, "NE", x)
+    return select(is_outside, outside, node("table_log", inside), F32)
+
+
+def log1p(x: Expression) -> Expression:
+    """log(u) + (x - (u - 1)) / u with u = 1 + x as rounded: the second term is what rounding took
+    away. Relative error below 3e-7."""
+    total = add(x, 1.0)
+    bounded = x if bounds(x)[1] <= 2.0**60 else node("minimum", x, 2.0**60)
+    rounded = total if bounded is x else add(bounded, 1.0)
+    lost = subtract(bounded, add(rounded, -1.0))
+    positive = rounded if bounds(x)[0] > -0.5 else node("maximum", rounded, 2.0**-30)
+    return add(log(total), multiply(lost, node("reciprocal", positive)))
+
+
+# ---- trigonometry --------------------------------------------------------------------------
+
+TURN = 2 * math.pi
+TURN_PARTS = (6.28125, 0.00193500518798828125, 3.0199159819956752e-07)
+"""2 pi in pieces of 8, 12 and 24 bits: times the number of turns, the first two are exact."""
+
+FLOAT_PI = 3.1415927410125732
+"""pi rounded to float32: the limit of ScalarE's sine."""
+
+
+def sine(x: Expression) -> Expression:
+    return _sine_of(x, 0.0)
+
+
+def cosine(x: Expression) -> Expression:
+    """sin(x + pi / 2)."""
+    return _sine_of(x, math.pi / 2)
+
+
+def _sine_of(x: Expression, shift: float) -> Expression:
+    """sin(x + shift), x less whole turns so that ScalarE's table is valid. The absolute error is
+    below 3e-7 for |x| < 1000 and grows with |x|: the turns are counted in float32."""
+    low, high = bounds(x)
+    if -math.pi <= low + shift and high + shift <= math.pi:
+        return node("table_sin", add(x, shift) if shift else x)
+    turns = nearest(add(multiply(x, 1 / TURN), shift / TURN))
+    rest = x
+    for part in TURN_PARTS:
+        rest = add(multiply(turns, -part), rest)
+    reduced = clamp(-FLOAT_PI, add(rest, shift) if shift else rest, FLOAT_PI)
+    infinite_to_nan = multiply(x, 0.0)
+    return node("table_sin", add(infinite_to_nan, reduced))
+
+
+def atan2(y: Expression, x: Expression) -> Expression:
+    """By the arc tangent of a quotient in [0, 1], reflected. A zero y counts as positive."""
+    sizes = [node("minimum", magnitude(v), 2.0**120) for v in (y, x)]
+    larger = node("maximum", node("maximum", *sizes), 2.0**-120)
+    angle = node("table_arctan", divide(node("minimum", *sizes), larger))
+    steep = compare(sizes[0], "GT", sizes[1])
+    first = select(steep, subtract(math.pi / 2, angle), angle, F32)
+    upper = select(compare(x, "LT", 0.0), subtract(math.pi, first), first, F32)
+    return select(compare(y, "LT", 0.0), multiply(upper, -1.0), upper, F32)
+
+
+# ---- the table -----------------------------------------------------------------------------
+
+TABLES = {
+    "abs": "abs",
+    "erf": "erf",
+    "exp": "exp",
+    "gelu": "gelu",
+    "gelu_tanh": "gelu_tanh",
+    "logistic": "sigmoid",
+    "relu": "relu",
+    "sign": "sign",
+    "silu": "silu",
+    "square": "square",
+    "tanh": "tanh",
+}
+"""Neuron ops that are one function of ScalarE, valid everywhere."""
+
+PRIMITIVES = ("add", "subtract", "multiply", "maximum", "minimum", "reciprocal")
+
+_FUNCTIONS: dict[str, Callable[..., Expression]] = {
+    "atan2": atan2,
+    "ceil": ceil,
+    "cosine": cosine,
+    "divide": divide,
+    "expm1": expm1,
+    "floor": floor,
+    "log": log,
+    "log1p": log1p,
+    "negate": lambda x: multiply(x, -1.0),
+    "power": power,
+    "remainder": remainder,
+    "round_even": round_even,
+    "rsqrt": rsqrt,
+    "sine": sine,
+    "sqrt": sqrt,
+}
+
+
+def rewrite_float(e: Expression) -> Expression:
+    """A neuron op on floats in the vocabulary of expression_nodes.py."""
+    if e.op == "maximum" and (x := _rectified(e)) is not None:
+        return Expression("table_relu", (x,), e.dtype)
+    if e.op in PRIMITIVES:
+        return e
+    if e.op in TABLES:
+        return Expression(f"table_{TABLES[e.op]}", e.args, e.dtype)
+    return in_dtype(_FUNCTIONS[e.op](*e.args), e.dtype)
+
+
+def _rectified(e: Expression) -> Expression | None:
+    """x of max(x, 0), which ScalarE can do with a scale and a shift."""
+    for x, other in (e.args, e.args[::-1]):
+        if other.is_constant and other.value == 0.0 and not x.is_constant:
+            return x
+    return None
+
+
+FLOAT_OPS = frozenset({*PRIMITIVES, *TABLES, *_FUNCTIONS})
+__all__ = ["FLOAT_OPS", "constant", "rewrite_float", "truncated"]

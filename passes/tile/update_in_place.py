@@ -1,0 +1,85 @@
+"""Which slice updates may write into the memory of their operand: an analysis.
+
+A `dynamic_update_slice` makes a new tensor. Where the old one is read by nothing that comes later,
+its memory can become the new one's, and only the updated box is written: this is what makes a
+key-value cache cheap. Relabellings and conversions read nothing themselves; their readers count.
+
+The memory of an argument may be written only if the caller gave it away (`neuron.alias`), and only
+by updates that lead to the result that takes its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from torch_mlir import ir
+
+from axonc.passes.layout.view_ops import VIEW_OPS
+
+ALIAS = "neuron.alias"
+"""Attribute of an argument: the number of the result that may take its memory."""
+
+UPDATE = "neuron.dynamic_update_slice"
+RETURNS = ("func.return", "return")
+CONVERSIONS = ("neuron.convert", "neuron.fused")
+"""What may be delayed to its readers; a fused graph that is not is read early, which is allowed
+for, too."""
+
+
+@dataclass
+class UpdatePlan:
+    """in_place: results of updates that are written into their operand's memory. ends: for results
+    of updates that start in fresh memory, the number of the program's result that memory becomes.
+    """
+
+    in_place: set[ir.Value] = field(default_factory=set)
+    ends: dict[ir.Value, int] = field(default_factory=dict)
+
+
+def plan_updates(block: ir.Block, given_away: Mapping[ir.Value, int]) -> UpdatePlan:
+    """The plan of a function's only block. given_away: arguments whose memory may be written, with
+    the number of the result that may take it; it must be where the updates lead."""
+    order = {op.operation: number for number, op in enumerate(block.operations)}
+    plan = UpdatePlan()
+    updates = {op.operation.results[0]: op.operation for op in block.operations if _updates(op)}
+    for result, op in updates.items():
+        is_ours = op.operands[0] in updates or op.operands[0] in given_away
+        if is_ours and _last_read(op.operands[0], order, except_for=op) <= order[op]:
+            plan.in_place.add(result)
+    final = list(block.operations)[-1].operation
+    ends = [_begin(v, updates, plan) for v in final.operands if final.name in RETURNS]
+    for result in [r for r in plan.in_place if updates[r].operands[0] in given_away]:
+        if ends[given_away[updates[result].operands[0]]] != updates[result].operands[0]:
+            plan.in_place.remove(result)
+    for number, value in enumerate(final.operands):
+        begin = _begin(value, updates, plan)
+        if begin in updates:
+            plan.ends.setdefault(begin, number)
+    return plan
+
+
+def _updates(op: ir.OpView) -> bool:
+    return bool(op.operation.name == UPDATE)
+
+
+def _begin(value: ir.Value, updates: Mapping[ir.Value, ir.Operation], plan: UpdatePlan) -> ir.Value:
+    """The value in whose memory `value` lies: itself, or what it was updated from in place."""
+    while value in plan.in_place:
+        value = updates[value].operands[0]
+    return value
+
+
+def _last_read(value: ir.Value, order: dict[ir.Operation, int], except_for: ir.Operation) -> int:
+    """The position of the last operation that reads `value`, itself or relabelled. An update reads
+    its operand, too: it is a reader here unless it is `except_for` and the operand its own."""
+    last = -1
+    for use in value.uses:
+        user = use.owner.operation
+        if user == except_for and use.operand_number == 0:
+            continue
+        if user.name in VIEW_OPS or user.name in CONVERSIONS:
+            last = max(last, order[user], _last_read(user.results[0], order, except_for))
+        else:
+            last = max(last, order[user])
+    return last

@@ -1,0 +1,1 @@
+"""What passes on tile programs share: their states, dependencies and times."""
