@@ -12,15 +12,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from axonc.backends.isa.access_pattern import Dims, element_count
+from axonc.backends.isa.collective_groups import Groups
 from axonc.backends.numerics.dtypes import DType
 from axonc.backends.numerics.strided import as_strided
 from axonc.backends.targets.target import Engine
 from axonc.diagnostics import SourceLocation
-
-Groups = tuple[tuple[int, ...], ...]
-"""One entry of a program's table of replica groups: the cores of each group, in the order of their
-blocks; for a collective_permute, (source, target) pairs. Cores are numbered by rank."""
-
 
 SPILL_PREFIX = "spill:"
 """Names of the SCRATCH tensors that hold spilled buffers begin with this."""

@@ -46,7 +46,8 @@ from axonc.diagnostics import SourceLocation, UsageError, nearest
 from axonc.dialects.ntile import builder as kernel_builder
 from axonc.dialects.ntile.builder import KernelBuilder
 from axonc.dialects.ntile.program import Form, Step, View
-from axonc.passes.lower.lower import lower, pack
+from axonc.passes.lower.lower import lower
+from axonc.passes.lower.lowered_state import pack
 from axonc.passes.memory.allocate_memory import allocate_memory
 from axonc.passes.schedule.assign_engines import assign_engines
 from axonc.passes.schedule.schedule import schedule

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from types import ModuleType
 
-from axonc import __version__
 from axonc.diagnostics import AxoncError, UsageError, nearest
+from axonc.version import __version__
 
 DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 

@@ -81,7 +81,8 @@ def _run_parts(parts: list[str], options: argparse.Namespace) -> int:
 
 def _transformed(source: bytes, options: argparse.Namespace) -> str:
     from axonc.context import make_context, parse_module
-    from axonc.pass_manager import ManagerOptions, ModuleState, PassManager, parse_pipeline
+    from axonc.pass_manager import ManagerOptions, PassManager, parse_pipeline
+    from axonc.passes.base import ModuleState
 
     manager = PassManager(
         parse_pipeline(options.pass_pipeline)[: options.bisect_limit],

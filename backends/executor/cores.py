@@ -21,16 +21,11 @@ from axonc.backends.executor.machine import DEFAULT_MAX_STEPS, Machine, Mode
 from axonc.backends.executor.semantics.collective import COLLECTIVES, collective_permute
 from axonc.backends.executor.steps.findings import FindingKind, Violation
 from axonc.backends.executor.steps.prepared import Prepared
-from axonc.backends.executor.time.collectives import (
-    Arrival,
-    CollectiveNetwork,
-    GroupKey,
-    group_number,
-    members_of,
-)
+from axonc.backends.executor.time.collectives import Arrival, CollectiveNetwork
 from axonc.backends.executor.time.core_deadlock import describe_core_deadlock
 from axonc.backends.executor.time.simulation import Simulation
 from axonc.backends.executor.time.timeline import Timeline
+from axonc.backends.isa.collective_groups import GroupKey, group_number, members_of
 from axonc.backends.numerics.cast import Rounding
 from axonc.backends.program import CoreProgram, Groups
 from axonc.diagnostics import ExecutionError, UsageError
@@ -128,7 +123,7 @@ class MultiCoreMachine:
             if prepared is None:
                 continue
             members = members_of(self.program.groups, prepared.instruction, core)
-            key = (group_number(prepared), members)
+            key = (group_number(prepared.instruction), members)
             waiting[key][core] = prepared
             if len(waiting[key]) == len(members):
                 self._exchange(waiting.pop(key), self.program.groups[key[0]])

@@ -19,14 +19,12 @@ from axonc.backends.executor.blocks.matmul_blocks import Block, PlanItem, plan_b
 from axonc.backends.executor.blocks.matmul_products import bind_block
 from axonc.backends.executor.blocks.overlap import Beside, overlap
 from axonc.backends.executor.blocks.transposes import Transpose, bind_transpose
-from axonc.backends.executor.effects.bind import (
+from axonc.backends.executor.effects.bind import bind, load_register, store_register
+from axonc.backends.executor.effects.bindings import (
     WITHOUT_EFFECT,
     Bindings,
     Closure,
-    bind,
     check_writable,
-    load_register,
-    store_register,
 )
 from axonc.backends.executor.laws.checks import Checker
 from axonc.backends.executor.laws.races import check_order

@@ -6,6 +6,7 @@ from axonc.backends.targets.inf2 import CORES_PER_CHIP, INF2
 from axonc.backends.targets.target import Engine as Engine
 from axonc.backends.targets.target import Target as Target
 from axonc.backends.targets.topology import Instance
+from axonc.diagnostics import UsageError, nearest
 
 TRN1_LINK_BYTES_PER_NS = 384.0 / 4  # hardware.md 1.2: 384 GB/s per chip over 4 links
 
@@ -21,3 +22,11 @@ TARGETS: dict[str, Target] = {
         ),
     ),
 }
+
+
+def find_target(name: str) -> Target:
+    """Raises UsageError for an unknown name."""
+    if name not in TARGETS:
+        known = nearest(name, TARGETS) or f"known: {', '.join(TARGETS)}"
+        raise UsageError(f"there is no target '{name}'", hint=known)
+    return TARGETS[name]

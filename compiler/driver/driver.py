@@ -17,29 +17,28 @@ from axonc.driver.pipeline import TensorOptions, load_module, tensor_pipeline
 from axonc.imported.program import ImportedProgram
 from axonc.options import CompileOptions
 from axonc.partition.parallel import spread_over_cores
-from axonc.pass_manager import ManagerOptions, ModuleState, Pass, PassManager
+from axonc.pass_manager import ManagerOptions, PassManager
+from axonc.passes.base import ModuleState, Pass
 from axonc.passes.cast.auto_cast import AutoCastPass
 from axonc.passes.cast.cast_data import CastData, Sample
 from axonc.passes.cast.cast_report import CastReport
 from axonc.passes.cast.plan_casts import PlanCastsPass
 from axonc.passes.cast.quantize import QuantizePass
-from axonc.passes.legalize.collectives import cores_of
-from axonc.passes.legalize.legalize_to_neuron import find_unsupported, main_function
+from axonc.passes.graph.module import cores_of, main_function
+from axonc.passes.layout.choose_layouts import ChooseLayoutsPass
+from axonc.passes.legalize.legalize_to_neuron import find_unsupported
 from axonc.passes.lower.check_collectives import CheckCollectivesPass
+from axonc.passes.lower.lower import LowerPass
+from axonc.passes.lower.lowered_state import LoweredState
+from axonc.passes.memory.allocate_memory import AllocateMemoryPass
+from axonc.passes.memory.spill_buffers import SpillBuffersPass
 from axonc.passes.prepare.flatten_control_flow import FlattenControlFlowPass
 from axonc.passes.prepare.inline_calls import InlineCallsPass
 from axonc.passes.prepare.narrow_integers import NarrowIntegersPass, find_lossy
 from axonc.passes.prepare.simplify import SimplifyPass
-from axonc.passes.tile_level.tile_state import (
-    AllocateMemoryPass,
-    AssignEnginesPass,
-    ChooseLayoutsPass,
-    LoweredState,
-    LowerPass,
-    SchedulePass,
-    SpillBuffersPass,
-    TilePass,
-)
+from axonc.passes.schedule.assign_engines import AssignEnginesPass
+from axonc.passes.schedule.schedule import SchedulePass
+from axonc.passes.tile.tile import TilePass
 from axonc.passes.unsupported import Finding
 from axonc.program.compiled_program import CompiledProgram, HostTensor, StageRecord
 from axonc.sharding import Sharding

@@ -13,9 +13,9 @@ from axonc.backends.program import HbmTensor, TensorKind
 from axonc.backends.targets import TARGETS
 from axonc.imported.program import Argument, ImportedProgram
 from axonc.options import CompileOptions
-from axonc.passes.legalize.legalize_to_neuron import main_function
+from axonc.passes.graph.machine_dtype import MLIR_DTYPES
+from axonc.passes.graph.module import main_function
 from axonc.passes.memory.memory_map import device_memory_error
-from axonc.passes.tile.elementwise.expression_nodes import MLIR_DTYPES
 
 _NARROW = {"i64": "i32", "ui64": "ui32"}
 _PARTS_OF = frozenset({"slice", "dynamic_slice", "gather", "dynamic_gather"})

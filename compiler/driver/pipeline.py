@@ -11,7 +11,8 @@ from axonc.context import make_context, parse_module
 from axonc.diagnostics import UsageError
 from axonc.dialects.attributes import integer_array
 from axonc.imported.program import Argument, ImportedProgram
-from axonc.pass_manager import ManagerOptions, ModuleState, Pass, PassManager, UpstreamPass
+from axonc.pass_manager import ManagerOptions, PassManager
+from axonc.passes.base import ModuleState, Pass, UpstreamPass
 from axonc.passes.canonicalize.fold_batch_norm import FoldBatchNormPass
 from axonc.passes.canonicalize.group_repeated_heads import GroupRepeatedHeadsPass
 from axonc.passes.canonicalize.merge_views import MergeViewsPass
@@ -28,7 +29,8 @@ from axonc.passes.fuse.replication import PARTS
 from axonc.passes.fuse.split_attention import SplitAttentionPass
 from axonc.passes.fuse.split_feed_forward import SplitFeedForwardPass
 from axonc.passes.fuse.split_wide_results import SplitWideResultsPass
-from axonc.passes.legalize.legalize_to_neuron import LegalizeToNeuronPass, main_function
+from axonc.passes.graph.module import main_function
+from axonc.passes.legalize.legalize_to_neuron import LegalizeToNeuronPass
 from axonc.passes.prepare.flatten_control_flow import FlattenControlFlowPass
 from axonc.passes.prepare.inline_blocks import InlineBlocksPass
 from axonc.passes.prepare.inline_calls import InlineCallsPass

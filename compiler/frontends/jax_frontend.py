@@ -15,6 +15,7 @@ from jaxlib.mlir import ir
 from axonc.diagnostics import UnsupportedOpError, UsageError
 from axonc.imported import stablehlo_module
 from axonc.imported.program import ImportedProgram, bind_arrays
+from axonc.partition.finish import finish_import
 
 __all__ = ["bind_arrays", "import_exported", "import_lowered"]
 
@@ -29,7 +30,7 @@ def import_lowered(lowered: stages.Lowered) -> ImportedProgram:
     """
     context = stablehlo_module.new_context()
     module = copy_module(lowered.compiler_ir("stablehlo"), context)
-    imported = stablehlo_module.finish_import(module)
+    imported = finish_import(module)
     return _bind_leading_constants(imported, list(lowered._lowering.const_args))
 
 
@@ -49,7 +50,7 @@ def import_exported(exported: export.Exported) -> ImportedProgram:
         raise UsageError(f"exported program has ordered effects: {exported.ordered_effects}")
     context = stablehlo_module.new_context()
     module = stablehlo_module.deserialize(exported.mlir_module_serialized, context)
-    return stablehlo_module.finish_import(module)
+    return finish_import(module)
 
 
 def copy_module(module: ir.Module, context: ir.Context) -> ir.Module:

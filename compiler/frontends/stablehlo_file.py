@@ -22,13 +22,8 @@ from axonc.frontends.hlo_module import (
 )
 from axonc.frontends.neuron_custom_calls import expand_neuron_calls
 from axonc.imported.program import ImportedProgram
-from axonc.imported.stablehlo_module import (
-    deserialize,
-    finish_import,
-    first_line,
-    new_context,
-    source_location,
-)
+from axonc.imported.stablehlo_module import deserialize, first_line, new_context, source_location
+from axonc.partition.finish import finish_import
 
 # MLIR bytecode begins with these bytes (mlir.llvm.org, MLIR Bytecode Format); a portable artifact
 # is bytecode whose producer string says StableHLO.

@@ -14,6 +14,7 @@ from axonc.imported import stablehlo_module
 from axonc.imported.inline_calls import inline_calls
 from axonc.imported.program import ImportedProgram
 from axonc.partition import opaque_ops
+from axonc.partition.finish import finish_partitioned
 from axonc.partition.shardy import partition
 from axonc.partition.shardy_attributes import KEY, add_mesh, from_sharding
 from axonc.partition.shardy_guard import RULE_KEY
@@ -76,9 +77,7 @@ def partitioned(
     names = [a.name for a in program.arguments]
     with module.context, ir.Location.unknown():
         parts = partition(module)
-        sharded = stablehlo_module.finish_partitioned(
-            parts, names, list(program.result_names), program.aliases
-        )
+        sharded = finish_partitioned(parts, names, list(program.result_names), program.aliases)
     bound = {a.name: a.weight for a in program.arguments if a.weight is not None}
     arguments = tuple(
         a if a.weight is not None else replace(a, weight=bound.get(a.name))

@@ -10,12 +10,12 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from axonc import __version__
 from axonc.backends.numerics.dtypes import DTYPES
 from axonc.backends.program import Groups, HbmTensor, Packing, Program, TensorKind
 from axonc.diagnostics import AxoncError, ProgramFormatError
 from axonc.program.compiled_program import CompiledProgram, HostTensor, StageRecord
 from axonc.sharding import Mesh, Sharding
+from axonc.version import __version__
 
 FORMAT = "axonc-program"
 FORMAT_VERSION = 2

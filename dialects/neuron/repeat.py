@@ -13,6 +13,7 @@ from itertools import groupby
 
 from torch_mlir import ir
 
+from axonc.diagnostics import InternalError
 from axonc.dialects.attributes import integer
 
 REPEAT = "neuron.repeat"
@@ -132,3 +133,20 @@ def called_functions(main: ir.Operation) -> list[ir.Operation]:
 
 def _name_of(function: ir.Operation) -> str:
     return ir.StringAttr(function.attributes["sym_name"]).value
+
+
+def is_repeated(function: ir.Operation) -> bool:
+    """Whether the function is the block of a repeat: a private one that is left after inlining."""
+    attributes = function.attributes
+    private = "sym_visibility" in attributes
+    return private and ir.StringAttr(attributes["sym_visibility"]).value == "private"
+
+
+def block_function(op: ir.Operation) -> ir.Operation:
+    """The function that a `neuron.repeat` calls."""
+    module = module_of(op)
+    name = Repeat.of(op).callee
+    function = None if module is None else function_named(module, name)
+    if function is None:
+        raise InternalError(f"there is no function @{name}")
+    return function

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import enum
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from axonc.backends.isa.access_pattern import (
@@ -285,3 +285,22 @@ class TileProgram:
             if buffer.tensor is not None:
                 found += buffer.each or (buffer.tensor,)
         return tuple(found)
+
+
+def mapped_views(op: TileOp, change: Callable[[View], View]) -> TileOp:
+    """The operation with every view replaced by `change(view)`."""
+    forms = tuple(
+        Form(form.engine, tuple(_mapped_step(step, change) for step in form.steps))
+        for form in op.forms
+    )
+    return TileOp(forms, op.location)
+
+
+def _mapped_step(step: Step, change: Callable[[View], View]) -> Step:
+    views = tuple(None if v is None else change(v) for v in step.operands)
+    return replace(step, operands=views)
+
+
+MAX_BLOCK_BYTES = 32 * 1024
+"""Bytes per partition of one column block over all row tiles: a sixth of SBUF, so that blocks can
+be fetched ahead."""

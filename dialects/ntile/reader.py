@@ -18,9 +18,9 @@ from axonc.backends.numerics.dtypes import DTYPES
 from axonc.backends.program import HbmTensor, Packing, TensorKind
 from axonc.backends.targets import TARGETS
 from axonc.backends.targets.target import Engine, Target
-from axonc.context import source_location
 from axonc.diagnostics import CompileError, nearest
 from axonc.dialects.attributes import dense_to_numpy, integer_lists
+from axonc.dialects.locations import source_location
 from axonc.dialects.ntile.program import Buffer, Form, Pool, Repeat, Step, TileOp, TileProgram, View
 from axonc.dialects.ntile.types import (
     BUFFER,

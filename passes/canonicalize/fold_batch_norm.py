@@ -32,7 +32,7 @@ from axonc.dialects.attributes import integers
 from axonc.dialects.neuron import builder as build
 from axonc.dialects.neuron.table import FLOAT
 from axonc.dialects.neuron.window_rules import convolution_dims
-from axonc.pass_manager import Pass
+from axonc.passes.base import Pass
 from axonc.passes.graph.fold_constants import splat_of
 from axonc.passes.graph.uses import defining_op, erase_dead, use_count
 

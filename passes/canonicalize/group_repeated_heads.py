@@ -32,9 +32,9 @@ from torch_mlir import ir
 
 from axonc.dialects.attributes import integers
 from axonc.dialects.neuron import builder as build
-from axonc.pass_manager import Pass
+from axonc.passes.base import Pass
+from axonc.passes.graph.shapes import reshape_groups
 from axonc.passes.graph.uses import defining_op, erase_dead
-from axonc.passes.layout.storage import reshape_groups
 
 LHS, RHS = 0, 1
 

@@ -25,7 +25,7 @@ from torch_mlir import ir
 
 from axonc.dialects.attributes import integer_array, integers
 from axonc.dialects.neuron import builder as build
-from axonc.pass_manager import Pass
+from axonc.passes.base import Pass
 from axonc.passes.graph.uses import defining_op, erase_dead
 
 

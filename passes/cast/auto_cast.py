@@ -30,13 +30,13 @@ import ml_dtypes
 import numpy as np
 from torch_mlir import ir
 
-from axonc.context import source_location
 from axonc.diagnostics import UsageError, nearest
 from axonc.dialects.attributes import NUMPY_DTYPES, dense_to_numpy, numpy_to_dense
+from axonc.dialects.locations import source_location
 from axonc.dialects.neuron import builder as build
 from axonc.dialects.neuron.builder import create
 from axonc.dialects.neuron.repeat import REPEAT
-from axonc.pass_manager import Pass
+from axonc.passes.base import Pass
 from axonc.passes.cast.cast_choice import FLOATS, choice_of
 from axonc.passes.cast.cast_report import CastRow
 from axonc.passes.cast.integer_products import becomes_exact, is_integer_product

@@ -13,13 +13,14 @@ import numpy as np
 from torch_mlir import ir
 
 from axonc.backends.numerics.quantize import FORMATS, dequantize, quantize
-from axonc.context import source_location
+from axonc.dialects.locations import source_location
 from axonc.dialects.neuron.builder import shape_of
+from axonc.dialects.neuron.table import PRODUCTS
 from axonc.passes.cast.cast_choice import SAME, CastChoice
 from axonc.passes.cast.cast_data import CastData
 from axonc.passes.cast.cast_report import CastRow
 from axonc.passes.cast.fake_cast import cast_gather, cast_product
-from axonc.passes.cast.product_sides import PRODUCTS, product_sides
+from axonc.passes.cast.product_sides import product_sides
 from axonc.passes.cast.quantize import BOUNDED, QUANTIZABLE, constant_scale, producer
 from axonc.passes.cast.sample_run import Change, SampleRun, cosine, relative_error
 from axonc.passes.cast.weight_operands import WeightOperand, weight_behind, weight_names

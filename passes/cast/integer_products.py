@@ -5,8 +5,7 @@ from __future__ import annotations
 from torch_mlir import ir
 
 from axonc.dialects.attributes import element_name
-from axonc.dialects.neuron.table import FLOAT, INTEGER
-from axonc.passes.cast.product_sides import PRODUCTS
+from axonc.dialects.neuron.table import FLOAT, INTEGER, PRODUCTS
 from axonc.passes.graph.uses import defining_op
 
 _VIEWS = frozenset(f"neuron.{n}" for n in ("reshape", "transpose", "slice", "broadcast"))

@@ -30,10 +30,10 @@ from dataclasses import dataclass, field
 from torch_mlir import ir
 
 from axonc.backends.numerics.quantize import FORMATS, SCALE_OPTIONS
-from axonc.context import source_location
 from axonc.diagnostics import CompileError, UsageError, nearest
+from axonc.dialects.locations import source_location
 from axonc.dialects.neuron.repeat import REPEAT, repeats_in
-from axonc.pass_manager import Pass
+from axonc.passes.base import Pass
 from axonc.passes.cast.cast_choice import COMPUTE, SAME, SCALES_ATTRIBUTE, CastChoice, Override
 from axonc.passes.cast.cast_data import CastData
 from axonc.passes.cast.cast_effects import CastEffects

@@ -12,8 +12,6 @@ from axonc.dialects.neuron.window_rules import convolution_dims
 from axonc.passes.cast.cast_choice import COMPUTE_ATTRIBUTE, SCALES_ATTRIBUTE, WEIGHT_ATTRIBUTE
 from axonc.passes.graph.dot_geometry import dot_geometry
 
-PRODUCTS = frozenset({"neuron.dot", "neuron.convolution"})
-
 
 @dataclass(frozen=True)
 class ProductSide:

@@ -47,7 +47,8 @@ from axonc.diagnostics import InternalError, UsageError, nearest
 from axonc.dialects.attributes import dense_to_numpy, numpy_to_dense
 from axonc.dialects.neuron import builder as build
 from axonc.dialects.neuron.builder import create, shape_of
-from axonc.pass_manager import Pass
+from axonc.dialects.neuron.table import PRODUCTS
+from axonc.passes.base import Pass
 from axonc.passes.cast.cast_choice import (
     COMPUTE_ATTRIBUTE,
     SCALES_ATTRIBUTE,
@@ -56,7 +57,7 @@ from axonc.passes.cast.cast_choice import (
     choice_of,
 )
 from axonc.passes.cast.derived_arguments import DerivedArguments
-from axonc.passes.cast.product_sides import PRODUCTS, product_like, product_sides
+from axonc.passes.cast.product_sides import product_like, product_sides
 from axonc.passes.cast.weight_operands import (
     Dims,
     WeightOperand,

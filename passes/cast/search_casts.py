@@ -18,13 +18,13 @@ from axonc.backends.numerics.quantize import FORMATS
 from axonc.backends.targets import TARGETS
 from axonc.backends.targets.target import Engine, Target
 from axonc.dialects.neuron.builder import shape_of
+from axonc.dialects.neuron.table import PRODUCTS
 from axonc.dialects.neuron.window_rules import convolution_dims
 from axonc.passes.cast.cast_choice import SAME, CastChoice
 from axonc.passes.cast.cast_effects import CastEffects, Plan
 from axonc.passes.cast.cast_report import CastSearch, CurvePoint
-from axonc.passes.cast.product_sides import PRODUCTS
 from axonc.passes.graph.dot_geometry import LHS, RHS, dot_geometry
-from axonc.passes.layout.layout_costs import matmul_ns
+from axonc.passes.graph.dot_time import matmul_ns
 
 CURVE_POINTS = 10
 """Points evaluated besides those the search for the budget needs."""

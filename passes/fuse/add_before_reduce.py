@@ -32,17 +32,17 @@ from dataclasses import dataclass
 
 from torch_mlir import ir
 
+from axonc.backends.isa.collective_groups import Groups
 from axonc.dialects.attributes import element_name, integer_lists
 from axonc.dialects.neuron import builder as build
 from axonc.dialects.neuron.repeat import called_functions
 from axonc.dialects.neuron.table import FLOAT
-from axonc.pass_manager import Pass
+from axonc.passes.base import Pass
 from axonc.passes.fuse.fuse_elementwise import Group, fuse_group
 from axonc.passes.fuse.region_body import copy_op
 from axonc.passes.fuse.replication import Replication
+from axonc.passes.graph.module import cores_of, main_function
 from axonc.passes.graph.uses import defining_op, erase_dead, use_count
-from axonc.passes.legalize.collectives import Groups, cores_of
-from axonc.passes.legalize.legalize_to_neuron import main_function
 
 _SCALINGS = ("neuron.multiply", "neuron.convert")
 _VIEWS = ("neuron.broadcast", "neuron.reshape")

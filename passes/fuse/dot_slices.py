@@ -10,12 +10,6 @@ from axonc.dialects.attributes import integers, splat, splat_number
 from axonc.dialects.neuron import builder as build
 
 
-def only_user(value: ir.Value) -> ir.Operation | None:
-    """The one operation that reads `value`, once; None if there are other reads."""
-    uses = list(value.uses)
-    return uses[0].owner.operation if len(uses) == 1 else None
-
-
 def is_conversion(op: ir.Operation) -> bool:
     """Whether the op only changes the element type."""
     if op.name == "neuron.convert":

@@ -30,7 +30,7 @@ from axonc.dialects.neuron import builder as build
 from axonc.dialects.neuron.table import FLOAT
 from axonc.dialects.neuron.window_builder import convolution_with_epilogue
 from axonc.dialects.neuron.window_rules import CONVOLUTION_ATTRIBUTES
-from axonc.pass_manager import Pass
+from axonc.passes.base import Pass
 from axonc.passes.fuse.region_body import copy_body, fits_runs, grouped_by_type
 from axonc.passes.graph.uses import defining_op, erase_dead, use_count
 

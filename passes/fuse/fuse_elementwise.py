@@ -35,7 +35,7 @@ from torch_mlir import ir
 from axonc.dialects.attributes import integers
 from axonc.dialects.neuron import builder as build
 from axonc.dialects.neuron.ops import ELEMENTWISE_OPS
-from axonc.pass_manager import Pass
+from axonc.passes.base import Pass
 from axonc.passes.fuse.region_body import Mapping, copy_op, fits_runs, grouped_by_type
 from axonc.passes.graph.fold_constants import splat_of
 from axonc.passes.graph.uses import defining_op, erase_dead

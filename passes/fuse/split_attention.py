@@ -28,16 +28,10 @@ from torch_mlir import ir
 from axonc.backends.targets import TARGETS
 from axonc.dialects.attributes import integers
 from axonc.dialects.neuron import builder as build
-from axonc.pass_manager import Pass
-from axonc.passes.fuse.dot_slices import (
-    converted,
-    dot_like,
-    is_conversion,
-    only_user,
-    sliced,
-    sliced_extra,
-)
+from axonc.passes.base import Pass
+from axonc.passes.fuse.dot_slices import converted, dot_like, is_conversion, sliced, sliced_extra
 from axonc.passes.graph.dot_geometry import LHS, RHS, DotGeometry, dot_geometry
+from axonc.passes.graph.uses import only_user
 
 SCORE_BYTES = 4
 """Scores are float32 until they are probabilities."""

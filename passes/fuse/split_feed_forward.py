@@ -31,17 +31,11 @@ from torch_mlir import ir
 from axonc.backends.targets import TARGETS
 from axonc.backends.targets.target import Engine, Target
 from axonc.dialects.neuron import builder as build
-from axonc.pass_manager import Pass
-from axonc.passes.fuse.dot_slices import (
-    converted,
-    dot_like,
-    is_conversion,
-    only_user,
-    sliced,
-    sliced_extra,
-)
+from axonc.passes.base import Pass
+from axonc.passes.fuse.dot_slices import converted, dot_like, is_conversion, sliced, sliced_extra
 from axonc.passes.graph.dot_geometry import LHS, RHS, dot_geometry
-from axonc.passes.tile.elementwise.expression_nodes import machine_dtype
+from axonc.passes.graph.machine_dtype import machine_dtype
+from axonc.passes.graph.uses import only_user
 
 
 @dataclass(frozen=True)

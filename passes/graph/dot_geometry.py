@@ -10,8 +10,7 @@ from torch_mlir import ir
 
 from axonc.backends.targets.target import Target
 from axonc.dialects.attributes import integers
-from axonc.passes.layout.storage import PartitionDims, Shape, normalised
-from axonc.passes.layout.view_ops import shape_of
+from axonc.passes.graph.shapes import PartitionDims, Shape, normalised, shape_of
 
 LHS, RHS = 0, 1
 

@@ -34,3 +34,9 @@ def defining_op(value: ir.Value, name: str = "") -> ir.Operation | None:
         return None
     op = owner.operation
     return op if not name or op.name == name else None
+
+
+def only_user(value: ir.Value) -> ir.Operation | None:
+    """The one operation that reads `value`, once; None if there are other reads."""
+    uses = list(value.uses)
+    return uses[0].owner.operation if len(uses) == 1 else None

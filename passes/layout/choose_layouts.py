@@ -35,18 +35,25 @@ from dataclasses import dataclass, field
 from torch_mlir import ir
 
 from axonc.backends.numerics.dtypes import F32
+from axonc.backends.targets import find_target
 from axonc.backends.targets.target import Engine, Target
-from axonc.dialects.attributes import integer_lists, integers
+from axonc.dialects.attributes import integer_list_array, integer_lists, integers
+from axonc.dialects.neuron.repeat import REPEAT, Repeat, block_function, is_repeated
 from axonc.dialects.neuron.table import COLLECTIVES
 from axonc.dialects.neuron.window_rules import convolution_dims
+from axonc.dialects.ntile import ops as ntile
+from axonc.dialects.ntile.reader import body
+from axonc.passes.base import Pass
 from axonc.passes.graph.dot_geometry import LHS, RHS, DotGeometry, dot_geometry
+from axonc.passes.graph.dot_time import matmul_ns
+from axonc.passes.graph.module import FUNCTION
+from axonc.passes.graph.shapes import PartitionDims, Shape, normalised, shape_of
 from axonc.passes.layout.layout_costs import (
     DEVICE_MEMORY_CONVERSION_NS,
     FIXED_CONVERSION_NS,
     SHORT_ROW_BYTES_PER_NS,
     STACKED_EVICTION_NS,
     load_ns,
-    matmul_ns,
     streaming_ns,
 )
 from axonc.passes.layout.layout_dims import (
@@ -62,13 +69,11 @@ from axonc.passes.layout.layout_dims import (
     stacks_whole_tiles,
     windowed_dims,
 )
-from axonc.passes.layout.storage import PartitionDims, Shape, normalised
 from axonc.passes.layout.view_ops import (
     VIEW_OPS,
     abstract_storage,
     operand_dims,
     result_dims,
-    shape_of,
     unbroadcast,
 )
 
@@ -562,3 +567,27 @@ def _annotate(op: ir.Operation, choice: Choice) -> None:
         side = ("lhs", "rhs")[choice.stationary]
         op.attributes["layout.stationary"] = ir.StringAttr.get(side)
         op.attributes["layout.batch_rows"] = ir.IntegerAttr.get(i64, choice.batch_rows)
+
+
+@dataclass(frozen=True)
+class ChooseLayoutsPass(Pass, name="choose-layouts", anchor=FUNCTION):
+    """Choose which dims of every tensor lie on the partitions, for the graph as a whole."""
+
+    target: str = ntile.DEFAULT_TARGET
+
+    def apply(self, op: ir.Operation) -> bool:
+        """Blocks that are repeated come before the function that repeats them."""
+        target = find_target(self.target)
+        if REPEAT in {inner.operation.name for inner in body(op)}:
+            _choose_for_repeats(op, target)
+        if not is_repeated(op):
+            choose_layouts(op, target)
+        return True
+
+
+def _choose_for_repeats(function: ir.Operation, target: Target) -> None:
+    for op in body(function):
+        if op.name == REPEAT:
+            carried = len(Repeat.of(op).carried)
+            rows = choose_layouts(block_function(op), target, carried)
+            op.attributes[CARRIED_ROWS] = integer_list_array(rows)

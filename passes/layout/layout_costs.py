@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 
 from axonc.backends.targets.target import Engine, Target
-from axonc.passes.graph.dot_geometry import DotGeometry
-from axonc.passes.layout.storage import PartitionDims, Shape
+from axonc.passes.graph.shapes import PartitionDims, Shape
 
 FIXED_CONVERSION_NS = 400.0
 """Latency of one transpose and its eviction, whatever the size (MultiplyMoving + ScalarE, 6.0)."""
@@ -41,15 +40,3 @@ def load_ns(shape: Shape, rows: PartitionDims, target: Target) -> float:
     count = math.prod(shape) // (shape[large[-1]] if is_long and large else 1)
     smallest_ns = target.dma.descriptor_time_ns[0][1]
     return count * smallest_ns / target.dma.engines + streaming_ns(shape, rows, target)
-
-
-def matmul_ns(geometry: DotGeometry, stationary: int, target: Target) -> float:
-    """TensorE time with the given side stationary (hardware.md 3.1: max(64, columns) per tile)."""
-    still, moving = geometry.sides[stationary], geometry.sides[1 - stationary]
-    columns = moving.count(moving.free)
-    row_tiles = -(-still.count(still.free) // target.pe_columns)
-    depth_tiles = -(-geometry.depth // target.partitions)
-    floor = target.engines[Engine.TENSOR].min_interval_cycles
-    chunks = -(-columns // target.max_moving_columns)
-    cycles = row_tiles * depth_tiles * max(chunks * floor, columns)
-    return geometry.batch_count * cycles / target.engines[Engine.TENSOR].clock_ghz

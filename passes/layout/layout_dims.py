@@ -12,8 +12,7 @@ from axonc.dialects.attributes import integers
 from axonc.dialects.neuron.window import WindowDim
 from axonc.dialects.neuron.window_rules import convolution_dims, pool_windows
 from axonc.passes.graph.dot_geometry import DotGeometry
-from axonc.passes.layout.storage import PartitionDims, Shape
-from axonc.passes.layout.view_ops import shape_of
+from axonc.passes.graph.shapes import PartitionDims, Shape, shape_of
 
 MAX_REPLICATED_ELEMENTS = 4096
 """Largest tensor kept whole on every partition: 16 KiB of float32 out of 192."""

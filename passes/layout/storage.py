@@ -22,12 +22,10 @@ from axonc.backends.isa.access_pattern import Memory
 from axonc.backends.numerics.dtypes import DType
 from axonc.backends.targets.inf2 import INF2
 from axonc.dialects.ntile.program import Buffer, View
+from axonc.passes.graph.shapes import PartitionDims, Shape, normalised, reshape_groups
 
 PARTITIONS = INF2.partitions
 """Rows per row tile; the same on every NeuronCore."""
-
-Shape = tuple[int, ...]
-PartitionDims = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,38 +217,6 @@ class Loop:
     size: int
     start: int = 0
     step: int = 1
-
-
-def normalised(partition_dims: PartitionDims, shape: Shape) -> PartitionDims:
-    """Without dims of size 1, which take no place on the partition axis."""
-    return tuple(d for d in partition_dims if shape[d] > 1)
-
-
-def reshape_groups(old: Shape, new: Shape) -> list[tuple[list[int], list[int]]]:
-    """Smallest groups of dims of `old` and `new`, in order, with equal products."""
-    groups: list[tuple[list[int], list[int]]] = []
-    i = j = 0
-    while i < len(old) or j < len(new):
-        left: list[int] = []
-        right: list[int] = []
-        a = b = 1
-        while not left and not right or a != b:
-            if (a <= b and i < len(old)) or j >= len(new):
-                left.append(i)
-                a *= old[i]
-                i += 1
-            else:
-                right.append(j)
-                b *= new[j]
-                j += 1
-        while i < len(old) and old[i] == 1 and (j >= len(new) or new[j] != 1):
-            left.append(i)
-            i += 1
-        while j < len(new) and new[j] == 1 and (i >= len(old) or old[i] != 1):
-            right.append(j)
-            j += 1
-        groups.append((left, right))
-    return groups
 
 
 def _restride(storage: Storage, dims: list[int], sizes: list[int]) -> list[int] | None:

@@ -16,11 +16,8 @@ from axonc.backends.isa.access_pattern import Memory
 from axonc.backends.numerics.dtypes import F32
 from axonc.dialects.attributes import integers
 from axonc.dialects.ntile.program import Buffer
-from axonc.passes.layout.storage import PartitionDims, Shape, Storage, normalised
-
-
-def shape_of(value: ir.Value) -> Shape:
-    return tuple(ir.RankedTensorType(value.type).shape)
+from axonc.passes.graph.shapes import PartitionDims, Shape, normalised, shape_of
+from axonc.passes.layout.storage import Storage
 
 
 def contiguous_strides(shape: Shape) -> tuple[int, ...]:

@@ -11,69 +11,18 @@ partitions or replicas, not both; a core is one of them.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from torch_mlir import ir
 from torch_mlir._mlir_libs import _stablehlo
 
+from axonc.backends.isa.collective_groups import Groups
 from axonc.dialects.attributes import dense_to_numpy, element_name
 from axonc.dialects.neuron import builder as build
 from axonc.dialects.neuron.table import CORE_REDUCTIONS, FLOAT
+from axonc.passes.graph.module import Processes
 from axonc.passes.legalize.movement import reduction_kind_of
 from axonc.passes.unsupported import Unsupported
-
-CORES = "neuron.cores"
-"""Attribute of the module: how many cores run it (absent: as many as it has partitions or
-replicas)."""
-
-Groups = tuple[tuple[int, ...], ...]
-
-
-@dataclass(frozen=True)
-class Processes:
-    """How many partitions and replicas a module says it has; one of the two numbers is 1."""
-
-    partitions: int
-    replicas: int
-
-    @property
-    def cores(self) -> int:
-        return self.partitions * self.replicas
-
-    @classmethod
-    def of(cls, op: ir.Operation) -> Processes:
-        """Those of the module `op` is in."""
-        module = _module_of(op)
-        partitions = _number(module, "mhlo.num_partitions")
-        replicas = _number(module, "mhlo.num_replicas")
-        if partitions > 1 and replicas > 1:
-            raise Unsupported(
-                f"{replicas} replicas of {partitions} partitions",
-                "use partitions only: a mesh with one more axis",
-            )
-        cores = _number(module, CORES)
-        if CORES in module.attributes and cores != partitions * replicas:
-            if partitions * replicas > 1:
-                raise Unsupported(f"{partitions * replicas} processes on {cores} cores")
-            partitions = cores
-        return cls(partitions, replicas)
-
-
-def _module_of(op: ir.Operation) -> ir.Operation:
-    while op.name != "builtin.module":
-        op = op.parent.operation
-    return op
-
-
-def _number(module: ir.Operation, name: str) -> int:
-    return ir.IntegerAttr(module.attributes[name]).value if name in module.attributes else 1
-
-
-def cores_of(module: ir.Operation) -> int:
-    """How many cores run a module."""
-    return Processes.of(module).cores
-
 
 # ---- groups --------------------------------------------------------------------------------------
 

@@ -26,12 +26,12 @@ from dataclasses import dataclass
 
 from torch_mlir import ir
 
-from axonc.context import source_location
-from axonc.diagnostics import CompileError
+from axonc.dialects.locations import source_location
 from axonc.dialects.neuron.repeat import called_functions
 from axonc.dialects.neuron.table import ANY
-from axonc.pass_manager import Pass
+from axonc.passes.base import Pass
 from axonc.passes.graph.fold_constants import fold
+from axonc.passes.graph.module import main_function
 from axonc.passes.legalize.arg_reduce import arg_reduce
 from axonc.passes.legalize.collectives import COLLECTIVE_LEGALIZERS
 from axonc.passes.legalize.dynamic import DYNAMIC_LEGALIZERS
@@ -115,23 +115,6 @@ def find_unsupported(module: ir.Module) -> list[Finding]:
     copy = module.operation.clone()
     with module.context, ir.Location.unknown():
         return _legalize_all(called_functions(main_function(copy)))[1]
-
-
-def main_function(module: ir.Operation) -> ir.Operation:
-    """`@main`.
-
-    Raises:
-        CompileError: there is none.
-    """
-    for op in module.regions[0].blocks[0].operations:
-        operation = op.operation
-        if operation.name == "func.func" and _symbol(operation) == "main":
-            return operation
-    raise CompileError("the module has no function @main", location=source_location(module))
-
-
-def _symbol(function: ir.Operation) -> str:
-    return ir.StringAttr(function.attributes["sym_name"]).value
 
 
 def _legalize_all(functions: list[ir.Operation]) -> tuple[bool, list[Finding]]:

@@ -25,18 +25,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from axonc.backends.encoding import decode_stream
-from axonc.backends.executor.steps.findings import Violation
-from axonc.backends.executor.time.collectives import block_counts, members_of, signature
 from axonc.backends.isa.access_pattern import Memory
 from axonc.backends.isa.collective import is_collective
+from axonc.backends.isa.collective_groups import block_counts, group_number, members_of, signature
 from axonc.backends.isa.instruction import Instruction
 from axonc.backends.isa.sequencer import Registers
 from axonc.backends.program import CoreProgram, Groups, Program
 from axonc.backends.targets import TARGETS
 from axonc.backends.targets.target import Engine, Target
-from axonc.diagnostics import CompileError, SourceLocation
-from axonc.pass_manager import Pass, State
-from axonc.passes.tile_level.tile_state import LoweredState
+from axonc.diagnostics import CompileError, SourceLocation, VerifyError
+from axonc.passes.base import Pass, State
+from axonc.passes.lower.lowered_state import LoweredState
 
 Streams = dict[Engine, list[Instruction]]
 Key = tuple[int, tuple[int, ...]]
@@ -222,8 +221,8 @@ def _key(
     mnemonic = instruction.spec.mnemonic
     try:
         members = members_of(table, instruction, core)
-    except Violation as violation:
-        raise CompileError(violation.message, op=mnemonic, location=where) from None
+    except VerifyError as error:
+        raise CompileError(error.message, op=mnemonic, location=where) from None
     counts = block_counts(instruction, len(members))
     if counts is None:
         raise CompileError(
@@ -231,7 +230,7 @@ def _key(
             op=mnemonic,
             location=where,
         )
-    return int(instruction.field("group")), members  # type: ignore[call-overload]
+    return group_number(instruction), members
 
 
 # ---- all cores together --------------------------------------------------------------------------

@@ -19,12 +19,11 @@ After:
 
 from __future__ import annotations
 
-import numpy as np
+from dataclasses import dataclass
 
-from axonc.backends.encoding import encode_stream
 from axonc.backends.isa.instruction import Instruction
-from axonc.backends.program import Program
 from axonc.backends.targets.target import Engine
+from axonc.diagnostics import CompileError
 from axonc.dialects.ntile.program import (
     ITERATION_REGISTER,
     ITERATION_SHIFT,
@@ -32,6 +31,7 @@ from axonc.dialects.ntile.program import (
     Repeat,
     TileProgram,
 )
+from axonc.passes.base import Pass, State
 from axonc.passes.lower.lower_segment import (
     ENGINES,
     Lowering,
@@ -43,8 +43,15 @@ from axonc.passes.lower.lower_segment import (
     semaphore_steps,
     wait_instruction,
 )
-from axonc.passes.schedule.schedule import Schedule
+from axonc.passes.lower.lowered_state import LoweredState
 from axonc.passes.tile_level.dependencies import dependence_graph
+from axonc.passes.tile_level.schedule_plan import Schedule
+from axonc.passes.tile_level.tile_state import (
+    TileLevel,
+    TileState,
+    require_addresses,
+    require_engines,
+)
 
 COUNT_REGISTER = ITERATION_REGISTER + 1
 """Iterations still to come, of every engine within a repeat."""
@@ -170,19 +177,13 @@ def _lasting(program: TileProgram, repeat: Repeat) -> set[Buffer]:
     return {view.buffer for op in outside for _, view in op.accesses()}
 
 
-def pack(program: TileProgram, streams: Streams, sbuf_peak_bytes: int) -> Program:
-    """The encoded program."""
-    return Program(
-        target=program.target.name,
-        streams={engine: encode_stream(stream) for engine, stream in streams.items()},
-        tensors=program.tensors(),
-        locations=tuple(program.locations),
-        instruction_locations={
-            engine: np.array([i.location for i in stream], np.int32)
-            for engine, stream in streams.items()
-        },
-        sbuf_peak_bytes=sbuf_peak_bytes,
-        notes=tuple(program.notes),
-        cores=program.cores,
-        groups=tuple(program.groups),
-    )
+@dataclass(frozen=True)
+class LowerPass(TileLevel, Pass, name="lower"):
+    """Make instruction streams: addresses, semaphores, one list per engine."""
+
+    def advance(self, state: TileState) -> tuple[State, bool]:
+        require_engines(state)
+        memory = require_addresses(state)
+        if state.schedule is None:
+            raise CompileError("operations have no order of issue", hint="run 'schedule' first")
+        return LoweredState(state.program, memory, lower(state.program, state.schedule)), True

@@ -20,11 +20,12 @@ After:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from axonc.backends.isa.access_pattern import Memory
 from axonc.backends.program import TensorKind
 from axonc.dialects.ntile.program import Pool, TileProgram
+from axonc.passes.base import Pass, State
 from axonc.passes.memory.buffer_placement import (
     Lifetime,
     aligned,
@@ -35,21 +36,8 @@ from axonc.passes.memory.buffer_placement import (
 )
 from axonc.passes.memory.memory_map import device_memory_error, on_chip_error
 from axonc.passes.memory.sbuf_plan import ALIGNMENT, plan_sbuf
-
-
-@dataclass
-class MemoryPlan:
-    """What `allocate_memory` found: bytes per partition (SBUF, PSUM) and in device memory.
-
-    sbuf_peak_bytes: most bytes alive at once, in program order. sbuf_extent_bytes: past the highest
-    address used; buffers are spread over spare room so that the schedule can run ahead.
-    """
-
-    sbuf_peak_bytes: int = 0
-    sbuf_extent_bytes: int = 0
-    psum_peak_bytes: int = 0
-    hbm_bytes: int = 0
-    pools: dict[str, int] = field(default_factory=dict)
+from axonc.passes.tile_level.memory_plan import MemoryPlan
+from axonc.passes.tile_level.tile_state import TileLevel, TileState, require_engines
 
 
 def allocate_memory(program: TileProgram) -> MemoryPlan:
@@ -139,3 +127,13 @@ def _place_aliases(program: TileProgram) -> None:
         if buffer.tensor is not None and buffer.tensor.alias:
             buffer.address = inputs[buffer.tensor.alias]
             buffer.tensor = replace(buffer.tensor, address=buffer.address)
+
+
+@dataclass(frozen=True)
+class AllocateMemoryPass(TileLevel, Pass, name="allocate-memory"):
+    """Give every buffer an address in SBUF, PSUM or device memory."""
+
+    def advance(self, state: TileState) -> tuple[State, bool]:
+        require_engines(state)
+        state.memory = allocate_memory(state.program)
+        return state, True

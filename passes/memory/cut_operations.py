@@ -15,9 +15,17 @@ from dataclasses import replace
 
 from axonc.backends.isa.access_pattern import Memory
 from axonc.backends.targets.target import Engine
-from axonc.dialects.ntile.program import Buffer, Form, Pool, Step, TileOp, TileProgram, View
-from axonc.passes.memory.split_buffers import mapped_views
-from axonc.passes.tile.weight_stream import MAX_BLOCK_BYTES
+from axonc.dialects.ntile.program import (
+    MAX_BLOCK_BYTES,
+    Buffer,
+    Form,
+    Pool,
+    Step,
+    TileOp,
+    TileProgram,
+    View,
+    mapped_views,
+)
 
 PIECE_BYTES = 16 * 1024
 """Most bytes per partition of one operand of a piece: DMA rows of this length reach full bandwidth,

@@ -38,6 +38,7 @@ from axonc.backends.isa.access_pattern import Memory
 from axonc.backends.isa.spec import Role
 from axonc.diagnostics import CapacityError
 from axonc.dialects.ntile.program import Buffer, Pool, TileOp, TileProgram, View
+from axonc.passes.base import Pass, State
 from axonc.passes.memory.buffer_placement import lifetimes, peak_bytes
 from axonc.passes.memory.cut_operations import cut_operations, without_wide_streams
 from axonc.passes.memory.memory_map import on_chip_error, operation_error
@@ -54,6 +55,7 @@ from axonc.passes.memory.spill_transfers import (
     written_boxes,
 )
 from axonc.passes.memory.split_buffers import split_buffers
+from axonc.passes.tile_level.tile_state import TileLevel, TileState, require_engines
 
 ROOM_SHARES = (1.0, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5, 0.4)
 """Shares of the room for work buffers to plan with, until every buffer finds a gap."""
@@ -262,3 +264,12 @@ class _Spill:
             boxes = written_boxes(self.buffer, [v for n in written for v in self._written_views(n)])
             location = self.rewriter.program.ops[stay.first].location
             place.extend(reloads(current, self.scratch, boxes, location))
+
+
+@dataclass(frozen=True)
+class SpillBuffersPass(TileLevel, Pass, name="spill-buffers"):
+    """Send buffers to device memory and back when they do not all fit in SBUF."""
+
+    def advance(self, state: TileState) -> tuple[State, bool]:
+        require_engines(state)
+        return state, spill_buffers(state.program)

@@ -17,8 +17,7 @@ from axonc.backends.numerics.dtypes import DTYPES, DType
 from axonc.backends.program import SPILL_PREFIX, HbmTensor, TensorKind
 from axonc.backends.targets.target import Engine
 from axonc.dialects.ntile.builder import MLIR_NAME, step
-from axonc.dialects.ntile.program import Buffer, Form, TileOp, TileProgram, View
-from axonc.passes.memory.split_buffers import mapped_views
+from axonc.dialects.ntile.program import Buffer, Form, TileOp, TileProgram, View, mapped_views
 
 Box = tuple[int, int, int, int]
 """(first partition, past-last partition, first byte, past-last byte)."""

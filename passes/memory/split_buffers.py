@@ -7,11 +7,18 @@ row tiles, each part lives from its own first write to its own last read.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from axonc.backends.isa.access_pattern import Memory
-from axonc.dialects.ntile.program import Buffer, Form, Pool, Step, TileOp, TileProgram, View
+from axonc.dialects.ntile.program import (
+    Buffer,
+    Pool,
+    TileOp,
+    TileProgram,
+    View,
+    mapped_views,
+)
 
 MIN_PART_BYTES = 2048
 """Least bytes per partition of a part: shorter ones would cost a transfer's overhead each when
@@ -77,17 +84,3 @@ def _rewritten(op: TileOp, found: dict[Buffer, Parts]) -> TileOp:
     if not any(view.buffer in found for _, view in op.accesses()):
         return op
     return mapped_views(op, lambda v: found[v.buffer].view(v) if v.buffer in found else v)
-
-
-def mapped_views(op: TileOp, change: Callable[[View], View]) -> TileOp:
-    """The operation with every view replaced by `change(view)`."""
-    forms = tuple(
-        Form(form.engine, tuple(_mapped_step(step, change) for step in form.steps))
-        for form in op.forms
-    )
-    return TileOp(forms, op.location)
-
-
-def _mapped_step(step: Step, change: Callable[[View], View]) -> Step:
-    views = tuple(None if v is None else change(v) for v in step.operands)
-    return replace(step, operands=views)

@@ -31,10 +31,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from torch_mlir import ir
 
-from axonc.context import source_location
 from axonc.diagnostics import UnsupportedOpError
 from axonc.dialects.attributes import numpy_to_dense
-from axonc.pass_manager import Pass
+from axonc.dialects.locations import source_location
+from axonc.passes.base import Pass
 from axonc.passes.prepare.collected_slices import concatenated
 from axonc.passes.prepare.known_scalars import Known, is_countable, known_scalar
 

@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from torch_mlir import ir
 
 from axonc.dialects.neuron.repeat import Repeat, called_functions, function_named, repeats_in
-from axonc.pass_manager import Pass
-from axonc.passes.legalize.legalize_to_neuron import main_function
+from axonc.passes.base import Pass
+from axonc.passes.graph.module import main_function
 
 
 @dataclass(frozen=True)

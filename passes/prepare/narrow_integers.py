@@ -32,10 +32,10 @@ from dataclasses import dataclass
 import numpy as np
 from torch_mlir import ir
 
-from axonc.context import source_location
 from axonc.diagnostics import CompileError
 from axonc.dialects.attributes import dense_to_numpy, numpy_to_dense
-from axonc.pass_manager import Pass
+from axonc.dialects.locations import source_location
+from axonc.passes.base import Pass
 from axonc.passes.unsupported import Finding, unsupported_error
 
 NARROW = {"i64": "i32", "ui64": "ui32"}

@@ -34,8 +34,8 @@ from dataclasses import dataclass
 from torch_mlir import ir
 
 from axonc.dialects.neuron.repeat import OPERAND_RUNS, RESULT_RUNS, function_named, repeat
-from axonc.pass_manager import Pass
-from axonc.passes.legalize.legalize_to_neuron import main_function
+from axonc.passes.base import Pass
+from axonc.passes.graph.module import main_function
 from axonc.passes.prepare.block_signatures import Body, Signatures, read_body
 from axonc.passes.prepare.repeated_blocks import Group, Role, find_groups
 

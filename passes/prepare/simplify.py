@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from torch_mlir import ir
 from torch_mlir.passmanager import PassManager
 
-from axonc.pass_manager import Pass, State
+from axonc.passes.base import Pass, State
 from axonc.passes.prepare.inline_calls import INLINE
 
 _PIPELINE = (

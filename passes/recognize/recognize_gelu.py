@@ -26,7 +26,7 @@ from dataclasses import dataclass
 
 from torch_mlir import ir
 
-from axonc.pass_manager import Pass
+from axonc.passes.base import Pass
 from axonc.passes.recognize.recognize_activation import recognize_activations
 
 

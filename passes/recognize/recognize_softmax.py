@@ -30,7 +30,7 @@ from torch_mlir import ir
 
 from axonc.dialects.attributes import integers
 from axonc.dialects.neuron import builder as build
-from axonc.pass_manager import Pass
+from axonc.passes.base import Pass
 from axonc.passes.graph.fold_constants import splat_of
 from axonc.passes.graph.uses import defining_op, erase_dead
 from axonc.passes.recognize.cone import REDUCING_OPS, Cone, Dominators, find_cone

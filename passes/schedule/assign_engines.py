@@ -17,10 +17,14 @@ Leaves alone: operations with one form.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from axonc.backends.targets.target import Engine
 from axonc.dialects.ntile.program import TileProgram
+from axonc.passes.base import Pass, State
 from axonc.passes.tile_level.dependencies import dependence_graph
 from axonc.passes.tile_level.operation_time import OperationTimer
+from axonc.passes.tile_level.tile_state import TileLevel, TileState
 
 
 def assign_engines(program: TileProgram) -> bool:
@@ -41,3 +45,11 @@ def assign_engines(program: TileProgram) -> bool:
         changed |= len(op.forms) > 1
         op.forms = (chosen,)
     return changed
+
+
+@dataclass(frozen=True)
+class AssignEnginesPass(TileLevel, Pass, name="assign-engines"):
+    """Choose an engine for every operation that several engines could do."""
+
+    def advance(self, state: TileState) -> tuple[State, bool]:
+        return state, assign_engines(state.program)

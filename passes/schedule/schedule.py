@@ -16,44 +16,26 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from axonc.backends.targets.target import Engine
 from axonc.diagnostics import CompileError
-from axonc.dialects.ntile.program import Form, Pool, Repeat, Step, TileOp, TileProgram
-from axonc.passes.tile_level.dependencies import DependenceGraph, dependence_graph
+from axonc.dialects.ntile.program import Form, Pool, Step, TileOp, TileProgram
+from axonc.passes.base import Pass, State
+from axonc.passes.tile_level.dependencies import dependence_graph
 from axonc.passes.tile_level.operation_time import OperationTimer
+from axonc.passes.tile_level.schedule_plan import Schedule
+from axonc.passes.tile_level.tile_state import (
+    TileLevel,
+    TileState,
+    require_addresses,
+    require_engines,
+)
 
 STREAM_QUEUES = 1
 """Queues of weight transfers; the others serve everything else. One keeps all DMA engines busy, and
 as these serve queues in turn, a small transfer waits for one prefetch, not for one of every
 queue."""
-
-
-@dataclass
-class Schedule:
-    """order: operation numbers per engine, in issue order, segment by segment. graphs: of each
-    segment, its operations counted from 0. finish_ns: modelled, without port conflicts and table
-    loads."""
-
-    order: dict[Engine, list[int]]
-    graphs: list[DependenceGraph]
-    finish_ns: float
-    position: dict[int, int] = field(default_factory=dict)
-
-    @property
-    def graph(self) -> DependenceGraph:
-        """Of a program of one segment."""
-        (graph,) = self.graphs
-        return graph
-
-    def part(self, piece: Repeat) -> dict[Engine, list[int]]:
-        """The order of one segment, its operations counted from 0."""
-        first, end = piece.first, piece.end
-        return {
-            engine: [number - first for number in numbers if first <= number < end]
-            for engine, numbers in self.order.items()
-        }
 
 
 class _ReadyQueue:
@@ -291,3 +273,14 @@ def schedule(program: TileProgram) -> Schedule:
     for engine in Engine:
         assign_queues(program, whole.order[engine])
     return whole
+
+
+@dataclass(frozen=True)
+class SchedulePass(TileLevel, Pass, name="schedule"):
+    """Order the operations of every engine and give transfers their queues."""
+
+    def advance(self, state: TileState) -> tuple[State, bool]:
+        require_engines(state)
+        require_addresses(state)
+        state.schedule = schedule(state.program)
+        return state, True

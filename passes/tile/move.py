@@ -9,17 +9,9 @@ from dataclasses import replace
 from axonc.backends.numerics.dtypes import F32, DType
 from axonc.dialects.ntile.builder import KernelBuilder
 from axonc.dialects.ntile.program import Pool, View
-from axonc.passes.layout.storage import (
-    ROW_TILES,
-    Lane,
-    Loop,
-    PartitionDims,
-    Shape,
-    Storage,
-    merge_loops,
-    normalised,
-)
-from axonc.passes.tile.elementwise.emit import MAX_DIMS, MAX_TILE_ELEMENTS, nest_tiles, power_of_two
+from axonc.passes.graph.shapes import PartitionDims, Shape, normalised
+from axonc.passes.layout.storage import ROW_TILES, Lane, Loop, Storage, merge_loops
+from axonc.passes.tile.loop_nests import MAX_DIMS, MAX_TILE_ELEMENTS, nest_tiles, power_of_two
 
 MAX_DMA_TILE_DIMS = 4
 """Free dims of the on-chip side of a transfer (hardware.md 1.4: up to 4)."""
@@ -364,3 +356,20 @@ def new_storage(
     tiles = -(-count // limit) if rows else 1
     tile = builder.sbuf((partitions, tiles, per_tile), dtype, name, pool)
     return Storage(tile.buffer, dtype, shape, rows, tuple(strides), per_tile)
+
+
+def copy_device_memory(builder: KernelBuilder, result: Storage, source: Storage) -> None:
+    """result = source, both in device memory, without a way through SBUF; casts on the way."""
+    sizes = list(result.shape)
+    lanes = [
+        Lane(s.buffer, s.dtype, 0, 0, s.offset * s.dtype.size_bytes, s.strides)
+        for s in (result, source)
+    ]
+    for piece, (dst, src) in nest_tiles(sizes, lanes, 1 << 30, MAX_DIMS):
+        builder.dma(dst.view(piece), src.view(piece))
+
+
+def has_long_rows(storage: Storage) -> bool:
+    """Whether neighbours along the last dim are neighbours in device memory."""
+    kept = [s for s, n in zip(storage.strides, storage.shape, strict=True) if n > 1]
+    return not kept or kept[-1] == 1

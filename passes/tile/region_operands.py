@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from torch_mlir import ir
 
-from axonc.passes.layout.storage import Lane, Loop, PartitionDims, Shape, Storage
-from axonc.passes.layout.view_ops import abstract_storage, shape_of, unbroadcast
+from axonc.passes.graph.shapes import PartitionDims, Shape, shape_of
+from axonc.passes.layout.storage import Lane, Loop, Storage
+from axonc.passes.layout.view_ops import abstract_storage, unbroadcast
 from axonc.passes.tile.elementwise.elementwise_expression import Expression, machine_dtype
 from axonc.passes.tile.move import load, new_storage
 from axonc.passes.tile.values import Values

@@ -10,9 +10,9 @@ import math
 
 from torch_mlir import ir
 
-from axonc.passes.fuse.dot_slices import only_user
+from axonc.passes.graph.shapes import shape_of
+from axonc.passes.graph.uses import only_user
 from axonc.passes.layout.storage import Storage
-from axonc.passes.layout.view_ops import shape_of
 
 CONCATENATE = "neuron.concatenate"
 

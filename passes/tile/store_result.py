@@ -6,8 +6,7 @@ from torch_mlir import ir
 
 from axonc.passes.layout.layout_dims import default_rows
 from axonc.passes.layout.storage import Storage
-from axonc.passes.tile.move import store, wants_transpose
-from axonc.passes.tile.ops.dynamic import copy_device_memory, has_long_rows
+from axonc.passes.tile.move import copy_device_memory, has_long_rows, store, wants_transpose
 from axonc.passes.tile.values import Values
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch_mlir import ir
 
 from axonc.backends.numerics.dtypes import F32, DType
-from axonc.passes.cast.product_sides import PRODUCTS
-from axonc.passes.tile.elementwise.expression_nodes import machine_dtype
+from axonc.dialects.neuron.table import PRODUCTS
+from axonc.passes.graph.machine_dtype import machine_dtype
 
 
 def is_float_conversion(op: ir.Operation) -> bool:

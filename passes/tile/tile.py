@@ -10,180 +10,59 @@ One rule per op, in `RULES`. Relabelling ops and conversions become nothing unti
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from torch_mlir import ir
 
-from axonc.backends.numerics.dtypes import DTYPES, DType
+from axonc.backends.numerics.dtypes import DType
 from axonc.backends.program import TensorKind
-from axonc.backends.targets.target import Engine, Target
-from axonc.context import source_location
-from axonc.diagnostics import AxoncError, UnsupportedOpError
-from axonc.dialects.attributes import dense_to_numpy, integers
-from axonc.dialects.neuron.repeat import REPEAT
+from axonc.backends.targets import find_target
+from axonc.backends.targets.target import Target
+from axonc.diagnostics import AxoncError, CompileError, UnsupportedOpError
+from axonc.dialects.attributes import dense_to_numpy
+from axonc.dialects.locations import source_location
+from axonc.dialects.neuron.repeat import REPEAT, is_repeated
 from axonc.dialects.neuron.table import COLLECTIVES
+from axonc.dialects.ntile import ops as ntile
 from axonc.dialects.ntile.builder import KernelBuilder
 from axonc.dialects.ntile.program import TileProgram
-from axonc.passes.layout.layout_dims import default_rows
-from axonc.passes.layout.storage import Loop, Storage
-from axonc.passes.layout.view_ops import VIEW_OPS, shape_of
-from axonc.passes.legalize.collectives import cores_of
+from axonc.dialects.ntile.reader import body
+from axonc.passes.base import Pass, State
+from axonc.passes.graph.module import FUNCTION, cores_of
+from axonc.passes.graph.shapes import shape_of
+from axonc.passes.layout.storage import Storage
+from axonc.passes.layout.view_ops import VIEW_OPS
 from axonc.passes.tile.elementwise.elementwise_expression import (
     machine_dtype,
-    region_expression,
     supported_elementwise,
 )
-from axonc.passes.tile.elementwise.emit import emit_expression
 from axonc.passes.tile.move import (
-    cast,
-    free_loops,
-    load,
-    new_storage,
-    row_blocks,
     store,
 )
 from axonc.passes.tile.ops.collective import COLLECTIVE_RULES
 from axonc.passes.tile.ops.concatenate import tile_concatenate
 from axonc.passes.tile.ops.convolution import tile_convolution
-from axonc.passes.tile.ops.dot import DotTiler
+from axonc.passes.tile.ops.dot import tile_dot
 from axonc.passes.tile.ops.dynamic import (
     DYNAMIC_RULES,
-    MAX_EXACT_IMMEDIATE,
 )
+from axonc.passes.tile.ops.fused import tile_fused
+from axonc.passes.tile.ops.gather import tile_gather_rows
+from axonc.passes.tile.ops.iota import tile_iota
+from axonc.passes.tile.ops.pad import tile_pad
 from axonc.passes.tile.ops.pool import tile_reduce_window
 from axonc.passes.tile.ops.reduce import tile_layer_norm, tile_reduce, tile_rms_norm, tile_softmax
 from axonc.passes.tile.ops.repeat import RepeatTiler, only_varying
-from axonc.passes.tile.region_operands import RegionOperands
 from axonc.passes.tile.returned_pieces import CONCATENATE, places, returned_concatenations
 from axonc.passes.tile.store_result import for_output, store_result
 from axonc.passes.tile.stored_dtype import is_float_conversion, narrowing_uses, raises_bytes
 from axonc.passes.tile.update_in_place import ALIAS, plan_updates
 from axonc.passes.tile.values import Values, hbm_storage, is_whole
+from axonc.passes.tile_level.tile_state import TileState
 
 Rule = Callable[[Values, ir.Operation, DType], Storage]
-
-
-def tile_fused(values: Values, op: ir.Operation, dtype: DType) -> Storage:
-    root = region_expression(op.regions[0].blocks[0])
-    rows = integers(op.attributes["layout.rows"])
-    shape = shape_of(op.results[0])
-    result = new_storage(values.builder, shape, dtype, rows, "fused")
-    leaves = RegionOperands(values, root, list(op.operands), shape, result.partition_dims)
-    partitions = values.builder.target.partitions
-    for row, count, tiles in row_blocks(result, partitions):
-        loops = (*tiles, *free_loops(result))
-        lanes = leaves.lanes(row, count, loops, partitions, None)
-        out = result.lane(row, count, loops, partitions)
-        sizes = [lp.size for lp in loops]
-        emit_expression(values.builder, root, sizes, lanes, leaves.keys, out)
-    return result
-
-
-def tile_dot(values: Values, op: ir.Operation, dtype: DType) -> Storage:
-    if any(0 in shape_of(operand) for operand in list(op.operands)[:2]):
-        raise UnsupportedOpError("contraction of length 0", hint="its result is constant: fold it")
-    return DotTiler(values, op).run(dtype)
-
-
-def tile_gather_rows(values: Values, op: ir.Operation, dtype: DType) -> Storage:
-    """Indirect DMA: each partition fetches the table row its index names (hardware.md 3.5)."""
-    builder = values.builder
-    table, indices = op.operands[0], op.operands[1]
-    source = values.in_device_memory(table, "table")
-    shape = shape_of(op.results[0])
-    rank = len(shape_of(indices))
-    rows = tuple(d for d in range(rank) if shape[d] > 1)
-    where = _clamped(values, values.get(indices, rows), source.shape[0])
-    result = new_storage(builder, shape, dtype, rows, "gathered")
-    partitions = builder.target.partitions
-    width = tuple(shape[rank:])
-    dims = [(source.strides[d], source.shape[d]) for d in range(len(source.shape))]
-    for first in range(0, result.rows if rows else 1, partitions):
-        count = min(partitions, result.rows - first) if rows else partitions
-        loops = tuple(Loop(rank + d, n) for d, n in enumerate(width))
-        dst = result.lane(first, count, loops, partitions).view(width)
-        index = where.lane(first, count, (), partitions).view(())
-        builder.dma(dst, source.hbm_view(dims, 0), index=index, indirect="gather")
-    return result
-
-
-def _clamped(values: Values, indices: Storage, size: int) -> Storage:
-    """Indices limited to the table, as StableHLO's gather does; exact on GpSimdE."""
-    if size > MAX_EXACT_IMMEDIATE:
-        raise UnsupportedOpError(
-            f"a table of {size} rows: immediates are float32, exact up to {MAX_EXACT_IMMEDIATE}",
-            hint="split the table",
-        )
-    builder = values.builder
-    result = new_storage(builder, indices.shape, DTYPES["i32"], indices.partition_dims, "indices")
-    partitions = builder.target.partitions
-    for row, count, tiles in row_blocks(result, partitions):
-        loops = (*tiles, *free_loops(result))
-        sizes = tuple(lp.size for lp in loops)
-        views = [s.lane(row, count, loops, partitions).view(sizes) for s in (result, indices)]
-        builder.emit(
-            "tensor_scalar",
-            Engine.GPSIMD,
-            dst=views[0],
-            src=views[1],
-            op0="max",
-            imm0=0.0,
-            op1="min",
-            imm1=float(size - 1),
-        )
-    return result
-
-
-def tile_pad(values: Values, op: ir.Operation, dtype: DType) -> Storage:
-    """Fill, then copy the operand into a strided slice of the result: on chip, or in device memory
-    when padded dims lie on partitions."""
-    builder = values.builder
-    shape, size = shape_of(op.results[0]), shape_of(op.operands[0])
-    rows = integers(op.attributes["layout.rows"])
-    low, interior = integers(op.attributes["low"]), integers(op.attributes["interior"])
-    high = integers(op.attributes["high"])
-    if min((*low, *high)) < 0:
-        raise UnsupportedOpError("negative padding", hint="slice the operand instead")
-    result = new_storage(builder, shape, dtype, rows, "padded")
-    fill = values.get(op.operands[1], ()).broadcast((), shape)
-    assert fill is not None
-    cast(builder, result, fill)
-    if 0 in size:
-        return result
-    steps = tuple(i + 1 for i in interior)
-    limit = tuple(a + (n - 1) * s + 1 for a, n, s in zip(low, size, steps, strict=True))
-    place = result.sliced(low, limit, steps)
-    if place is not None:
-        cast(builder, place, values.get(op.operands[0], rows))
-        return result
-    outside = values.to_device_memory(result, "padded")
-    place = outside.sliced(low, limit, steps)
-    assert place is not None, "device memory has no partition dims"
-    store(builder, place, values.get(op.operands[0], default_rows(size)))
-    whole = new_storage(builder, shape, dtype, rows, "padded")
-    load(builder, whole, outside)
-    return whole
-
-
-def tile_iota(values: Values, op: ir.Operation, dtype: DType) -> Storage:
-    """GpSimdE counts along the dim, which is free."""
-    dim = ir.IntegerAttr(op.attributes["dimension"]).value
-    result = new_storage(
-        values.builder,
-        shape_of(op.results[0]),
-        dtype,
-        integers(op.attributes["layout.rows"]),
-        "iota",
-    )
-    partitions = values.builder.target.partitions
-    for row, count, tiles in row_blocks(result, partitions):
-        loops = (*tiles, *free_loops(result))
-        sizes = tuple(lp.size for lp in loops)
-        steps = {f"step{i}": int(lp.dim == dim) for i, lp in enumerate(loops)}
-        dst = result.lane(row, count, loops, partitions).view(sizes)
-        values.builder.emit("iota", Engine.GPSIMD, dst=dst, offset=0, **steps)
-    return result
 
 
 RULES: dict[str, Rule] = {
@@ -439,3 +318,37 @@ def supported_ops() -> tuple[str, ...]:
     """Neuron ops the tile stage has a rule for."""
     inner = tuple(f"neuron.{name}" for name in supported_elementwise())
     return tuple(sorted({*RULES, *VIEW_OPS, *inner, "neuron.constant"}))
+
+
+@dataclass(frozen=True)
+class TilePass(Pass, name="tile"):
+    """Turn tensors with chosen layouts into tile operations on buffers."""
+
+    target: str = ntile.DEFAULT_TARGET
+    exact_transposes: bool = False
+
+    def run_on(self, state: State) -> tuple[State, bool]:
+        function = _only_function(state)
+        target = find_target(self.target)
+        with function.context, ir.Location.unknown():
+            program = tile(function, target, exact_transposes=self.exact_transposes)
+        return TileState(program), True
+
+
+def _only_function(state: State) -> ir.Operation:
+    """The function of a program whose layouts are chosen."""
+    functions = [f for f in state.targets(FUNCTION) if not is_repeated(f)]
+    if len(functions) != 1:
+        raise CompileError(
+            f"{len(functions)} functions to tile; a program is one",
+            hint="inline the others first" if functions else "tile works on neuron operations",
+        )
+    for op in body(functions[0]):
+        if len(op.results) and "layout.rows" not in op.attributes:
+            raise CompileError(
+                "the op has no layout.rows",
+                op=op.name,
+                location=source_location(op),
+                hint="run 'choose-layouts' first",
+            )
+    return functions[0]

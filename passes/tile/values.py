@@ -17,15 +17,10 @@ from axonc.backends.numerics.dtypes import DType
 from axonc.backends.program import TensorKind
 from axonc.dialects.ntile.builder import KernelBuilder
 from axonc.dialects.ntile.program import View
+from axonc.passes.graph.shapes import PartitionDims, Shape, normalised, shape_of
 from axonc.passes.layout.layout_dims import MAX_REPLICATED_ELEMENTS, default_rows
-from axonc.passes.layout.storage import PartitionDims, Shape, Storage, normalised
-from axonc.passes.layout.view_ops import (
-    VIEW_OPS,
-    contiguous_strides,
-    operand_dims,
-    result_dims,
-    shape_of,
-)
+from axonc.passes.layout.storage import Storage
+from axonc.passes.layout.view_ops import VIEW_OPS, contiguous_strides, operand_dims, result_dims
 from axonc.passes.tile.elementwise.elementwise_expression import machine_dtype
 from axonc.passes.tile.move import (
     can_transpose,

@@ -14,12 +14,9 @@ from axonc.backends.numerics.dtypes import DType
 from axonc.backends.program import Packing
 from axonc.dialects.ntile.builder import KernelBuilder
 from axonc.dialects.ntile.program import Pool, View
-from axonc.passes.layout.storage import Loop, PartitionDims, Storage
+from axonc.passes.graph.shapes import PartitionDims
+from axonc.passes.layout.storage import Loop, Storage
 from axonc.passes.tile.move import fetch
-
-MAX_BLOCK_BYTES = 32 * 1024
-"""Bytes per partition of one column block over all row tiles: a sixth of SBUF, so that blocks can
-be fetched ahead."""
 
 CHUNK_BYTES = 8 * 1024
 """Bytes per partition of one transfer: DMA rows of this length reach full bandwidth (hardware.md

@@ -12,7 +12,8 @@ from axonc.backends.numerics.dtypes import DType
 from axonc.backends.program import Packing, TensorKind
 from axonc.dialects.ntile.builder import KernelBuilder
 from axonc.dialects.ntile.program import Pool, View
-from axonc.passes.layout.storage import PartitionDims, Storage, normalised
+from axonc.passes.graph.shapes import PartitionDims, normalised
+from axonc.passes.layout.storage import Storage
 from axonc.passes.tile.move import new_storage
 
 

@@ -16,43 +16,19 @@ from typing import Any
 
 from torch_mlir import ir
 
-from axonc.backends.isa import Verifier
-from axonc.backends.program import Program
-from axonc.backends.targets import TARGETS
-from axonc.backends.targets.target import Engine, Target
-from axonc.context import source_location
-from axonc.diagnostics import CompileError, UsageError, nearest
-from axonc.dialects import nisa
-from axonc.dialects.attributes import integer, integer_list_array
-from axonc.dialects.neuron.repeat import REPEAT, Repeat
+from axonc.backends.targets.target import Engine
+from axonc.diagnostics import CompileError
 from axonc.dialects.ntile import ops as ntile
 from axonc.dialects.ntile.program import TileOp, TileProgram
-from axonc.dialects.ntile.reader import body
 from axonc.dialects.ntile.rules import verify_program
-from axonc.pass_manager import ModuleState, Pass, State
-from axonc.passes.layout.choose_layouts import CARRIED_ROWS, choose_layouts
-from axonc.passes.lower.lower import Streams, lower, pack
-from axonc.passes.memory.allocate_memory import MemoryPlan, allocate_memory
-from axonc.passes.memory.spill_buffers import spill_buffers
-from axonc.passes.schedule.assign_engines import assign_engines
-from axonc.passes.schedule.schedule import Schedule, schedule
-from axonc.passes.tile.ops.repeat import block_function, is_repeated
-from axonc.passes.tile.tile import tile
+from axonc.passes.base import ModuleState, State
 from axonc.passes.tile_level.dependencies import dependence_graph
-
-FUNCTION = "func.func"
+from axonc.passes.tile_level.memory_plan import MemoryPlan
+from axonc.passes.tile_level.schedule_plan import Schedule
 
 
 def _digest(text: str) -> bytes:
     return hashlib.sha256(text.encode()).digest()
-
-
-def find_target(name: str) -> Target:
-    """Raises UsageError for an unknown name."""
-    if name not in TARGETS:
-        known = nearest(name, TARGETS) or f"known: {', '.join(TARGETS)}"
-        raise UsageError(f"there is no target '{name}'", hint=known)
-    return TARGETS[name]
 
 
 # ---- states -------------------------------------------------------------------------------------
@@ -138,107 +114,7 @@ def _schedule_of(program: TileProgram, order: dict[Engine, list[int]]) -> Schedu
     return Schedule(full, graphs, 0.0)
 
 
-@dataclass
-class LoweredState:
-    """Instruction streams, printed as the `nisa` dialect, and what is needed to pack them."""
-
-    program: TileProgram
-    memory: MemoryPlan
-    streams: Streams
-
-    def print(self) -> str:
-        program = self.program
-        module = nisa.to_module(self.streams, program.locations, target=program.target.name)
-        if program.cores > 1:
-            with module.context:
-                attributes = module.operation.attributes
-                attributes[nisa.CORES_ATTRIBUTE] = integer(program.cores)
-                entries = [integer_list_array(groups) for groups in program.groups]
-                attributes[nisa.GROUPS_ATTRIBUTE] = ir.ArrayAttr.get(entries)
-        return str(module.operation.get_asm(enable_debug_info=True, assume_verified=True))
-
-    def verify(self) -> None:
-        """Raises VerifyError."""
-        verifier = Verifier(self.program.target)
-        for stream in self.streams.values():
-            for instruction in stream:
-                verifier.check(instruction, self.program.locations[instruction.location])
-
-    def fingerprint(self) -> bytes:
-        return _digest(self.print())
-
-    def snapshot(self) -> Callable[[], str]:
-        """Streams are lists of instructions nobody changes in place."""
-        copy = replace(self, streams={e: list(stream) for e, stream in self.streams.items()})
-        return copy.print
-
-    def targets(self, anchor: str) -> list[Any]:
-        return [self]
-
-    def pack(self) -> Program:
-        """The encoded program."""
-        return pack(self.program, self.streams, self.memory.sbuf_peak_bytes)
-
-
 # ---- passes -------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class ChooseLayoutsPass(Pass, name="choose-layouts", anchor=FUNCTION):
-    """Choose which dims of every tensor lie on the partitions, for the graph as a whole."""
-
-    target: str = ntile.DEFAULT_TARGET
-
-    def apply(self, op: ir.Operation) -> bool:
-        """Blocks that are repeated come before the function that repeats them."""
-        target = find_target(self.target)
-        if REPEAT in {inner.operation.name for inner in body(op)}:
-            _choose_for_repeats(op, target)
-        if not is_repeated(op):
-            choose_layouts(op, target)
-        return True
-
-
-def _choose_for_repeats(function: ir.Operation, target: Target) -> None:
-    for op in body(function):
-        if op.name == REPEAT:
-            carried = len(Repeat.of(op).carried)
-            rows = choose_layouts(block_function(op), target, carried)
-            op.attributes[CARRIED_ROWS] = integer_list_array(rows)
-
-
-@dataclass(frozen=True)
-class TilePass(Pass, name="tile"):
-    """Turn tensors with chosen layouts into tile operations on buffers."""
-
-    target: str = ntile.DEFAULT_TARGET
-    exact_transposes: bool = False
-
-    def run_on(self, state: State) -> tuple[State, bool]:
-        function = _only_function(state)
-        target = find_target(self.target)
-        with function.context, ir.Location.unknown():
-            program = tile(function, target, exact_transposes=self.exact_transposes)
-        return TileState(program), True
-
-
-def _only_function(state: State) -> ir.Operation:
-    """The function of a program whose layouts are chosen."""
-    functions = [f for f in state.targets(FUNCTION) if not is_repeated(f)]
-    if len(functions) != 1:
-        raise CompileError(
-            f"{len(functions)} functions to tile; a program is one",
-            hint="inline the others first" if functions else "tile works on neuron operations",
-        )
-    for op in body(functions[0]):
-        if len(op.results) and "layout.rows" not in op.attributes:
-            raise CompileError(
-                "the op has no layout.rows",
-                op=op.name,
-                location=source_location(op),
-                hint="run 'choose-layouts' first",
-            )
-    return functions[0]
 
 
 class TileLevel:
@@ -256,7 +132,7 @@ class TileLevel:
         raise NotImplementedError
 
 
-def _require_engines(state: TileState) -> None:
+def require_engines(state: TileState) -> None:
     for op in state.program.ops:
         if len(op.forms) > 1:
             raise CompileError(
@@ -267,57 +143,7 @@ def _require_engines(state: TileState) -> None:
             )
 
 
-def _require_addresses(state: TileState) -> MemoryPlan:
+def require_addresses(state: TileState) -> MemoryPlan:
     if state.memory is None:
         raise CompileError("buffers have no addresses", hint="run 'allocate-memory' first")
     return state.memory
-
-
-@dataclass(frozen=True)
-class AssignEnginesPass(TileLevel, Pass, name="assign-engines"):
-    """Choose an engine for every operation that several engines could do."""
-
-    def advance(self, state: TileState) -> tuple[State, bool]:
-        return state, assign_engines(state.program)
-
-
-@dataclass(frozen=True)
-class SpillBuffersPass(TileLevel, Pass, name="spill-buffers"):
-    """Send buffers to device memory and back when they do not all fit in SBUF."""
-
-    def advance(self, state: TileState) -> tuple[State, bool]:
-        _require_engines(state)
-        return state, spill_buffers(state.program)
-
-
-@dataclass(frozen=True)
-class AllocateMemoryPass(TileLevel, Pass, name="allocate-memory"):
-    """Give every buffer an address in SBUF, PSUM or device memory."""
-
-    def advance(self, state: TileState) -> tuple[State, bool]:
-        _require_engines(state)
-        state.memory = allocate_memory(state.program)
-        return state, True
-
-
-@dataclass(frozen=True)
-class SchedulePass(TileLevel, Pass, name="schedule"):
-    """Order the operations of every engine and give transfers their queues."""
-
-    def advance(self, state: TileState) -> tuple[State, bool]:
-        _require_engines(state)
-        _require_addresses(state)
-        state.schedule = schedule(state.program)
-        return state, True
-
-
-@dataclass(frozen=True)
-class LowerPass(TileLevel, Pass, name="lower"):
-    """Make instruction streams: addresses, semaphores, one list per engine."""
-
-    def advance(self, state: TileState) -> tuple[State, bool]:
-        _require_engines(state)
-        memory = _require_addresses(state)
-        if state.schedule is None:
-            raise CompileError("operations have no order of issue", hint="run 'schedule' first")
-        return LoweredState(state.program, memory, lower(state.program, state.schedule)), True

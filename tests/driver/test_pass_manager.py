@@ -13,14 +13,12 @@ from axonc.context import make_context, parse_module
 from axonc.diagnostics import CompileError, InternalError, UsageError
 from axonc.pass_manager import (
     ManagerOptions,
-    ModuleState,
-    Pass,
     PassManager,
-    UpstreamPass,
     all_passes,
     parse_pipeline,
     pipeline_text,
 )
+from axonc.passes.base import ModuleState, Pass, UpstreamPass
 
 TEXT = """func.func @main(%x: tensor<4xf32>) -> tensor<4xf32> {
   %0 = "neuron.exp"(%x) : (tensor<4xf32>) -> tensor<4xf32>

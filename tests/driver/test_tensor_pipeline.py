@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from torch_mlir import ir
 
-from axonc.context import source_location
+from axonc.dialects.locations import source_location
 from axonc.dialects.neuron.evaluate import evaluate_module
 from axonc.driver.pipeline import TensorOptions, load_module, lower_to_neuron, tensor_pipeline
 from axonc.frontends.jax_frontend import import_lowered
-from axonc.pass_manager import ManagerOptions, ModuleState, PassManager
+from axonc.pass_manager import ManagerOptions, PassManager
+from axonc.passes.base import ModuleState
 
 RNG = np.random.default_rng(3)
 

@@ -45,7 +45,7 @@ def test_filecheck(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_every_pass_of_the_tensor_pipeline_has_a_filecheck_test() -> None:
     from axonc.driver.pipeline import tensor_pipeline
-    from axonc.pass_manager import UpstreamPass
+    from axonc.passes.base import UpstreamPass
 
     names = {p.name.replace("-", "_") for p in tensor_pipeline() if not isinstance(p, UpstreamPass)}
     assert names <= {p.stem for p in FILES}

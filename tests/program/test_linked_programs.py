@@ -19,7 +19,8 @@ from axonc.diagnostics import CompileError, UsageError
 from axonc.driver.driver import machine_pipeline
 from axonc.driver.pipeline import tensor_pipeline
 from axonc.options import CompileOptions
-from axonc.pass_manager import ModuleState, PassManager
+from axonc.pass_manager import PassManager
+from axonc.passes.base import ModuleState
 from axonc.passes.lower.check_collectives import check_core_program
 from axonc.program.compiled_program import CompiledProgram, HostTensor
 from axonc.run.executable import Executable

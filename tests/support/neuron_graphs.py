@@ -20,7 +20,8 @@ from axonc.context import make_context, parse_module
 from axonc.dialects.attributes import NUMPY_DTYPES
 from axonc.dialects.ntile.program import TileProgram
 from axonc.passes.layout.choose_layouts import choose_layouts
-from axonc.passes.lower.lower import lower, pack
+from axonc.passes.lower.lower import lower
+from axonc.passes.lower.lowered_state import pack
 from axonc.passes.memory.allocate_memory import allocate_memory
 from axonc.passes.schedule.assign_engines import assign_engines
 from axonc.passes.schedule.schedule import schedule

@@ -10,7 +10,8 @@ from itertools import pairwise
 import numpy as np
 
 from axonc.backends.executor.blocks.matmul_blocks import Block
-from axonc.backends.executor.effects.bind import Bindings, Closure, multiply_matrices
+from axonc.backends.executor.effects.bindings import Bindings, Closure
+from axonc.backends.executor.effects.tensor_engine import multiply_matrices
 from axonc.backends.executor.native.native_products import Product, Rows, bind_product
 from axonc.backends.executor.native.workers import Workers
 from axonc.backends.isa.access_pattern import Access, HbmAccess, TileAccess

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from axonc.backends.executor.effects.bind import WITHOUT_EFFECT
+from axonc.backends.executor.effects.bindings import WITHOUT_EFFECT
 from axonc.backends.executor.steps.prepared import Prepared
 from axonc.backends.isa.access_pattern import NO_REGISTER, Access, Memory, TileAccess
 from axonc.backends.numerics.dtypes import F32

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from axonc.backends.executor.effects.bind import Bindings, Closure, check_finite, unit_matrix
+from axonc.backends.executor.effects.bindings import Bindings, Closure
+from axonc.backends.executor.effects.tensor_engine import check_finite, unit_matrix
 from axonc.backends.executor.memory.memory import MemorySystem
 from axonc.backends.executor.native.native_rows import bind_finite_transpose
 from axonc.backends.executor.steps.prepared import Prepared

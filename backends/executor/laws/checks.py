@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from axonc.backends.executor.effects.bind import Closure, present_operands, reads_destination
+from axonc.backends.executor.effects.bindings import Closure, present_operands, reads_destination
 from axonc.backends.executor.laws.shadow import Shadow
 from axonc.backends.executor.memory.memory import POISON, MemorySystem
 from axonc.backends.executor.steps.findings import FindingKind, Violation

@@ -8,90 +8,42 @@ engines busy for the bytes it sends, and ends after its cost (backends/cost/coll
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from axonc.backends.cost.collectives import CollectiveCost, collective_cost
 from axonc.backends.executor.steps.findings import FindingKind, Violation
 from axonc.backends.executor.steps.prepared import Prepared
 from axonc.backends.executor.steps.step_failure import StepFailure
+from axonc.backends.executor.time.dma_engines import DmaEngines
+from axonc.backends.executor.time.timeline import CollectiveRecord
+from axonc.backends.isa.collective_groups import (
+    GroupKey,
+    block_counts,
+    group_number,
+    members_of,
+    signature,
+)
 from axonc.backends.isa.instruction import Instruction
 from axonc.backends.program import CoreProgram, Groups
-from axonc.backends.targets.target import Engine, Target
-
-if TYPE_CHECKING:
-    from axonc.backends.executor.time.simulation import Simulation
-
-Members = tuple[int, ...]
-GroupKey = tuple[int, Members]
-"""(index into the table of groups, the cores of one group)."""
-
-
-@dataclass(frozen=True, slots=True)
-class CollectiveRecord:
-    """One collective as a core saw it. trigger_ns: this core's trigger. start_ns, end_ns: of the
-    collective. engine, index: of the trigger."""
-
-    engine: Engine
-    index: int
-    group: int
-    cores: Members
-    algorithm: str
-    trigger_ns: float
-    start_ns: float
-    end_ns: float
-    moved_bytes: float
+from axonc.backends.targets.target import Target
+from axonc.diagnostics import VerifyError
 
 
 @dataclass(slots=True)
 class Arrival:
-    """A core has triggered a collective at `time`."""
+    """A core has triggered a collective at `time`; `finish(end, record)` tells it the end."""
 
     core: int
-    simulation: Simulation
+    dma: DmaEngines
     prepared: Prepared
     time: float
+    finish: Callable[[float, CollectiveRecord], None]
 
 
 Complete = Callable[[tuple[Arrival, ...], Groups], None]
 """Moves the data of a collective all of whose cores have arrived (their sources are ready)."""
-
-
-def group_number(prepared: Prepared) -> int:
-    return int(prepared.instruction.field("group"))  # type: ignore[call-overload]
-
-
-def members_of(table: tuple[Groups, ...], instruction: Instruction, core: int) -> Members:
-    """The cores that take part in a collective that `core` triggers.
-
-    Raises: Violation if there is no such table entry, or `core` is in none of its groups.
-    """
-    number = int(instruction.field("group"))  # type: ignore[call-overload]
-    if number >= len(table):
-        text = f"replica group entry {number} of a table of {len(table)}"
-        raise Violation(FindingKind.RULE, text)
-    groups = table[number]
-    if instruction.spec.mnemonic == "collective_permute":
-        found = tuple(sorted({member for pair in groups for member in pair}))
-        return found if core in found else (core,)
-    for group in groups:
-        if core in group:
-            return group
-    raise Violation(FindingKind.RULE, f"core {core} is in no group of {list(map(list, groups))}")
-
-
-def signature(instruction: Instruction) -> tuple[object, ...]:
-    """What all cores of a group must agree on."""
-    operands = [
-        (spec.name, access.memory.value, access.dtype.name, access.shape)
-        for spec, access in zip(instruction.spec.operands, instruction.operands, strict=True)
-        if access is not None
-    ]
-    op = instruction.field("op") if "op" in instruction.spec.field_index else ""
-    return (instruction.spec.mnemonic, op, *operands)
 
 
 @dataclass
@@ -114,12 +66,14 @@ class CollectiveNetwork:
         prepared = arrival.prepared
         try:
             members = members_of(self.program.groups, prepared.instruction, arrival.core)
-            key = (group_number(prepared), members)
+            key = (group_number(prepared.instruction), members)
             waiting = self.pending[key]
             waiting[arrival.core].append(arrival)
             needed = [core for core in members if core in self.simulated]
             if all(waiting[core] for core in needed):
                 self._begin(key, tuple(waiting[core].popleft() for core in needed))
+        except VerifyError as error:
+            raise StepFailure(prepared, Violation(FindingKind.RULE, error.message)) from None
         except Violation as violation:
             raise StepFailure(prepared, violation) from None
 
@@ -128,16 +82,14 @@ class CollectiveNetwork:
         _require_fit(arrivals[0], len(key[1]))
         now = max(arrival.time for arrival in arrivals)
         cost = self._cost(key, arrivals[0].prepared.instruction)
-        busy = [a.simulation.dma.all_free_ns for a in arrivals]
+        busy = [a.dma.all_free_ns for a in arrivals]
         earliest = now + self.target.collectives.start_ns
         data = max(earliest, self._free_ns.get(key, 0.0), *busy)
         end = data + cost.duration_ns - self.target.collectives.start_ns
         self._free_ns[key] = end
         for arrival in arrivals:
-            arrival.simulation.dma.occupy(data, cost.dma_ns)
-            arrival.simulation.finish_collective(
-                arrival.prepared, end, _record(key, arrival, cost, now, end)
-            )
+            arrival.dma.occupy(data, cost.dma_ns)
+            arrival.finish(end, _record(key, arrival, cost, now, end))
         if self.on_complete is not None:
             self.on_complete(arrivals, self.program.groups[key[0]])
 
@@ -196,27 +148,6 @@ def _require_fit(arrival: Arrival, cores: int) -> None:
     instruction = arrival.prepared.instruction
     if block_counts(instruction, cores) is None:
         raise Violation(FindingKind.RULE, f"{_text(signature(instruction))} on {cores} cores")
-
-
-def block_counts(instruction: Instruction, cores: int) -> int | None:
-    """Elements of one block of a collective; None if the operands do not fit a group of `cores`."""
-    dst, src = instruction.operand("dst"), instruction.operand("src")
-    assert dst is not None and src is not None
-    counts = [math.prod(access.shape) for access in (dst, src)]
-    parts = [cores if is_cut else 1 for is_cut in BLOCKS[instruction.spec.mnemonic]]
-    if counts[0] % parts[0] or counts[1] % parts[1] or counts[0] * parts[1] != counts[1] * parts[0]:
-        return None
-    return counts[0] // parts[0]
-
-
-BLOCKS: dict[str, tuple[bool, bool]] = {
-    "all_reduce": (False, False),
-    "all_gather": (True, False),
-    "reduce_scatter": (False, True),
-    "all_to_all": (True, True),
-    "collective_permute": (False, False),
-}
-"""Whether (dst, src) hold a block per core of the group."""
 
 
 def _text(wanted: tuple[object, ...]) -> str:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from axonc.backends.executor.steps.prepared import Prepared
-from axonc.backends.executor.time.collectives import CollectiveNetwork, GroupKey, group_number
+from axonc.backends.executor.time.collectives import CollectiveNetwork
 from axonc.backends.executor.time.deadlock import find_cycle, signals_semaphore
-from axonc.backends.executor.time.simulation import EngineRun, Simulation
+from axonc.backends.executor.time.engine_run import EngineRun
+from axonc.backends.executor.time.simulation import Simulation
 from axonc.backends.isa.collective import is_collective
+from axonc.backends.isa.collective_groups import GroupKey, group_number
 from axonc.diagnostics import SourceLocation
 
 Locations = Sequence[Sequence[SourceLocation]]
@@ -68,7 +70,10 @@ class _Report:
         """The engine of `core` that would trigger the next collective of a group, and where."""
         for run in self.simulations[core].engines:
             for prepared in run.stream[run.index :]:
-                if is_collective(prepared.instruction) and group_number(prepared) == key[0]:
+                if (
+                    is_collective(prepared.instruction)
+                    and group_number(prepared.instruction) == key[0]
+                ):
                     return run, prepared.index
         return None, -1
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from axonc.backends.executor.time.simulation import EngineRun
+    from axonc.backends.executor.time.engine_run import EngineRun
 
 
 def signals_semaphore(run: EngineRun, semaphore: int) -> int | None:

@@ -17,12 +17,19 @@ import numpy as np
 
 from axonc.backends.cost.ports import shared_ports
 from axonc.backends.executor.steps.findings import FindingKind, Violation
-from axonc.backends.executor.steps.prepared import Prepared, Preparer, Region, regions_overlap
+from axonc.backends.executor.steps.prepared import Prepared, Preparer, regions_overlap
 from axonc.backends.executor.steps.step_failure import StepFailure
-from axonc.backends.executor.time.collectives import Arrival, CollectiveNetwork, CollectiveRecord
+from axonc.backends.executor.time.collectives import Arrival, CollectiveNetwork
 from axonc.backends.executor.time.deadlock import describe_deadlock
 from axonc.backends.executor.time.dma_engines import DmaEngines, Transfer
-from axonc.backends.executor.time.timeline import EngineRecord, Stall, Timeline, TransferRecord
+from axonc.backends.executor.time.engine_run import EngineRun
+from axonc.backends.executor.time.timeline import (
+    CollectiveRecord,
+    EngineRecord,
+    Stall,
+    Timeline,
+    TransferRecord,
+)
 from axonc.backends.isa.access_pattern import NO_REGISTER
 from axonc.backends.isa.sequencer import Registers
 from axonc.backends.targets.target import Engine, Target
@@ -33,34 +40,6 @@ SIGNAL, ASSIGN, ARRIVAL, DMA_FREE, ISSUE = range(5)
 NEVER = -1.0
 
 Waits = tuple[tuple[int, int], ...]
-
-
-@dataclass(slots=True, eq=False)
-class EngineRun:
-    """One engine and its sequencer. ready_ns: the sequencer could issue `current`.
-
-    array_ns, loader_ns: (tensor engine) the array and the stationary loader are free again.
-    pending: results not yet visible. blocked: the wait that holds it up, and since when.
-    """
-
-    engine: Engine
-    stream: list[Prepared]
-    dynamic: list[bool]
-    registers: Registers
-    has_explicit_tables: bool
-    index: int = 0
-    current: Prepared | None = None
-    ready_ns: float = 0.0
-    array_ns: float = 0.0
-    loader_ns: float = 0.0
-    completed_ns: float = 0.0
-    pending: list[tuple[float, Region]] = field(default_factory=list)
-    blocked: tuple[int, int] | None = None
-    blocked_ns: float = 0.0
-    table: str = ""
-    busy_ns: float = 0.0
-    count: int = 0
-    stall_ns: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -395,13 +374,14 @@ class Simulation:
             text = "a collective in a program of one core"
             raise StepFailure(prepared, Violation(FindingKind.RULE, text))
         arrival = max(end, run.completed_ns)
-        self.network.arrive(Arrival(self.core, self, prepared, arrival))
 
-    def finish_collective(self, prepared: Prepared, end: float, record: CollectiveRecord) -> None:
-        """The network has found that a collective this core triggered is over at `end`."""
-        self.collectives.append(record)
-        if prepared.signal is not None:
-            self._push(end + self.target.dma.completion_ns, SIGNAL, prepared.signal)
+        def finish(end: float, record: CollectiveRecord) -> None:
+            """The network has found that the collective is over at `end`."""
+            self.collectives.append(record)
+            if prepared.signal is not None:
+                self._push(end + self.target.dma.completion_ns, SIGNAL, prepared.signal)
+
+        self.network.arrive(Arrival(self.core, self.dma, prepared, arrival, finish))
 
     # ---- DMA
 

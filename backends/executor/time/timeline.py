@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from axonc.backends.executor.time.collectives import CollectiveRecord
+from axonc.backends.isa.collective_groups import Members
 from axonc.backends.targets.target import Engine
 
 
@@ -80,3 +80,19 @@ class Timeline:
     @property
     def seconds(self) -> float:
         return self.total_ns * 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class CollectiveRecord:
+    """One collective as a core saw it. trigger_ns: this core's trigger. start_ns, end_ns: of the
+    collective. engine, index: of the trigger."""
+
+    engine: Engine
+    index: int
+    group: int
+    cores: Members
+    algorithm: str
+    trigger_ns: float
+    start_ns: float
+    end_ns: float
+    moved_bytes: float

@@ -24,6 +24,7 @@ from axonc.frontends.torch.torchax_import import load_torchax
 from axonc.imported import stablehlo_module
 from axonc.imported.constants import LARGE_BYTES
 from axonc.imported.program import ImportedProgram, bind_arrays
+from axonc.partition.finish import finish_import
 
 if TYPE_CHECKING:
     import torch
@@ -58,9 +59,7 @@ def import_exported_program(
     module = copy_module(lowered.compiler_ir("stablehlo"), stablehlo_module.new_context())
     arguments = _torch_names(module, names)
     relocate(module, origins)
-    imported = stablehlo_module.finish_import(
-        module, argument_names=arguments, result_names=result_names(program)
-    )
+    imported = finish_import(module, argument_names=arguments, result_names=result_names(program))
     imported = _with_aliases(imported, program)
     state = {i.name: i.value for i in inputs if i.kind == "state"}
     used = [a.name for a in imported.inputs if a.name in state]

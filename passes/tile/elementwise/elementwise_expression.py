@@ -14,13 +14,13 @@ from torch_mlir import ir
 from axonc.backends.numerics.dtypes import DType
 from axonc.dialects.attributes import integers, splat_number
 from axonc.dialects.neuron.table import COMPARISONS, ELEMENTWISE
+from axonc.passes.graph.machine_dtype import machine_dtype
 from axonc.passes.tile.elementwise.expression_nodes import (
     Expression,
     cast,
     compare,
     constant,
     is_bool,
-    machine_dtype,
 )
 from axonc.passes.tile.elementwise.float_rewrites import FLOAT_OPS, rewrite_float, truncated
 from axonc.passes.tile.elementwise.integer_rewrites import (

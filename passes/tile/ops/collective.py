@@ -24,12 +24,13 @@ from axonc.backends.targets.target import Engine
 from axonc.dialects.attributes import integer_lists, integers
 from axonc.dialects.ntile.builder import KernelBuilder, row_major
 from axonc.dialects.ntile.program import View
+from axonc.passes.graph.shapes import shape_of
 from axonc.passes.graph.uses import defining_op, use_count
 from axonc.passes.layout.layout_dims import default_rows
 from axonc.passes.layout.storage import Loop, Storage
-from axonc.passes.layout.view_ops import contiguous_strides, shape_of
+from axonc.passes.layout.view_ops import contiguous_strides
 from axonc.passes.tile.elementwise.elementwise_expression import machine_dtype
-from axonc.passes.tile.elementwise.emit import nest_tiles
+from axonc.passes.tile.loop_nests import nest_tiles
 from axonc.passes.tile.move import cast, free_loops, new_storage, row_blocks
 from axonc.passes.tile.stored_dtype import is_float_conversion
 from axonc.passes.tile.values import Values, hbm_storage

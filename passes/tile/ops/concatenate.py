@@ -12,9 +12,9 @@ from torch_mlir import ir
 
 from axonc.backends.numerics.dtypes import DType
 from axonc.dialects.attributes import integers
-from axonc.passes.fuse.dot_slices import only_user
-from axonc.passes.layout.storage import PartitionDims, Storage, normalised
-from axonc.passes.layout.view_ops import shape_of
+from axonc.passes.graph.shapes import PartitionDims, normalised, shape_of
+from axonc.passes.graph.uses import only_user
+from axonc.passes.layout.storage import Storage
 from axonc.passes.tile.move import cast, new_storage
 from axonc.passes.tile.stored_dtype import stored_dtype
 from axonc.passes.tile.values import Values

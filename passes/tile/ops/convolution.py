@@ -23,9 +23,9 @@ from axonc.diagnostics import UnsupportedOpError
 from axonc.dialects.attributes import integers
 from axonc.dialects.ntile.builder import KernelBuilder
 from axonc.dialects.ntile.program import View
+from axonc.passes.graph.shapes import PartitionDims, normalised, shape_of
 from axonc.passes.layout.layout_dims import has_few_features
-from axonc.passes.layout.storage import Lane, PartitionDims, Storage, normalised
-from axonc.passes.layout.view_ops import shape_of
+from axonc.passes.layout.storage import Lane, Storage
 from axonc.passes.tile.elementwise.elementwise_expression import (
     Expression,
     machine_dtype,

@@ -15,8 +15,8 @@ from torch_mlir import ir
 
 from axonc.dialects.neuron.window import Reach, WindowDim
 from axonc.dialects.neuron.window_rules import ConvolutionDims, convolution_dims
-from axonc.passes.layout.storage import Loop, Shape
-from axonc.passes.layout.view_ops import shape_of
+from axonc.passes.graph.shapes import Shape, shape_of
+from axonc.passes.layout.storage import Loop
 
 Tap = tuple[int, ...]
 """Position of an element within the window, per spatial dim."""

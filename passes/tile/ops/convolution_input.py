@@ -19,7 +19,7 @@ from axonc.backends.targets.target import Engine, Target
 from axonc.dialects.ntile.builder import KernelBuilder
 from axonc.dialects.ntile.program import Pool, View
 from axonc.passes.layout.storage import Lane, Loop, Storage, merge_loops
-from axonc.passes.tile.elementwise.emit import MAX_DIMS, MAX_TILE_ELEMENTS, nest_tiles
+from axonc.passes.tile.loop_nests import MAX_DIMS, MAX_TILE_ELEMENTS, nest_tiles
 from axonc.passes.tile.ops.convolution_geometry import Box, ConvolutionGeometry, Meeting, boxes
 from axonc.passes.tile.ops.convolution_kernel import RowTile, row_tiles
 

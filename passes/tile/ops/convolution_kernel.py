@@ -20,11 +20,11 @@ from axonc.backends.numerics.dtypes import DType
 from axonc.backends.program import Packing
 from axonc.backends.targets.target import Engine
 from axonc.dialects.ntile.builder import KernelBuilder
-from axonc.dialects.ntile.program import View
+from axonc.dialects.ntile.program import MAX_BLOCK_BYTES, View
 from axonc.passes.layout.storage import Lane, Loop, Storage
-from axonc.passes.tile.elementwise.emit import MAX_TILE_ELEMENTS, nest_tiles
+from axonc.passes.tile.loop_nests import MAX_TILE_ELEMENTS, nest_tiles
 from axonc.passes.tile.move import fetch
-from axonc.passes.tile.weight_stream import CHUNK_BYTES, MAX_BLOCK_BYTES, WeightStream, stored_as
+from axonc.passes.tile.weight_stream import CHUNK_BYTES, WeightStream, stored_as
 
 
 @dataclass(frozen=True)

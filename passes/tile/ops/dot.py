@@ -20,9 +20,10 @@ from axonc.backends.numerics.dtypes import F32, DType
 from axonc.backends.program import TensorKind
 from axonc.diagnostics import UnsupportedOpError
 from axonc.dialects.attributes import integers
-from axonc.dialects.ntile.program import View
+from axonc.dialects.ntile.program import MAX_BLOCK_BYTES, View
 from axonc.passes.graph.dot_geometry import LHS, RHS, DotSide, dot_geometry
-from axonc.passes.layout.storage import ROW_TILES, Lane, Loop, Storage, normalised
+from axonc.passes.graph.shapes import normalised, shape_of
+from axonc.passes.layout.storage import ROW_TILES, Lane, Loop, Storage
 from axonc.passes.tile.elementwise.elementwise_expression import (
     Expression,
     machine_dtype,
@@ -33,7 +34,7 @@ from axonc.passes.tile.move import compact, mergeable
 from axonc.passes.tile.ops.concatenate import new_result
 from axonc.passes.tile.region_operands import RegionOperands
 from axonc.passes.tile.values import Values
-from axonc.passes.tile.weight_stream import MAX_BLOCK_BYTES, SliceStream, Stream, stream_weight
+from axonc.passes.tile.weight_stream import SliceStream, Stream, stream_weight
 
 GROUP_BANKS = 4
 """PSUM banks one group of results may fill: half of them, so that the next group can start while
@@ -390,3 +391,9 @@ class DotTiler:
         sizes = [self.geometry.result_shape[d] for d in self.stacked]
         index = tuple(slot.batch[d] for d in self.stacked)
         return flat_index(index, sizes) * self.still.count(self.still.free) + slot.first
+
+
+def tile_dot(values: Values, op: ir.Operation, dtype: DType) -> Storage:
+    if any(0 in shape_of(operand) for operand in list(op.operands)[:2]):
+        raise UnsupportedOpError("contraction of length 0", hint="its result is constant: fold it")
+    return DotTiler(values, op).run(dtype)

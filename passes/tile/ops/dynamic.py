@@ -25,11 +25,12 @@ from axonc.diagnostics import UnsupportedOpError
 from axonc.dialects.attributes import dense_to_numpy, integers
 from axonc.dialects.ntile.builder import KernelBuilder
 from axonc.dialects.ntile.program import View
+from axonc.passes.graph.shapes import shape_of
 from axonc.passes.layout.layout_dims import default_rows
 from axonc.passes.layout.storage import PARTITIONS, Lane, Loop, Storage
-from axonc.passes.layout.view_ops import shape_of
-from axonc.passes.tile.elementwise.emit import MAX_DIMS, nest_tiles
+from axonc.passes.tile.loop_nests import MAX_DIMS, nest_tiles
 from axonc.passes.tile.move import (
+    copy_device_memory,
     free_loops,
     load,
     new_storage,
@@ -153,23 +154,6 @@ def _updated_memory(values: Values, operand: ir.Value, result: ir.Value) -> Stor
     else:
         copy_device_memory(values.builder, fresh, source)
     return fresh
-
-
-def copy_device_memory(builder: KernelBuilder, result: Storage, source: Storage) -> None:
-    """result = source, both in device memory, without a way through SBUF; casts on the way."""
-    sizes = list(result.shape)
-    lanes = [
-        Lane(s.buffer, s.dtype, 0, 0, s.offset * s.dtype.size_bytes, s.strides)
-        for s in (result, source)
-    ]
-    for piece, (dst, src) in nest_tiles(sizes, lanes, 1 << 30, MAX_DIMS):
-        builder.dma(dst.view(piece), src.view(piece))
-
-
-def has_long_rows(storage: Storage) -> bool:
-    """Whether neighbours along the last dim are neighbours in device memory."""
-    kept = [s for s, n in zip(storage.strides, storage.shape, strict=True) if n > 1]
-    return not kept or kept[-1] == 1
 
 
 def _update_on_chip(values: Values, update: ir.Value, window: Storage) -> Storage:

@@ -11,9 +11,8 @@ from collections.abc import Set
 from dataclasses import replace
 
 from axonc.dialects.ntile.builder import KernelBuilder
-from axonc.dialects.ntile.program import Buffer, TileOp, View
+from axonc.dialects.ntile.program import Buffer, TileOp, View, mapped_views
 from axonc.passes.layout.storage import Storage
-from axonc.passes.memory.split_buffers import mapped_views
 from axonc.passes.tile.move import cast
 
 

@@ -14,9 +14,11 @@ from axonc.backends.numerics.dtypes import F32, DType
 from axonc.dialects.attributes import integers
 from axonc.dialects.neuron.window import WindowDim
 from axonc.dialects.neuron.window_rules import pool_windows
+from axonc.passes.graph.machine_dtype import machine_dtype
+from axonc.passes.graph.shapes import Shape
 from axonc.passes.layout.layout_dims import is_windowed
-from axonc.passes.layout.storage import Loop, Shape, Storage
-from axonc.passes.tile.elementwise.expression_nodes import is_bool, machine_dtype
+from axonc.passes.layout.storage import Loop, Storage
+from axonc.passes.tile.elementwise.expression_nodes import is_bool
 from axonc.passes.tile.move import free_loops, new_storage, row_blocks
 from axonc.passes.tile.ops.reduce import low_bits
 from axonc.passes.tile.ops.reduction_steps import Reduction, identity_of, reduce_axis, reduction_of

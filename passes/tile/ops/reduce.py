@@ -14,12 +14,14 @@ from axonc.backends.targets.target import Engine
 from axonc.dialects.attributes import integers
 from axonc.dialects.ntile.builder import KernelBuilder
 from axonc.dialects.ntile.program import View
+from axonc.passes.graph.machine_dtype import machine_dtype
+from axonc.passes.graph.shapes import Shape, shape_of
 from axonc.passes.layout.layout_dims import kept_dims, reduced_dims, reduces_everything
-from axonc.passes.layout.storage import Lane, Loop, Shape, Storage, merge_loops
-from axonc.passes.layout.view_ops import shape_of
-from axonc.passes.tile.elementwise.emit import emit_expression, nest_tiles
-from axonc.passes.tile.elementwise.expression_nodes import Expression, is_bool, machine_dtype
+from axonc.passes.layout.storage import Lane, Loop, Storage, merge_loops
+from axonc.passes.tile.elementwise.emit import emit_expression
+from axonc.passes.tile.elementwise.expression_nodes import Expression, is_bool
 from axonc.passes.tile.elementwise.integer_rewrites import wrapped
+from axonc.passes.tile.loop_nests import nest_tiles
 from axonc.passes.tile.move import compact, free_loops, mergeable, new_storage, row_blocks
 from axonc.passes.tile.ops.reduce_all import reduce_all
 from axonc.passes.tile.ops.reduction_steps import Reduction, identity_of, reduce_axis, reduction_of

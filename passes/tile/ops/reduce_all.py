@@ -17,10 +17,10 @@ from torch_mlir import ir
 from axonc.backends.numerics.dtypes import F32, DType
 from axonc.backends.program import TensorKind
 from axonc.dialects.ntile.builder import KernelBuilder
+from axonc.passes.graph.machine_dtype import machine_dtype
+from axonc.passes.graph.shapes import shape_of
 from axonc.passes.layout.layout_dims import default_rows
 from axonc.passes.layout.storage import Lane, Storage
-from axonc.passes.layout.view_ops import shape_of
-from axonc.passes.tile.elementwise.expression_nodes import machine_dtype
 from axonc.passes.tile.move import free_loops, load, new_storage, row_blocks, store
 from axonc.passes.tile.ops.reduction_steps import Reduction, reduce_axis, reduce_nest
 from axonc.passes.tile.values import Values, hbm_storage

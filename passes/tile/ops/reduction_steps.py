@@ -16,8 +16,9 @@ import numpy as np
 from axonc.backends.numerics.dtypes import F32, I32, U32, DType
 from axonc.backends.targets.target import Engine
 from axonc.dialects.ntile.builder import KernelBuilder
-from axonc.passes.layout.storage import Lane, Shape
-from axonc.passes.tile.elementwise.emit import MAX_DIMS, nest_tiles
+from axonc.passes.graph.shapes import Shape
+from axonc.passes.layout.storage import Lane
+from axonc.passes.tile.loop_nests import MAX_DIMS, nest_tiles
 
 OPERATORS = {
     "sum": "add",

@@ -13,36 +13,18 @@ from dataclasses import replace
 from torch_mlir import ir
 
 from axonc.backends.program import TensorKind
-from axonc.context import source_location
-from axonc.diagnostics import InternalError
-from axonc.dialects.neuron.repeat import REPEAT, Repeat, function_named, module_of
+from axonc.dialects.locations import source_location
+from axonc.dialects.neuron.repeat import REPEAT, Repeat, block_function
+from axonc.passes.graph.shapes import PartitionDims, shape_of
 from axonc.passes.layout.choose_layouts import carried_rows
 from axonc.passes.layout.layout_dims import default_rows
-from axonc.passes.layout.storage import PartitionDims, Storage
-from axonc.passes.layout.view_ops import shape_of
+from axonc.passes.layout.storage import Storage
 from axonc.passes.tile.elementwise.elementwise_expression import machine_dtype
 from axonc.passes.tile.move import cast, new_storage
 from axonc.passes.tile.ops.hand_over import hand_over
 from axonc.passes.tile.store_result import store_result
 from axonc.passes.tile.update_in_place import plan_updates
 from axonc.passes.tile.values import Values, hbm_storage, is_whole
-
-
-def is_repeated(function: ir.Operation) -> bool:
-    """Whether the function is the block of a repeat: a private one that is left after inlining."""
-    attributes = function.attributes
-    private = "sym_visibility" in attributes
-    return private and ir.StringAttr(attributes["sym_visibility"]).value == "private"
-
-
-def block_function(op: ir.Operation) -> ir.Operation:
-    """The function that a `neuron.repeat` calls."""
-    module = module_of(op)
-    name = Repeat.of(op).callee
-    function = None if module is None else function_named(module, name)
-    if function is None:
-        raise InternalError(f"there is no function @{name}")
-    return function
 
 
 def only_varying(block: ir.Block) -> set[ir.Value]:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from executor_program_maker import ProgramMaker, psum, sbuf
 
-from axonc.backends.executor.effects.bind import common_shape, split_view
+from axonc.backends.executor.effects.transfers import common_shape, split_view
 from axonc.backends.executor.machine import Machine
 from axonc.backends.isa.access_pattern import HbmAccess
 from axonc.backends.numerics.dtypes import BF16, F32, I32

@@ -13,10 +13,9 @@ from torch_mlir import ir
 from axonc.backends.targets import TARGETS
 from axonc.context import make_context, parse_module
 from axonc.dialects.attributes import integers
+from axonc.passes.graph.shapes import normalised, shape_of
 from axonc.passes.layout.choose_layouts import choose_layouts
 from axonc.passes.layout.layout_dims import default_rows, reduced_dims
-from axonc.passes.layout.storage import normalised
-from axonc.passes.layout.view_ops import shape_of
 
 RNG = np.random.default_rng(0)
 DOT = "lhs_batch = [], rhs_batch = [], lhs_contract = [1], rhs_contract = [0]"

@@ -12,13 +12,8 @@ import pytest
 from axonc.backends.isa.access_pattern import Memory
 from axonc.backends.numerics.dtypes import F32
 from axonc.dialects.ntile.program import Buffer
-from axonc.passes.layout.storage import (
-    Loop,
-    Storage,
-    merge_loops,
-    normalised,
-    reshape_groups,
-)
+from axonc.passes.graph.shapes import normalised, reshape_groups
+from axonc.passes.layout.storage import Loop, Storage, merge_loops
 from axonc.passes.layout.view_ops import contiguous_strides
 
 PARTITIONS = 8

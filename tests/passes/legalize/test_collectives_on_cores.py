@@ -15,7 +15,8 @@ from axonc.diagnostics import UnsupportedOpError
 from axonc.dialects.neuron.evaluate_cores import evaluate_on_cores
 from axonc.driver.driver import machine_pipeline
 from axonc.driver.pipeline import TensorOptions, tensor_pipeline
-from axonc.pass_manager import ManagerOptions, ModuleState, PassManager
+from axonc.pass_manager import ManagerOptions, PassManager
+from axonc.passes.base import ModuleState
 
 CHANNEL = "channel_handle = #stablehlo.channel_handle<handle = 1, type = 1>"
 GLOBAL = "use_global_device_ids"

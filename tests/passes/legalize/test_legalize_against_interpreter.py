@@ -10,7 +10,8 @@ from torch_mlir._mlir_libs import _stablehlo
 from axonc.context import make_context, parse_module
 from axonc.dialects.attributes import dense_to_numpy, element_name, numpy_to_dense
 from axonc.dialects.neuron.evaluate import evaluate_module
-from axonc.pass_manager import ModuleState, PassManager, parse_pipeline
+from axonc.pass_manager import PassManager, parse_pipeline
+from axonc.passes.base import ModuleState
 from axonc.passes.legalize.elementwise import DIRECT
 
 CONTEXT = make_context()

@@ -15,7 +15,8 @@ from axonc.backends.targets import INF2
 from axonc.backends.targets.target import Engine
 from axonc.dialects.ntile.program import View
 from axonc.kernel import Kernel
-from axonc.passes.lower.lower import Streams, drop_repeated_loads, lower, pack
+from axonc.passes.lower.lower import Streams, drop_repeated_loads, lower
+from axonc.passes.lower.lowered_state import pack
 from axonc.passes.memory.allocate_memory import allocate_memory
 from axonc.passes.schedule.assign_engines import assign_engines
 from axonc.passes.schedule.schedule import schedule

@@ -15,8 +15,9 @@ from axonc.dialects.attributes import NUMPY_DTYPES, element_name
 from axonc.dialects.neuron.evaluate import evaluate_module
 from axonc.dialects.neuron.repeat import Repeat, repeats_in
 from axonc.driver.pipeline import TensorOptions, tensor_pipeline
-from axonc.pass_manager import ModuleState, PassManager, parse_pipeline
-from axonc.passes.legalize.legalize_to_neuron import main_function
+from axonc.pass_manager import PassManager, parse_pipeline
+from axonc.passes.base import ModuleState
+from axonc.passes.graph.module import main_function
 
 FLAT = "inline-calls,simplify,narrow-integers,legalize-to-neuron"
 OUTLINED = "inline-calls,outline-blocks,simplify,narrow-integers,legalize-to-neuron"

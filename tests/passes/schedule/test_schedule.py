@@ -12,7 +12,8 @@ from axonc.dialects.ntile.program import Form, Pool
 from axonc.kernel import Kernel
 from axonc.passes.memory.allocate_memory import allocate_memory
 from axonc.passes.schedule.assign_engines import assign_engines
-from axonc.passes.schedule.schedule import STREAM_QUEUES, Schedule, schedule
+from axonc.passes.schedule.schedule import STREAM_QUEUES, schedule
+from axonc.passes.tile_level.schedule_plan import Schedule
 
 
 def scheduled(kernel: KernelBuilder) -> Schedule:

@@ -8,8 +8,10 @@ from axonc.backends.targets import TARGETS
 from axonc.context import make_context, parse_module
 from axonc.diagnostics import CompileError, UsageError, VerifyError
 from axonc.dialects.ntile.builder import KernelBuilder
-from axonc.pass_manager import ManagerOptions, ModuleState, PassManager, State, parse_pipeline
-from axonc.passes.tile_level.tile_state import LoweredState, TileState
+from axonc.pass_manager import ManagerOptions, PassManager, parse_pipeline
+from axonc.passes.base import ModuleState, State
+from axonc.passes.lower.lowered_state import LoweredState
+from axonc.passes.tile_level.tile_state import TileState
 
 STAGES = ("assign-engines", "allocate-memory", "schedule", "lower")
 

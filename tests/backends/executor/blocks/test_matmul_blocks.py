@@ -19,7 +19,7 @@ from matmul_chains import (
 
 from axonc.backends.executor.blocks.matmul_blocks import Block, plan_blocks
 from axonc.backends.executor.blocks.weight_copies import without
-from axonc.backends.executor.effects.bind import multiply_matrices
+from axonc.backends.executor.effects.tensor_engine import multiply_matrices
 from axonc.backends.executor.steps.prepared import regions_overlap
 from axonc.backends.numerics.dtypes import BF16, F32
 from axonc.backends.targets.target import Engine

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from executor_program_maker import TARGET, sbuf
 
-from axonc.backends.executor.effects.bind import Bindings, bind
+from axonc.backends.executor.effects.bind import bind
+from axonc.backends.executor.effects.bindings import Bindings
 from axonc.backends.executor.effects.fast_paths import direct_closure
 from axonc.backends.executor.memory.memory import MemorySystem
 from axonc.backends.executor.semantics import EngineState

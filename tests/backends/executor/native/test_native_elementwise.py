@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from executor_program_maker import TARGET, psum, sbuf
 
-from axonc.backends.executor.effects.bind import Bindings, bind
+from axonc.backends.executor.effects.bind import bind
+from axonc.backends.executor.effects.bindings import Bindings
 from axonc.backends.executor.memory.memory import MemorySystem
 from axonc.backends.executor.native.native_code import has_wide_vectors
 from axonc.backends.executor.native.native_elementwise import bind_elementwise

@@ -1,0 +1,35 @@
+"""In which order, and on which engine, operations are issued."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from axonc.backends.targets.target import Engine
+from axonc.dialects.ntile.program import Repeat
+from axonc.passes.tile_level.dependencies import DependenceGraph
+
+
+@dataclass
+class Schedule:
+    """order: operation numbers per engine, in issue order, segment by segment. graphs: of each
+    segment, its operations counted from 0. finish_ns: modelled, without port conflicts and table
+    loads."""
+
+    order: dict[Engine, list[int]]
+    graphs: list[DependenceGraph]
+    finish_ns: float
+    position: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def graph(self) -> DependenceGraph:
+        """Of a program of one segment."""
+        (graph,) = self.graphs
+        return graph
+
+    def part(self, piece: Repeat) -> dict[Engine, list[int]]:
+        """The order of one segment, its operations counted from 0."""
+        first, end = piece.first, piece.end
+        return {
+            engine: [number - first for number in numbers if first <= number < end]
+            for engine, numbers in self.order.items()
+        }
