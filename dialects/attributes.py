@@ -72,6 +72,35 @@ def integer(value: int) -> ir.IntegerAttr:
     return ir.IntegerAttr.get(ir.IntegerType.get_signless(64), value)
 
 
+def python_value(attribute: ir.Attribute) -> Any:
+    """Integers, floats, strings, symbols' names and (nested) tuples of these; other attributes as
+    they are."""
+    reader = _READERS.get(type(attribute))
+    return reader(attribute) if reader else attribute
+
+
+_READERS: dict[type, Any] = {
+    ir.ArrayAttr: lambda a: tuple(map(python_value, a)),
+    ir.IntegerAttr: lambda a: a.value,
+    ir.FloatAttr: lambda a: a.value,
+    ir.StringAttr: lambda a: a.value,
+    ir.FlatSymbolRefAttr: lambda a: a.value,
+}
+
+
+def python_attribute(value: Any) -> ir.Attribute:
+    """The attribute that `python_value` reads as `value`; attributes as they are."""
+    if isinstance(value, ir.Attribute):
+        return value
+    if isinstance(value, str):
+        return ir.StringAttr.get(value)
+    if isinstance(value, float):
+        return ir.FloatAttr.get(ir.F64Type.get(), value)
+    if isinstance(value, int):
+        return integer(value)
+    return ir.ArrayAttr.get([python_attribute(each) for each in value])
+
+
 def dense_to_numpy(attribute: ir.Attribute) -> np.ndarray:
     """The elements of a dense attribute, in its shape. A splat is a read-only broadcast.
 

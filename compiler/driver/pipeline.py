@@ -10,6 +10,7 @@ from axonc.backends.numerics.quantize import FORMATS
 from axonc.context import make_context, parse_module
 from axonc.diagnostics import UsageError
 from axonc.dialects.attributes import integer_array
+from axonc.dialects.neuron.argument_names import ALIAS, NAME, PARTS, WEIGHT
 from axonc.imported.program import Argument, ImportedProgram
 from axonc.pass_manager import ManagerOptions, PassManager
 from axonc.passes.base import ModuleState, Pass, UpstreamPass
@@ -25,7 +26,6 @@ from axonc.passes.cast.quantize import QuantizePass
 from axonc.passes.fuse.add_before_reduce import AddBeforeReducePass
 from axonc.passes.fuse.fuse_dot_epilogue import FuseDotEpiloguePass
 from axonc.passes.fuse.fuse_elementwise import FuseElementwisePass
-from axonc.passes.fuse.replication import PARTS
 from axonc.passes.fuse.split_attention import SplitAttentionPass
 from axonc.passes.fuse.split_feed_forward import SplitFeedForwardPass
 from axonc.passes.fuse.split_wide_results import SplitWideResultsPass
@@ -41,7 +41,6 @@ from axonc.passes.recognize.recognize_gelu import RecognizeGeluPass
 from axonc.passes.recognize.recognize_layer_norm import RecognizeLayerNormPass
 from axonc.passes.recognize.recognize_silu import RecognizeSiluPass
 from axonc.passes.recognize.recognize_softmax import RecognizeSoftmaxPass
-from axonc.passes.tile.update_in_place import ALIAS
 
 
 @dataclass(frozen=True)
@@ -192,17 +191,17 @@ def _attach_names(main: ir.Operation, program: ImportedProgram) -> None:
             f"@main has {len(block.arguments)} arguments, {len(program.arguments)} are described"
         )
     arguments = [ir.DictAttr.get(_argument_attributes(a, program)) for a in program.arguments]
-    results = [ir.DictAttr.get({"neuron.name": ir.StringAttr.get(n)}) for n in program.result_names]
+    results = [ir.DictAttr.get({NAME: ir.StringAttr.get(n)}) for n in program.result_names]
     main.attributes["arg_attrs"] = ir.ArrayAttr.get(arguments)
     main.attributes["res_attrs"] = ir.ArrayAttr.get(results)
 
 
 def _argument_attributes(argument: Argument, program: ImportedProgram) -> dict[str, ir.Attribute]:
-    attributes: dict[str, ir.Attribute] = {"neuron.name": ir.StringAttr.get(argument.name)}
+    attributes: dict[str, ir.Attribute] = {NAME: ir.StringAttr.get(argument.name)}
     if argument.sharding is not None:
         attributes[PARTS] = integer_array(argument.sharding.parts)
     if argument.weight is not None:
-        attributes["neuron.weight"] = ir.UnitAttr.get()
+        attributes[WEIGHT] = ir.UnitAttr.get()
     elif argument.name in program.aliases:
         number = program.result_names.index(program.aliases[argument.name])
         attributes[ALIAS] = ir.IntegerAttr.get(ir.IntegerType.get_signless(64), number)

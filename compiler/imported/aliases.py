@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from jaxlib.mlir import ir
 
-ALIAS = "neuron.alias"
+from axonc.dialects.neuron.argument_names import ALIAS
+
 NUMBERED = (ALIAS, "tf.aliasing_output")
 DONATED = "jax.buffer_donor"
 

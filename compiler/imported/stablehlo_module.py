@@ -15,6 +15,7 @@ from jaxlib.mlir import ir
 from jaxlib.mlir.dialects import stablehlo
 
 from axonc.diagnostics import CompileError, SourceLocation, UnsupportedOpError
+from axonc.dialects.neuron.argument_names import NAME
 from axonc.imported.aliases import attribute_of
 
 # chlo ops that stay one `stablehlo.composite "chlo.*"`, their expansion attached as decomposition:
@@ -23,8 +24,8 @@ KEPT_CHLO_OPS = ("chlo.erf", "chlo.erfc", "chlo.erf_inv", "chlo.top_k")
 
 
 # Attributes on arguments and results that say their name, strongest first.
-_ARGUMENT_NAME_ATTRIBUTES = ("neuron.name", "jax.arg_info")
-_RESULT_NAME_ATTRIBUTES = ("neuron.name", "jax.result_info")
+_ARGUMENT_NAME_ATTRIBUTES = (NAME, "jax.arg_info")
+_RESULT_NAME_ATTRIBUTES = (NAME, "jax.result_info")
 _PYTREE_KEY = re.compile(r"\[(?:'([^']*)'|\"([^\"]*)\"|(\d+))\]")
 _FILE_LINE = re.compile(r'"(?P<file>[^"]+)":(?P<line>\d+):(?P<column>\d+)')
 

@@ -15,14 +15,15 @@ Reference semantics: axonc.dialects.neuron.evaluate. Builders: axonc.dialects.ne
 # No `from __future__ import annotations`: ext reads the annotations as objects.
 
 import types
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from torch_mlir import ir
 from torch_mlir.dialects import ext
 from torch_mlir.dialects.ext import Operand, Region, Result
 
-from axonc.dialects.neuron import repeat_rules, rules, window_rules
+from axonc.dialects.attributes import python_attribute, python_value
+from axonc.dialects.neuron import repeat_rules, rules, table, window_rules
 from axonc.dialects.neuron.repeat import OPERAND_RUNS, RESULT_RUNS
 from axonc.dialects.neuron.table import ELEMENTWISE
 
@@ -33,11 +34,60 @@ RUNS = 8
 """Most runs of equal types among the operands of an operation with any number of operands."""
 
 
-class VariadicOp(ext.Operation):
+class NeuronOp(ext.Operation):
+    """Base of the operations: attributes are read and written as Python values, operands by name.
+
+    for dot in ops_of(function, DotOp):
+        dot.lhs_contract = (1,)   # not an ArrayAttr of IntegerAttrs
+    """
+
+    @classmethod
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for field in cls._fields:
+            if isinstance(field, ext.AttributeDef):
+                setattr(cls, field.name, _value_of(field.name))
+
+
+def _value_of(name: str) -> property:
+    """An attribute of an operation as a Python value (`attributes.python_value`)."""
+
+    def read(op: ir.Operation) -> object:
+        return python_value(op.attributes[name])
+
+    def write(op: ir.Operation, value: object) -> None:
+        op.attributes[name] = python_attribute(value)
+
+    return property(read, write)
+
+
+def _operand(number: int) -> property:
+    """An operand by its role."""
+
+    def write(op: ir.Operation, value: ir.Value) -> None:
+        op.operands[number] = value
+
+    return property(lambda op: op.operands[number], write)
+
+
+class VariadicOp(NeuronOp):
     """Base of operations with any number of operands of any types, at most RUNS runs of equal
     types."""
 
     __annotations__ = {f"run{i}": Sequence[Operand[Any]] for i in range(RUNS)}
+
+    inputs = property(lambda op: tuple(op.operands))
+    """All operands, whatever their runs."""
+
+
+class ProductOp(VariadicOp):
+    """Base of `DotOp` and `ConvolutionOp`: two factors, and what an epilogue reads besides."""
+
+    __annotations__ = {}
+
+    lhs = _operand(0)
+    rhs = _operand(1)
+    extras = property(lambda op: tuple(op.operands)[2:])
 
 
 class Neuron(ext.Dialect, name="neuron"):
@@ -95,7 +145,7 @@ def _make_elementwise(name: str) -> type[ext.Operation]:
     }
     return types.new_class(
         "".join(part.capitalize() for part in name.split("_")) + "Op",
-        (ext.Operation,),
+        (NeuronOp,),
         {"dialect": Neuron, "name": name, "traits": _pure(rules.elementwise)},
         lambda namespace: namespace.update(body),
     )
@@ -106,7 +156,7 @@ for _name in ELEMENTWISE:
     globals()[_class.__name__] = _class
 
 
-class CompareOp(ext.Operation, dialect=Neuron, name="compare", traits=_pure(rules.compare)):
+class CompareOp(NeuronOp, dialect=Neuron, name="compare", traits=_pure(rules.compare)):
     """lhs `direction` rhs. NaN compares unequal to everything.
 
     (C2) operands have one type. (C3) the result has their shape and element type i1.
@@ -119,7 +169,7 @@ class CompareOp(ext.Operation, dialect=Neuron, name="compare", traits=_pure(rule
     direction: ir.StringAttr
 
 
-class SelectOp(ext.Operation, dialect=Neuron, name="select", traits=_pure(rules.select)):
+class SelectOp(NeuronOp, dialect=Neuron, name="select", traits=_pure(rules.select)):
     """on_true where pred is true, else on_false.
 
     (C2) pred is i1 of the result's shape. (C3) on_true, on_false and the result have one type.
@@ -131,7 +181,7 @@ class SelectOp(ext.Operation, dialect=Neuron, name="select", traits=_pure(rules.
     result: Result[Tensor]
 
 
-class ConvertOp(ext.Operation, dialect=Neuron, name="convert", traits=_pure(rules.convert)):
+class ConvertOp(NeuronOp, dialect=Neuron, name="convert", traits=_pure(rules.convert)):
     """Elements in another type: to floats round to nearest even, to integers towards zero, to i1
     is x != 0.
 
@@ -142,7 +192,7 @@ class ConvertOp(ext.Operation, dialect=Neuron, name="convert", traits=_pure(rule
     result: Result[Tensor]
 
 
-class ConstantOp(ext.Operation, dialect=Neuron, name="constant", traits=_pure(rules.constant)):
+class ConstantOp(NeuronOp, dialect=Neuron, name="constant", traits=_pure(rules.constant)):
     """A splat, or a small tensor of numbers; large ones are weights.
 
     (C2) `value` is a dense elements attribute of the result's type.
@@ -152,7 +202,7 @@ class ConstantOp(ext.Operation, dialect=Neuron, name="constant", traits=_pure(ru
     value: Any
 
 
-class IotaOp(ext.Operation, dialect=Neuron, name="iota", traits=_pure(rules.iota)):
+class IotaOp(NeuronOp, dialect=Neuron, name="iota", traits=_pure(rules.iota)):
     """Each element is its index along `dimension`.
 
     (C2) dimension is one of the result's. (C3) the element type is not i1.
@@ -162,7 +212,7 @@ class IotaOp(ext.Operation, dialect=Neuron, name="iota", traits=_pure(rules.iota
     dimension: ir.IntegerAttr
 
 
-class BroadcastOp(ext.Operation, dialect=Neuron, name="broadcast", traits=_pure(rules.broadcast)):
+class BroadcastOp(NeuronOp, dialect=Neuron, name="broadcast", traits=_pure(rules.broadcast)):
     """Operand dim i becomes result dim dims[i]; its other dims repeat, as do operand dims of size
     1.
 
@@ -175,7 +225,7 @@ class BroadcastOp(ext.Operation, dialect=Neuron, name="broadcast", traits=_pure(
     dims: ir.ArrayAttr
 
 
-class ReshapeOp(ext.Operation, dialect=Neuron, name="reshape", traits=_pure(rules.reshape)):
+class ReshapeOp(NeuronOp, dialect=Neuron, name="reshape", traits=_pure(rules.reshape)):
     """The same elements in row-major order under another shape.
 
     (C2) operand and result have as many elements. (C3) element types are equal.
@@ -185,7 +235,7 @@ class ReshapeOp(ext.Operation, dialect=Neuron, name="reshape", traits=_pure(rule
     result: Result[Tensor]
 
 
-class TransposeOp(ext.Operation, dialect=Neuron, name="transpose", traits=_pure(rules.transpose)):
+class TransposeOp(NeuronOp, dialect=Neuron, name="transpose", traits=_pure(rules.transpose)):
     """Result dim i is operand dim permutation[i].
 
     (C2) permutation holds each operand dim once. (C3) the result has the permuted shape and the
@@ -197,7 +247,7 @@ class TransposeOp(ext.Operation, dialect=Neuron, name="transpose", traits=_pure(
     permutation: ir.ArrayAttr
 
 
-class SliceOp(ext.Operation, dialect=Neuron, name="slice", traits=_pure(rules.slice_)):
+class SliceOp(NeuronOp, dialect=Neuron, name="slice", traits=_pure(rules.slice_)):
     """Elements start, start + stride, ... below limit, in each dim.
 
     (C2) start, limit and strides have one entry for each dim, 0 <= start <= limit <= size, stride
@@ -213,7 +263,7 @@ class SliceOp(ext.Operation, dialect=Neuron, name="slice", traits=_pure(rules.sl
 
 
 class DynamicSliceOp(
-    ext.Operation, dialect=Neuron, name="dynamic_slice", traits=_pure(rules.dynamic_slice)
+    NeuronOp, dialect=Neuron, name="dynamic_slice", traits=_pure(rules.dynamic_slice)
 ):
     """A box of `sizes` elements that begins where `starts` says when the program runs.
 
@@ -234,7 +284,7 @@ class DynamicSliceOp(
 
 
 class DynamicUpdateSliceOp(
-    ext.Operation,
+    NeuronOp,
     dialect=Neuron,
     name="dynamic_update_slice",
     traits=_pure(rules.dynamic_update_slice),
@@ -266,7 +316,7 @@ class ConcatenateOp(
     dimension: ir.IntegerAttr
 
 
-class PadOp(ext.Operation, dialect=Neuron, name="pad", traits=_pure(rules.pad)):
+class PadOp(NeuronOp, dialect=Neuron, name="pad", traits=_pure(rules.pad)):
     """`low` copies of `value` before, `high` after, `interior` between the elements of each dim.
 
     (C2) value is a tensor of rank 0 with the operand's element type. (C3) low, high and interior
@@ -282,7 +332,7 @@ class PadOp(ext.Operation, dialect=Neuron, name="pad", traits=_pure(rules.pad)):
     interior: ir.ArrayAttr
 
 
-class ReverseOp(ext.Operation, dialect=Neuron, name="reverse", traits=_pure(rules.reverse)):
+class ReverseOp(NeuronOp, dialect=Neuron, name="reverse", traits=_pure(rules.reverse)):
     """The order of the elements along `dims` turned round.
 
     (C2) dims are distinct dims of the operand. (C3) operand and result have one type.
@@ -293,7 +343,7 @@ class ReverseOp(ext.Operation, dialect=Neuron, name="reverse", traits=_pure(rule
     dims: ir.ArrayAttr
 
 
-class ReduceOp(ext.Operation, dialect=Neuron, name="reduce", traits=_pure(rules.reduce)):
+class ReduceOp(NeuronOp, dialect=Neuron, name="reduce", traits=_pure(rules.reduce)):
     """`kind` (sum, max, min, product, and, or) over `dims`, which vanish. Floats accumulate in
     float32.
 
@@ -308,7 +358,7 @@ class ReduceOp(ext.Operation, dialect=Neuron, name="reduce", traits=_pure(rules.
     dims: ir.ArrayAttr
 
 
-class DotOp(VariadicOp, dialect=Neuron, name="dot", traits=[
+class DotOp(ProductOp, dialect=Neuron, name="dot", traits=[
     ir.IsIsolatedFromAboveTrait, *_pure(rules.dot)
 ]):  # fmt: skip
     """Sum of products over the contract dims, for each batch index: [batch, lhs free, rhs free].
@@ -332,7 +382,7 @@ class DotOp(VariadicOp, dialect=Neuron, name="dot", traits=[
     epilogue: Region
 
 
-class ConvolutionOp(VariadicOp, dialect=Neuron, name="convolution", traits=[
+class ConvolutionOp(ProductOp, dialect=Neuron, name="convolution", traits=[
     ir.IsIsolatedFromAboveTrait, *_pure(window_rules.convolution)
 ]):  # fmt: skip
     """Sum of products of an image and a kernel that slides over its spatial dims.
@@ -366,7 +416,7 @@ class ConvolutionOp(VariadicOp, dialect=Neuron, name="convolution", traits=[
 
 
 class ReduceWindowOp(
-    ext.Operation, dialect=Neuron, name="reduce_window", traits=_pure(window_rules.reduce_window)
+    NeuronOp, dialect=Neuron, name="reduce_window", traits=_pure(window_rules.reduce_window)
 ):
     """`kind` (sum, max, min, product, and, or) over windows that slide along the dims. Padding
     counts for nothing. Floats accumulate in float32.
@@ -386,9 +436,7 @@ class ReduceWindowOp(
     dilation: ir.ArrayAttr
 
 
-class GatherRowsOp(
-    ext.Operation, dialect=Neuron, name="gather_rows", traits=_pure(rules.gather_rows)
-):
+class GatherRowsOp(NeuronOp, dialect=Neuron, name="gather_rows", traits=_pure(rules.gather_rows)):
     """Rows of `table` [n, ...] by index; indices are clamped to [0, n - 1].
 
     (C2) indices are integers; the table has rank >= 1 and n >= 1. (C3) the result has shape
@@ -400,7 +448,7 @@ class GatherRowsOp(
     result: Result[Tensor]
 
 
-class SoftmaxOp(ext.Operation, dialect=Neuron, name="softmax", traits=_pure(rules.softmax)):
+class SoftmaxOp(NeuronOp, dialect=Neuron, name="softmax", traits=_pure(rules.softmax)):
     """exp(x - max) / sum(exp(x - max)) along `axis`, in float32.
 
     (C2) operand and result have one float type. (C3) axis is one of its dims.
@@ -411,7 +459,7 @@ class SoftmaxOp(ext.Operation, dialect=Neuron, name="softmax", traits=_pure(rule
     axis: ir.IntegerAttr
 
 
-class LayerNormOp(ext.Operation, dialect=Neuron, name="layer_norm", traits=_pure(rules.norm)):
+class LayerNormOp(NeuronOp, dialect=Neuron, name="layer_norm", traits=_pure(rules.norm)):
     """(x - mean) / sqrt(variance + epsilon) * gamma + beta over the last axis, in float32.
 
     (C2) operand and result have one float type of rank >= 1. (C3) gamma and beta are float vectors
@@ -425,7 +473,7 @@ class LayerNormOp(ext.Operation, dialect=Neuron, name="layer_norm", traits=_pure
     epsilon: ir.FloatAttr
 
 
-class RmsNormOp(ext.Operation, dialect=Neuron, name="rms_norm", traits=_pure(rules.norm)):
+class RmsNormOp(NeuronOp, dialect=Neuron, name="rms_norm", traits=_pure(rules.norm)):
     """x / sqrt(mean(x * x) + epsilon) * gamma over the last axis, in float32.
 
     (C2) operand and result have one float type of rank >= 1. (C3) gamma is a float vector of the
@@ -438,7 +486,7 @@ class RmsNormOp(ext.Operation, dialect=Neuron, name="rms_norm", traits=_pure(rul
     epsilon: ir.FloatAttr
 
 
-class AllReduceOp(ext.Operation, dialect=Neuron, name="all_reduce", traits=_met(rules.all_reduce)):
+class AllReduceOp(NeuronOp, dialect=Neuron, name="all_reduce", traits=_met(rules.all_reduce)):
     """`kind` (sum, max, min) of the operands of the cores of a group, in float32, for each of them.
 
     (C2) groups hold each core of the program once and have one size. (C3) kind is one of these,
@@ -451,7 +499,7 @@ class AllReduceOp(ext.Operation, dialect=Neuron, name="all_reduce", traits=_met(
     groups: ir.ArrayAttr
 
 
-class AllGatherOp(ext.Operation, dialect=Neuron, name="all_gather", traits=_met(rules.all_gather)):
+class AllGatherOp(NeuronOp, dialect=Neuron, name="all_gather", traits=_met(rules.all_gather)):
     """The operands of the cores of a group, stacked along a new first dim.
 
     (C2) groups hold each core of the program once and have one size. (C3) the result has shape
@@ -464,7 +512,7 @@ class AllGatherOp(ext.Operation, dialect=Neuron, name="all_gather", traits=_met(
 
 
 class ReduceScatterOp(
-    ext.Operation, dialect=Neuron, name="reduce_scatter", traits=_met(rules.reduce_scatter)
+    NeuronOp, dialect=Neuron, name="reduce_scatter", traits=_met(rules.reduce_scatter)
 ):
     """`kind` (sum, max, min) of the operands [size, ...] of a group; core i of it gets part i.
 
@@ -479,7 +527,7 @@ class ReduceScatterOp(
     groups: ir.ArrayAttr
 
 
-class AllToAllOp(ext.Operation, dialect=Neuron, name="all_to_all", traits=_met(rules.all_to_all)):
+class AllToAllOp(NeuronOp, dialect=Neuron, name="all_to_all", traits=_met(rules.all_to_all)):
     """Part j of the result of core i of a group is part i of the operand of its core j.
 
     (C2) groups hold each core of the program once and have one size. (C3) operand and result have
@@ -492,7 +540,7 @@ class AllToAllOp(ext.Operation, dialect=Neuron, name="all_to_all", traits=_met(r
 
 
 class CollectivePermuteOp(
-    ext.Operation,
+    NeuronOp,
     dialect=Neuron,
     name="collective_permute",
     traits=_met(rules.collective_permute),
@@ -508,7 +556,7 @@ class CollectivePermuteOp(
 
 
 class PartitionIdOp(
-    ext.Operation, dialect=Neuron, name="partition_id", traits=_pure(rules.partition_id)
+    NeuronOp, dialect=Neuron, name="partition_id", traits=_pure(rules.partition_id)
 ):
     """The number of the core.
 
@@ -534,7 +582,7 @@ class FusedOp(VariadicOp, dialect=Neuron, name="fused", traits=[
     body: Region
 
 
-class RepeatOp(ext.Operation, dialect=Neuron, name="repeat", traits=[_repeat_verifier()]):
+class RepeatOp(NeuronOp, dialect=Neuron, name="repeat", traits=[_repeat_verifier()]):
     """Calls `callee` `count` times: each call gets the carried values of the one before.
 
     operands: c carried values as the first call gets them; the invariant ones, which every call
@@ -559,14 +607,67 @@ class RepeatOp(ext.Operation, dialect=Neuron, name="repeat", traits=[_repeat_ver
     }
 
 
-class YieldOp(ext.Operation, dialect=Neuron, name="yield", traits=[ext.Pure, ir.IsTerminatorTrait]):
+class YieldOp(NeuronOp, dialect=Neuron, name="yield", traits=[ext.Pure, ir.IsTerminatorTrait]):
     """The value a region computes."""
 
     value: Operand[Tensor]
 
 
-ELEMENTWISE_OPS: frozenset[str] = frozenset(rules.ELEMENTWISE_OPS)
-"""Full names of the operations a fused region may compute with."""
+# ---- sets of operations, and questions about one -----------------------------------------------
+
+OpClass = type[ext.Operation]
+
+if TYPE_CHECKING:  # the elementwise classes are made from the table
+
+    def __getattr__(name: str) -> OpClass: ...
+
+
+def _classes(names: Iterable[str]) -> frozenset[OpClass]:
+    """The classes of operations given by full name."""
+    by_name = {op.OPERATION_NAME: op for op in Neuron.operations}
+    return frozenset(by_name[name] for name in names)
+
+
+ELEMENTWISE_OPS = _classes(rules.ELEMENTWISE_OPS)
+"""What a fused region may compute with."""
+
+REGION_OPS = _classes(rules.REGION_OPS)
+"""What a fused region may hold."""
+
+VIEWS = frozenset({ReshapeOp, TransposeOp, SliceOp, BroadcastOp, ReverseOp})
+"""Each element of the result is an element of the operand: only places change."""
+
+PRODUCTS = frozenset({DotOp, ConvolutionOp})
+"""What the tensor engine computes."""
+
+COLLECTIVES = _classes(table.COLLECTIVES)
+"""Operations in which cores communicate: never dropped, though nobody reads the result here, as
+another core waits for this one."""
+
+
+def kind_of(op: ir.Operation | ir.OpView) -> OpClass:
+    """The class of an operation, of this dialect or another."""
+    return type(op.operation.opview)
+
+
+def isa(op: ir.Operation | ir.OpView | None, *kinds: OpClass) -> bool:
+    """Whether an operation is one of `kinds`; None is none of them."""
+    return op is not None and isinstance(op.operation.opview, kinds)
+
+
+def short_name(op: ir.Operation | ir.OpView) -> str:
+    """The name of an operation without its dialect: `dot`."""
+    return str(op.operation.name).partition(".")[2]
+
+
+def full_name(short: str) -> str:
+    """The name of an operation of this dialect: `neuron.dot`."""
+    return f"{Neuron.DIALECT_NAMESPACE}.{short}"
+
+
+def is_neuron(op: ir.Operation | ir.OpView) -> bool:
+    """Whether an operation belongs to this dialect."""
+    return issubclass(kind_of(op), NeuronOp)
 
 
 def neuron_op_list() -> list[tuple[str, str]]:

@@ -202,6 +202,3 @@ CORE_REDUCTIONS: dict[str, Callable[..., np.ndarray]] = {
     "min": np.minimum,
 }
 """What `all_reduce` and `reduce_scatter` do, by `kind`."""
-
-
-PRODUCTS = frozenset({"neuron.dot", "neuron.convolution"})

@@ -28,12 +28,22 @@ from dataclasses import dataclass, replace
 
 from torch_mlir import ir
 
-from axonc.dialects.attributes import integers
 from axonc.dialects.neuron import builder as build
+from axonc.dialects.neuron.ops import (
+    AddOp,
+    BroadcastOp,
+    ConvolutionOp,
+    DivideOp,
+    MultiplyOp,
+    SubtractOp,
+    isa,
+    kind_of,
+)
 from axonc.dialects.neuron.table import FLOAT
 from axonc.dialects.neuron.window_rules import convolution_dims
 from axonc.passes.base import Pass
 from axonc.passes.graph.fold_constants import splat_of
+from axonc.passes.graph.rewrite import redirect
 from axonc.passes.graph.uses import defining_op, erase_dead, use_count
 
 
@@ -69,27 +79,27 @@ class Chain:
 def find_chains(block: ir.Block) -> list[Chain]:
     """The longest chains that are not simple already."""
     chains: dict[ir.Value, Chain] = {}
-    for op in [o.operation for o in block.operations]:
-        if op.name == "neuron.convolution" and str(op.results[0].type.element_type) in FLOAT:
+    for op in list(block.operations):
+        if isa(op, ConvolutionOp) and str(op.results[0].type.element_type) in FLOAT:
             value = op.results[0]
             chains[value] = Chain(value, convolution_dims(op).result[1])
-        elif op.name in _HOW:
+        elif kind_of(op) in _HOW:
             _extend(op, chains)
     return [chain for chain in chains.values() if not chain.is_simple]
 
 
 _HOW = {
-    "neuron.add": ("add", "add"),
-    "neuron.subtract": ("subtract", "subtract_from"),
-    "neuron.multiply": ("multiply", "multiply"),
-    "neuron.divide": ("divide", ""),
+    AddOp: ("add", "add"),
+    SubtractOp: ("subtract", "subtract_from"),
+    MultiplyOp: ("multiply", "multiply"),
+    DivideOp: ("divide", ""),
 }
 """What an operation does to its first operand by its second, and to its second by its first."""
 
 
 def _extend(op: ir.Operation, chains: dict[ir.Value, Chain]) -> None:
     """`op` as the next step of the chain it continues."""
-    for position, how in enumerate(_HOW[op.name]):
+    for position, how in enumerate(_HOW[kind_of(op)]):
         value, other = op.operands[position], op.operands[1 - position]
         chain = chains.get(value)
         if chain is None or not how or use_count(value) != 1:
@@ -106,11 +116,11 @@ def _is_vector(value: ir.Value, feature: int) -> bool:
     if splat_of(value) is not None:
         return True
     shape = build.shape_of(value)
-    spread = defining_op(value, "neuron.broadcast")
+    spread = defining_op(value, BroadcastOp)
     if spread is None:
         return all(size == 1 or d == feature for d, size in enumerate(shape))
     sizes = build.shape_of(spread.operands[0])
-    dims = integers(spread.attributes["dims"])
+    dims = spread.dims
     return all(size == 1 or d == feature for d, size in zip(dims, sizes, strict=True))
 
 
@@ -120,7 +130,7 @@ def _vector(value: ir.Value, feature: int) -> ir.Value:
     number = splat_of(value)
     if number is not None:
         return build.splat_constant(number, build.tensor([size], value.type.element_type))
-    spread = defining_op(value, "neuron.broadcast")
+    spread = defining_op(value, BroadcastOp)
     source = value if spread is None else spread.operands[0]
     elements = build.shape_of(source)
     if size != 1 and size not in elements:
@@ -194,17 +204,17 @@ def _rewrite(chain: Chain, sums: set[ir.Operation]) -> None:
         if end is not last:
             others = [v for v in end.operands if v != last.results[0]]
             result = _create("add", result, others[0])
-            sums.add(result.owner.operation)
+            sums.add(result.owner)
         result = _with_vector("add", result, _shift(affine), chain.feature)
-    end.results[0].replace_all_uses_with(result)
+    redirect(end.results, [result])
 
 
 def _only_sum(value: ir.Value) -> ir.Operation | None:
     """The addition of another tensor that alone reads `value`."""
     if use_count(value) != 1:
         return None
-    user = next(iter(value.uses)).owner.operation
-    return user if user.name == "neuron.add" else None
+    user = next(iter(value.uses)).owner
+    return user if isa(user, AddOp) else None
 
 
 def _with_vector(name: str, value: ir.Value, vector: ir.Value | None, feature: int) -> ir.Value:

@@ -30,9 +30,10 @@ from dataclasses import dataclass
 
 from torch_mlir import ir
 
-from axonc.dialects.attributes import integers
 from axonc.dialects.neuron import builder as build
+from axonc.dialects.neuron.ops import BroadcastOp, DotOp, ReshapeOp
 from axonc.passes.base import Pass
+from axonc.passes.graph.rewrite import in_place_of, ops_of, redirect
 from axonc.passes.graph.shapes import reshape_groups
 from axonc.passes.graph.uses import defining_op, erase_dead
 
@@ -46,7 +47,7 @@ class GroupRepeatedHeadsPass(Pass, name="group-repeated-heads", anchor="func.fun
     def apply(self, op: ir.Operation) -> bool:
         block = op.regions[0].blocks[0]
         changed = False
-        for each in [o.operation for o in block.operations if o.operation.name == "neuron.dot"]:
+        for each in ops_of(block, DotOp):
             changed |= _group(each)
         return erase_dead(block) or changed
 
@@ -70,9 +71,9 @@ def _group(dot: ir.Operation) -> bool:
     for side in (LHS, RHS):
         repeat = _repeat(dot.operands[side])
         if repeat is not None and repeat.dim in dims[side]:
-            with ir.InsertionPoint(dot), dot.location:
+            with in_place_of(dot):
                 result = _regrouped(dot, side, repeat)
-                dot.results[0].replace_all_uses_with(build.reshape(result, _shape(dot.results[0])))
+                redirect(dot.results, [build.reshape(result, _shape(dot.results[0]))])
             return True
     return False
 
@@ -83,8 +84,8 @@ def _shape(value: ir.Value) -> tuple[int, ...]:
 
 def _repeat(value: ir.Value) -> _Repeat | None:
     """The repeat that `value` merges; None if it is anything else."""
-    merge = defining_op(value, "neuron.reshape")
-    spread = defining_op(merge.operands[0], "neuron.broadcast") if merge else None
+    merge = defining_op(value, ReshapeOp)
+    spread = defining_op(merge.operands[0], BroadcastOp) if merge else None
     if merge is None or spread is None:
         return None
     unmerged = spread.results[0]
@@ -103,12 +104,12 @@ def _without(spread: ir.Operation, repeated: int) -> ir.Value | None:
     """What the broadcast repeats, in the shape of its result without dim `repeated`; None if it
     repeats along other dims, too, or moves dims."""
     operand, shape = spread.operands[0], _shape(spread.results[0])
-    dims = integers(spread.attributes["dims"])
+    dims = spread.dims
     rest = [size for d, size in enumerate(shape) if d != repeated]
     kept = [d for d, size in zip(dims, _shape(operand), strict=True) if size > 1]
     if kept != sorted(kept) or repeated in kept or math.prod(_shape(operand)) != math.prod(rest):
         return None
-    with ir.InsertionPoint(spread), spread.location:
+    with in_place_of(spread):
         return build.reshape(operand, rest)
 
 

@@ -25,9 +25,10 @@ from dataclasses import dataclass
 
 from torch_mlir import ir
 
-from axonc.dialects.attributes import integers
 from axonc.dialects.neuron import builder as build
+from axonc.dialects.neuron.ops import BroadcastOp, OpClass, ReshapeOp, TransposeOp, kind_of
 from axonc.passes.base import Pass
+from axonc.passes.graph.rewrite import in_place_of, redirect
 from axonc.passes.graph.uses import defining_op, erase_dead
 
 
@@ -38,7 +39,7 @@ class MergeViewsPass(Pass, name="merge-views", anchor="func.func"):
     def apply(self, op: ir.Operation) -> bool:
         block = op.regions[0].blocks[0]
         changed = False
-        for each in [o.operation for o in block.operations]:
+        for each in list(block.operations):
             changed |= _merge(each)
         return erase_dead(block) or changed
 
@@ -46,16 +47,16 @@ class MergeViewsPass(Pass, name="merge-views", anchor="func.func"):
 def _merge(op: ir.Operation) -> bool:
     """Replace a view by a simpler one until nothing simplifies it; whether anything did."""
     current, changed = op, False
-    while rule := _RULES.get(current.name):
-        with ir.InsertionPoint(op), op.location:
+    while rule := _RULES.get(kind_of(current)):
+        with in_place_of(op):
             simpler = rule(current)
         if simpler is None:
             break
-        current.results[0].replace_all_uses_with(simpler)
+        redirect(current.results, [simpler])
         changed = True
         if isinstance(simpler.owner, ir.Block):
             break
-        current = simpler.owner.operation
+        current = simpler.owner
     return changed
 
 
@@ -81,14 +82,14 @@ def unit_mapping(before: Sequence[int], after: Sequence[int]) -> list[int | None
 
 def _merge_broadcast(op: ir.Operation) -> ir.Value | None:
     operand, shape = op.operands[0], build.shape_of(op.results[0])
-    dims = integers(op.attributes["dims"])
+    dims = op.dims
     repeats = math.prod(build.shape_of(operand)) != math.prod(shape)
     if not repeats and list(dims) == sorted(dims):
         return build.reshape(operand, shape)
-    if inner := defining_op(operand, "neuron.broadcast"):
-        through = [dims[d] for d in integers(inner.attributes["dims"])]
+    if inner := defining_op(operand, BroadcastOp):
+        through = [dims[d] for d in inner.dims]
         return build.broadcast(inner.operands[0], shape, through)
-    inner = defining_op(operand, "neuron.reshape")
+    inner = defining_op(operand, ReshapeOp)
     if inner is None:
         return None
     source = inner.operands[0]
@@ -105,29 +106,29 @@ def _merge_reshape(op: ir.Operation) -> ir.Value | None:
     operand, shape = op.operands[0], build.shape_of(op.results[0])
     if build.shape_of(operand) == shape:
         return operand
-    if inner := defining_op(operand, "neuron.reshape"):
+    if inner := defining_op(operand, ReshapeOp):
         return build.reshape(inner.operands[0], shape)
-    inner = defining_op(operand, "neuron.broadcast")
+    inner = defining_op(operand, BroadcastOp)
     mapping = unit_mapping(build.shape_of(operand), shape) if inner else None
     if inner is None or mapping is None:
         return None
-    places = [mapping[d] for d in integers(inner.attributes["dims"])]
+    places = [mapping[d] for d in inner.dims]
     known = [p for p in places if p is not None]
     return build.broadcast(inner.operands[0], shape, known) if len(known) == len(places) else None
 
 
 def _merge_transpose(op: ir.Operation) -> ir.Value | None:
     operand = op.operands[0]
-    permutation = integers(op.attributes["permutation"])
-    if inner := defining_op(operand, "neuron.transpose"):
-        first = integers(inner.attributes["permutation"])
+    permutation = op.permutation
+    if inner := defining_op(operand, TransposeOp):
+        first = inner.permutation
         return build.transpose(inner.operands[0], [first[p] for p in permutation])
     moved = [p for p in permutation if operand.type.shape[p] != 1]
     return build.reshape(operand, op.results[0].type.shape) if moved == sorted(moved) else None
 
 
-_RULES: dict[str, Callable[[ir.Operation], ir.Value | None]] = {
-    "neuron.broadcast": _merge_broadcast,
-    "neuron.reshape": _merge_reshape,
-    "neuron.transpose": _merge_transpose,
+_RULES: dict[OpClass, Callable[[ir.Operation], ir.Value | None]] = {
+    BroadcastOp: _merge_broadcast,
+    ReshapeOp: _merge_reshape,
+    TransposeOp: _merge_transpose,
 }

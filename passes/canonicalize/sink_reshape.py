@@ -29,11 +29,21 @@ from dataclasses import dataclass
 
 from torch_mlir import ir
 
-from axonc.dialects.attributes import integers, splat
+from axonc.dialects.attributes import splat
 from axonc.dialects.neuron import builder as build
-from axonc.dialects.neuron.ops import ELEMENTWISE_OPS
+from axonc.dialects.neuron.ops import (
+    ELEMENTWISE_OPS,
+    BroadcastOp,
+    DotOp,
+    ReshapeOp,
+    SoftmaxOp,
+    isa,
+    kind_of,
+    short_name,
+)
 from axonc.passes.base import Pass
 from axonc.passes.graph.fold_constants import splat_of
+from axonc.passes.graph.rewrite import in_place_of, redirect
 from axonc.passes.graph.uses import defining_op, erase_dead, use_count
 
 
@@ -45,12 +55,12 @@ class SinkReshapePass(Pass, name="sink-reshape", anchor="func.func"):
         block = op.regions[0].blocks[0]
         followers: set[ir.Value] = set()
         changed = False
-        for each in [o.operation for o in block.operations]:
-            if each.name == "neuron.dot":
+        for each in list(block.operations):
+            if isa(each, DotOp):
                 followers.add(each.results[0])
-            elif each.name in ELEMENTWISE_OPS:
+            elif kind_of(each) in ELEMENTWISE_OPS:
                 changed |= _sink(each, followers)
-            elif each.name == "neuron.softmax":
+            elif isa(each, SoftmaxOp):
                 changed |= _sink_softmax(each, followers)
         return erase_dead(block) or changed
 
@@ -66,12 +76,12 @@ def _sink(op: ir.Operation, followers: set[ir.Value]) -> bool:
     assert before is not None
     after = build.shape_of(op.results[0])
     groups = dim_groups(build.shape_of(before), after)
-    with ir.InsertionPoint(op), op.location:
+    with in_place_of(op):
         operands = [_in_shape(v, build.shape_of(before), after, groups) for v in op.operands]
         kind = build.tensor(build.shape_of(before), op.results[0].type.element_type)
-        name = op.name.removeprefix("neuron.")
+        name = short_name(op)
         result = build.create(name, operands, kind, dict(op.attributes.items()))
-        op.results[0].replace_all_uses_with(build.reshape(result, after))
+        redirect(op.results, [build.reshape(result, after)])
     followers.add(result)
     return True
 
@@ -84,26 +94,26 @@ def _sink_softmax(op: ir.Operation, followers: set[ir.Value]) -> bool:
         if operand in followers and use_count(operand) == 1:
             followers.add(op.results[0])
         return False
-    axis = ir.IntegerAttr(op.attributes["axis"]).value
+    axis = op.axis
     groups = dim_groups(build.shape_of(before), after)
     found = [left for left, right in groups if axis in right and len(left) == len(right) == 1]
     if not found:
         return False
-    with ir.InsertionPoint(op), op.location:
+    with in_place_of(op):
         result = build.softmax(before, found[0][0])
-        op.results[0].replace_all_uses_with(build.reshape(result, after))
+        redirect(op.results, [build.reshape(result, after)])
     followers.add(result)
     return True
 
 
 def _reshaped(value: ir.Value, followers: set[ir.Value]) -> ir.Value | None:
     """The follower behind reshapes, when each is read by one operation only."""
-    op = defining_op(value, "neuron.reshape")
+    op = defining_op(value, ReshapeOp)
     while op is not None and use_count(value) == 1:
         value = op.operands[0]
         if value in followers and use_count(value) == 1:
             return value
-        op = defining_op(value, "neuron.reshape")
+        op = defining_op(value, ReshapeOp)
     return None
 
 
@@ -137,10 +147,10 @@ def _in_shape(
     number = splat_of(value)
     if number is not None:
         return build.constant(splat(number, kind))
-    inner = defining_op(value, "neuron.reshape")
+    inner = defining_op(value, ReshapeOp)
     if inner is not None and build.shape_of(inner.operands[0]) == before:
         return inner.operands[0]
-    spread = defining_op(value, "neuron.broadcast")
+    spread = defining_op(value, BroadcastOp)
     aimed = _aimed(spread, before, after, groups) if spread else None
     return build.reshape(value, before) if aimed is None else aimed
 
@@ -150,7 +160,7 @@ def _aimed(
 ) -> ir.Value | None:
     """The broadcast made to `before`; None when it repeats only part of a group of dims."""
     source = spread.operands[0]
-    dims = integers(spread.attributes["dims"])
+    dims = spread.dims
     real = [d for d, size in zip(dims, build.shape_of(source), strict=True) if size != 1]
     if real != sorted(real):
         return None

@@ -25,7 +25,9 @@ from torch_mlir import ir
 
 from axonc.dialects.attributes import integer_array, integers
 from axonc.dialects.neuron import builder as build
+from axonc.dialects.neuron.ops import DotOp, TransposeOp
 from axonc.passes.base import Pass
+from axonc.passes.graph.rewrite import ops_of
 from axonc.passes.graph.uses import defining_op, erase_dead
 
 
@@ -36,7 +38,7 @@ class SinkTransposePass(Pass, name="sink-transpose", anchor="func.func"):
     def apply(self, op: ir.Operation) -> bool:
         block = op.regions[0].blocks[0]
         changed = False
-        for each in [o.operation for o in block.operations if o.operation.name == "neuron.dot"]:
+        for each in ops_of(block, DotOp):
             changed |= _read_through(each, 0, ("lhs_batch", "lhs_contract"))
             changed |= _read_through(each, 1, ("rhs_batch", "rhs_contract"))
         return erase_dead(block) or changed
@@ -45,8 +47,8 @@ class SinkTransposePass(Pass, name="sink-transpose", anchor="func.func"):
 def _read_through(dot: ir.Operation, position: int, names: Sequence[str]) -> bool:
     """Fold the transposes in front of one operand; whether there were any."""
     changed = False
-    while transpose := defining_op(dot.operands[position], "neuron.transpose"):
-        permutation = integers(transpose.attributes["permutation"])
+    while transpose := defining_op(dot.operands[position], TransposeOp):
+        permutation = transpose.permutation
         used = [integers(dot.attributes[name]) for name in names]
         free = [permutation[i] for i in range(len(permutation)) if i not in used[0] + used[1]]
         if free != sorted(free):

@@ -35,7 +35,18 @@ from axonc.dialects.attributes import NUMPY_DTYPES, dense_to_numpy, numpy_to_den
 from axonc.dialects.locations import source_location
 from axonc.dialects.neuron import builder as build
 from axonc.dialects.neuron.builder import create
-from axonc.dialects.neuron.repeat import REPEAT
+from axonc.dialects.neuron.ops import (
+    VIEWS,
+    ConstantOp,
+    ConvolutionOp,
+    DotOp,
+    GatherRowsOp,
+    ReduceWindowOp,
+    RepeatOp,
+    isa,
+    kind_of,
+    short_name,
+)
 from axonc.passes.base import Pass
 from axonc.passes.cast.cast_choice import FLOATS, choice_of
 from axonc.passes.cast.cast_report import CastRow
@@ -46,12 +57,10 @@ TYPES = ("bf16", "fp16", "tf32")
 """Values of the option `type`."""
 
 PRODUCTS = {
-    "neuron.dot": "operands of a matrix product",
-    "neuron.convolution": "operands of a convolution",
+    DotOp: "operands of a matrix product",
+    ConvolutionOp: "operands of a convolution",
 }
 """Operations of the tensor engine, and the rule that casts their operands."""
-
-_VIEWS = frozenset({"neuron.reshape", "neuron.transpose", "neuron.slice", "neuron.broadcast"})
 
 
 @dataclass(frozen=True)
@@ -136,15 +145,13 @@ class _Caster:
             block = value.owner
             with ir.InsertionPoint.at_block_begin(block), value.location:
                 return build.convert(value, element)
-        if op.name in _VIEWS or _chooses(op):
+        if kind_of(op) in VIEWS or _chooses(op):
             source = self.cast(op.operands[0], element)
             kind = build.tensor(build.shape_of(value), element)
             attributes = dict(op.attributes.items())
             with ir.InsertionPoint(op):
-                return create(
-                    op.name.removeprefix("neuron."), (source,), kind, attributes, op.location
-                )
-        if op.name == "neuron.constant":
+                return create(short_name(op), (source,), kind, attributes, op.location)
+        if isa(op, ConstantOp):
             return _constant(op, element)
         with _after(op), op.location:
             return build.convert(value, element)
@@ -153,7 +160,7 @@ class _Caster:
 def _constant(op: ir.Operation, element: ir.Type) -> ir.Value:
     """The constant rounded; finite numbers beyond the type's range become its largest, for a mask
     of -3e38 must stay a number."""
-    array = dense_to_numpy(op.attributes["value"])
+    array = dense_to_numpy(op.value)
     limit = _largest(NUMPY_DTYPES[str(element)])
     bounded = np.where(np.isfinite(array), np.clip(array, -limit, limit), array)
     with ir.InsertionPoint(op):
@@ -176,10 +183,10 @@ def _dense(array: np.ndarray, element: ir.Type) -> ir.Attribute:
 def _chooses(op: ir.Operation) -> bool:
     """Whether the result holds some of the operand's elements, the same ones when these are rounded
     first, and only products read it."""
-    if op.name != "neuron.reduce_window":
+    if not isa(op, ReduceWindowOp):
         return False
-    is_extreme = ir.StringAttr(op.attributes["kind"]).value in ("max", "min")
-    return is_extreme and all(use.owner.operation.name in PRODUCTS for use in op.results[0].uses)
+    is_extreme = op.kind in ("max", "min")
+    return is_extreme and all(kind_of(use.owner) in PRODUCTS for use in op.results[0].uses)
 
 
 def _after(op: ir.Operation) -> ir.InsertionPoint:
@@ -191,7 +198,7 @@ def _is_f32(value: ir.Value) -> bool:
 
 
 def _products(block: ir.Block) -> list[ir.Operation]:
-    return [o.operation for o in block.operations if o.operation.name in PRODUCTS]
+    return [o for o in block.operations if kind_of(o) in PRODUCTS]
 
 
 def _cast_planned(block: ir.Block, caster: _Caster) -> bool:
@@ -207,7 +214,7 @@ def _cast_dots(block: ir.Block, caster: _Caster) -> bool:
         choice = choice_of(op)
         is_float = (choice is None or choice.compute in FLOATS) and not is_integer_product(op)
         if is_float and caster.cast_operands(op, (0, 1)):
-            caster.note(op, PRODUCTS[op.name])
+            caster.note(op, PRODUCTS[kind_of(op)])
             changed = True
     return changed
 
@@ -218,7 +225,7 @@ def _update_runs(op: ir.Operation) -> None:
         op.attributes["operandSegmentSizes"] = build.operand_runs(kinds)
 
 
-_KEEP_TABLE = frozenset({"neuron.gather_rows"})
+_KEEP_TABLE = frozenset({GatherRowsOp})
 """Operations that read an argument in its own type and convert what they took from it: rows of a
 large table, not the table."""
 
@@ -226,12 +233,12 @@ large table, not the table."""
 def _cast_all(block: ir.Block, caster: _Caster) -> bool:
     """Every f32 value between the arguments and the results."""
     changed = False
-    for op in [o.operation for o in block.operations]:
+    for op in list(block.operations):
         if op.name == "func.return":
             changed |= _restore_results(op)
-        elif op.name == REPEAT:
+        elif isa(op, RepeatOp):
             changed |= _restore_operands(op, caster)
-        elif op.name != "neuron.constant" and any(map(_is_f32, (*op.operands, *op.results))):
+        elif not isa(op, ConstantOp) and any(map(_is_f32, (*op.operands, *op.results))):
             changed |= _cast_op(op, caster)
     return changed
 
@@ -253,7 +260,7 @@ def _cast_op(op: ir.Operation, caster: _Caster) -> bool:
 
 def _reads_argument(op: ir.Operation) -> bool:
     """A view or row gather of an argument (or of such a view) keeps the argument's type."""
-    if op.name not in _VIEWS | _KEEP_TABLE or not _is_f32(op.results[0]):
+    if kind_of(op) not in VIEWS | _KEEP_TABLE or not _is_f32(op.results[0]):
         return False
     source = defining_op(op.operands[0])
     return source is None or (_is_f32(op.operands[0]) and _reads_argument(source))

@@ -15,7 +15,7 @@ from torch_mlir import ir
 from axonc.backends.numerics.quantize import FORMATS, dequantize, quantize
 from axonc.dialects.locations import source_location
 from axonc.dialects.neuron.builder import shape_of
-from axonc.dialects.neuron.table import PRODUCTS
+from axonc.dialects.neuron.ops import PRODUCTS, ConstantOp, GatherRowsOp, isa, kind_of
 from axonc.passes.cast.cast_choice import SAME, CastChoice
 from axonc.passes.cast.cast_data import CastData
 from axonc.passes.cast.cast_report import CastRow
@@ -65,7 +65,7 @@ class CastEffects:
             run = self._run(number)
             for value in run.values:
                 op = defining_op(value)
-                if op is None or op.name not in PRODUCTS:
+                if op is None or kind_of(op) not in PRODUCTS:
                     continue
                 ranges = [float(np.abs(a).max(initial=0)) for a in run.operands(op)]
                 found[op] = list(map(max, found.get(op, ranges), ranges))
@@ -79,7 +79,7 @@ class CastEffects:
     def activation_scales(self, op: ir.Operation, choice: CastChoice) -> list[float]:
         """One per factor of a product in an 8-bit type: the largest value seen becomes the format's
         largest; 0 where there is no range."""
-        if op.name not in PRODUCTS or choice.compute not in FORMATS or not self.data.samples:
+        if kind_of(op) not in PRODUCTS or choice.compute not in FORMATS or not self.data.samples:
             return [0.0, 0.0]
         limit = FORMATS[choice.compute].limit
         return [x / limit if np.isfinite(x) else 0.0 for x in self._largest[op]]
@@ -88,28 +88,28 @@ class CastEffects:
         """The scale `quantize` gives an activation."""
         kind = FORMATS[choice.compute]
         base = producer(op.operands[number])
-        if base is not None and base.name == "neuron.constant":
+        if base is not None and isa(base, ConstantOp):
             return constant_scale(base, kind)
-        if base is not None and base.name in BOUNDED:
-            return BOUNDED[base.name] / kind.limit
+        if base is not None and kind_of(base) in BOUNDED:
+            return BOUNDED[kind_of(base)] / kind.limit
         return self.activation_scales(op, choice)[number] or 1.0
 
     # ---- casts ------------------------------------------------------------------------------
 
     def weights_of(self, op: ir.Operation) -> list[WeightOperand | None]:
         """The weight behind each operand; a gather has one table."""
-        count = 2 if op.name in PRODUCTS else 1
+        count = 2 if kind_of(op) in PRODUCTS else 1
         return [weight_behind(value, self._names) for value in list(op.operands)[:count]]
 
     def has_effect(self, op: ir.Operation, choice: CastChoice) -> bool:
         """Whether a choice changes what an operation computes from float32."""
         if choice.weight in FORMATS and any(self.weights_of(op)):
             return True
-        return choice.compute != "fp32" and op.name in PRODUCTS
+        return choice.compute != "fp32" and kind_of(op) in PRODUCTS
 
     def change(self, op: ir.Operation, choice: CastChoice) -> Change:
         """What a cast operation does to its operands."""
-        if op.name not in PRODUCTS:
+        if kind_of(op) not in PRODUCTS:
             return lambda operands: cast_gather(op, operands, choice, self.scale)
         left, right = (weight is not None for weight in self.weights_of(op))
         scales = (1.0, 1.0)
@@ -139,7 +139,7 @@ class CastEffects:
     def rows(self, plan: Plan) -> Iterator[CastRow]:
         """A row per operation that something is done to."""
         for op, choice in plan.items():
-            if op.name in QUANTIZABLE:
+            if kind_of(op) in QUANTIZABLE:
                 if self.has_effect(op, choice):
                     yield self._row(op, choice)
             elif choice.compute != "fp32":
@@ -149,12 +149,12 @@ class CastEffects:
     def _row(self, op: ir.Operation, choice: CastChoice) -> CastRow:
         weight = next((w for w in self.weights_of(op) if w is not None), None)
         target, why = str(choice), "operands of a matrix product"
-        if op.name == "neuron.gather_rows":
+        if isa(op, GatherRowsOp):
             target, why = choice.weight, "a table"
         elif choice.weight != SAME and weight is None:
             target = choice.compute
         scale, error = self._weight_facts(op, weight, choice)
-        if choice.compute in FORMATS and op.name in PRODUCTS:
+        if choice.compute in FORMATS and kind_of(op) in PRODUCTS:
             scale = ", ".join(filter(None, (scale, self._activation_facts(op, choice))))
         effect = None
         if self.data.samples:
@@ -198,7 +198,7 @@ class CastEffects:
     def _kept(self, op: ir.Operation, weight: WeightOperand) -> tuple[int, ...]:
         """Axes of a weight that have a scale per index."""
         dims = frozenset({0})
-        if op.name in PRODUCTS:
+        if kind_of(op) in PRODUCTS:
             number = self.weights_of(op).index(weight)
             shape, side = shape_of(op.operands[number]), product_sides(op)[number]
             dims = frozenset(d for d in side.kept if shape[d] > 1)

@@ -8,6 +8,7 @@ from torch_mlir import ir
 
 from axonc.backends.numerics.quantize import QuantizedFormat
 from axonc.dialects.neuron import builder as build
+from axonc.dialects.neuron.argument_names import NAME, WEIGHT
 from axonc.passes.cast.weight_operands import WeightOperand
 from axonc.weights.derived import Derivation
 
@@ -58,6 +59,4 @@ class DerivedArguments:
 
 
 def _attributes(rule: Derivation) -> ir.DictAttr:
-    return ir.DictAttr.get(
-        {"neuron.name": ir.StringAttr.get(rule.name), "neuron.weight": ir.UnitAttr.get()}
-    )
+    return ir.DictAttr.get({NAME: ir.StringAttr.get(rule.name), WEIGHT: ir.UnitAttr.get()})

@@ -5,40 +5,39 @@ from __future__ import annotations
 from torch_mlir import ir
 
 from axonc.dialects.attributes import element_name
-from axonc.dialects.neuron.table import FLOAT, INTEGER, PRODUCTS
+from axonc.dialects.neuron.ops import PRODUCTS, VIEWS, ConvertOp, isa, kind_of
+from axonc.dialects.neuron.table import FLOAT, INTEGER
 from axonc.passes.graph.uses import defining_op
-
-_VIEWS = frozenset(f"neuron.{n}" for n in ("reshape", "transpose", "slice", "broadcast"))
 
 
 def is_integer_product(op: ir.Operation) -> bool:
     """Whether a product of the tensor engine is exact on purpose (legalize_integer_dot.py): its
     operands are integers in a float type, and its result becomes integers at once."""
-    if op.name not in PRODUCTS or not _becomes_integer(op.results[0]):
+    if kind_of(op) not in PRODUCTS or not _becomes_integer(op.results[0]):
         return False
     return any(_was_integer(value) for value in list(op.operands)[:2])
 
 
 def becomes_exact(op: ir.Operation) -> bool:
     """Whether the op turns the result of such a product into integers."""
-    if op.name != "neuron.convert":
+    if not isa(op, ConvertOp):
         return False
     source = defining_op(op.operands[0])
     return source is not None and is_integer_product(source)
 
 
 def _becomes_integer(value: ir.Value) -> bool:
-    users = [use.owner.operation for use in value.uses]
+    users = [use.owner for use in value.uses]
     return bool(users) and all(
-        u.name == "neuron.convert" and element_name(u.results[0].type) in INTEGER for u in users
+        isa(u, ConvertOp) and element_name(u.results[0].type) in INTEGER for u in users
     )
 
 
 def _was_integer(value: ir.Value) -> bool:
     op = defining_op(value)
-    while op is not None and op.name in _VIEWS:
+    while op is not None and kind_of(op) in VIEWS:
         op = defining_op(op.operands[0])
-    if op is None or op.name != "neuron.convert":
+    if op is None or not isa(op, ConvertOp):
         return False
     before, after = (element_name(v.type) for v in (op.operands[0], op.results[0]))
     return before in INTEGER and after in FLOAT

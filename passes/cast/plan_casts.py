@@ -32,6 +32,7 @@ from torch_mlir import ir
 from axonc.backends.numerics.quantize import FORMATS, SCALE_OPTIONS
 from axonc.diagnostics import CompileError, UsageError, nearest
 from axonc.dialects.locations import source_location
+from axonc.dialects.neuron.ops import kind_of
 from axonc.dialects.neuron.repeat import REPEAT, repeats_in
 from axonc.passes.base import Pass
 from axonc.passes.cast.cast_choice import COMPUTE, SAME, SCALES_ATTRIBUTE, CastChoice, Override
@@ -147,12 +148,12 @@ class PlanCastsPass(Pass, name="plan-casts", anchor="func.func"):
         unused = dict.fromkeys(overrides)
         plan: dict[ir.Operation, CastChoice] = {}
         known: list[str] = []
-        for one in (o.operation for o in function.regions[0].blocks[0].operations):
+        for one in list(function.regions[0].blocks[0].operations):
             texts = _names_of(one, names)
             matching = [o for o in overrides if o.matches(texts)]
             if is_integer_product(one):
                 continue
-            if one.name in QUANTIZABLE:
+            if kind_of(one) in QUANTIZABLE:
                 known += texts[:1]
                 for override in matching:
                     unused.pop(override, None)
@@ -185,7 +186,7 @@ def _names_of(op: ir.Operation, names: dict[int, str]) -> tuple[str, ...]:
     """What an override may match: place in the model, source line, op, weights."""
     where = source_location(op)
     texts = [where.name, f"{where.file}:{where.line}", op.name]
-    if op.name in QUANTIZABLE:
+    if kind_of(op) in QUANTIZABLE:
         weights = [weight_behind(value, names) for value in list(op.operands)[:2]]
         texts += [weight.name for weight in weights if weight is not None]
     return tuple(text for text in texts if text)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch_mlir import ir
 
 from axonc.dialects.neuron import builder as build
+from axonc.dialects.neuron.ops import ConvolutionOp, isa
 from axonc.dialects.neuron.window_rules import convolution_dims
 from axonc.passes.cast.cast_choice import COMPUTE_ATTRIBUTE, SCALES_ATTRIBUTE, WEIGHT_ATTRIBUTE
 from axonc.passes.graph.dot_geometry import dot_geometry
@@ -27,7 +28,7 @@ class ProductSide:
 
 def product_sides(op: ir.Operation) -> tuple[ProductSide, ProductSide]:
     """Of the first two operands."""
-    if op.name == "neuron.convolution":
+    if isa(op, ConvolutionOp):
         dims = convolution_dims(op)
         return ProductSide({}), ProductSide({dims.rhs[0]: dims.result[1]})
     left, right = (

@@ -47,7 +47,23 @@ from axonc.diagnostics import InternalError, UsageError, nearest
 from axonc.dialects.attributes import dense_to_numpy, numpy_to_dense
 from axonc.dialects.neuron import builder as build
 from axonc.dialects.neuron.builder import create, shape_of
-from axonc.dialects.neuron.table import PRODUCTS
+from axonc.dialects.neuron.ops import (
+    PRODUCTS,
+    VIEWS,
+    ConstantOp,
+    ConvertOp,
+    CosineOp,
+    ErfOp,
+    GatherRowsOp,
+    LogisticOp,
+    OpClass,
+    SineOp,
+    SoftmaxOp,
+    TanhOp,
+    isa,
+    kind_of,
+    short_name,
+)
 from axonc.passes.base import Pass
 from axonc.passes.cast.cast_choice import (
     COMPUTE_ATTRIBUTE,
@@ -65,20 +81,19 @@ from axonc.passes.cast.weight_operands import (
     weight_behind,
     weight_names,
 )
+from axonc.passes.graph.rewrite import in_place_of, redirect
 from axonc.passes.graph.uses import defining_op, erase_dead
 from axonc.weights.derived import Derivation
 
 BOUNDED = {
-    "neuron.softmax": 1.0,
-    "neuron.logistic": 1.0,
-    "neuron.tanh": 1.0,
-    "neuron.erf": 1.0,
-    "neuron.sine": 1.0,
-    "neuron.cosine": 1.0,
+    SoftmaxOp: 1.0,
+    LogisticOp: 1.0,
+    TanhOp: 1.0,
+    ErfOp: 1.0,
+    SineOp: 1.0,
+    CosineOp: 1.0,
 }
 """Largest magnitude of results whatever the operands: they need no samples and no limiting."""
-
-_VIEWS = frozenset({"neuron.reshape", "neuron.transpose", "neuron.slice", "neuron.broadcast"})
 
 
 @dataclass(frozen=True)
@@ -97,16 +112,16 @@ class QuantizePass(Pass, name="quantize", anchor="func.func"):
 
     def apply(self, op: ir.Operation) -> bool:
         block = op.regions[0].blocks[0]
-        planned = [o.operation for o in block.operations if choice_of(o.operation)]
+        planned = [o for o in block.operations if choice_of(o)]
         quantizer = _Quantizer(DerivedArguments(op), weight_names(op), self.scale)
         for one in planned:
             choice = choice_of(one)
             assert choice is not None
-            rule = _RULES.get(one.name)
+            rule = _RULES.get(kind_of(one))
             if rule is not None:
-                with ir.InsertionPoint(one), one.location:
+                with in_place_of(one):
                     rule(quantizer, one, choice)
-        for one in (o.operation for o in block.operations):
+        for one in list(block.operations):
             for name in (COMPUTE_ATTRIBUTE, WEIGHT_ATTRIBUTE, SCALES_ATTRIBUTE):
                 if name in one.attributes:
                     del one.attributes[name]
@@ -150,7 +165,7 @@ class _Quantizer:
                 result = create("multiply", (result, scale), result.type)
         result = _times(result, sides[0].factor * sides[1].factor)
         result = build.convert(result, op.results[0].type.element_type)
-        op.results[0].replace_all_uses_with(result)
+        redirect(op.results, [result])
 
     def _operand(self, op: ir.Operation, number: int, choice: CastChoice) -> _Operand:
         value = op.operands[number]
@@ -192,10 +207,10 @@ class _Quantizer:
 
     def _activation(self, value: ir.Value, kind: QuantizedFormat, given: float | None) -> _Operand:
         base = producer(value)
-        if base is not None and base.name == "neuron.constant":
+        if base is not None and isa(base, ConstantOp):
             scale = constant_scale(base, kind)
-        elif base is not None and base.name in BOUNDED:
-            scale = BOUNDED[base.name] / kind.limit
+        elif base is not None and kind_of(base) in BOUNDED:
+            scale = BOUNDED[kind_of(base)] / kind.limit
         else:
             scale = given or 1.0
         return _Operand(self._narrowed(value, kind, scale), scale)
@@ -209,12 +224,12 @@ class _Quantizer:
     def _narrow(self, value: ir.Value, kind: QuantizedFormat, scale: float) -> ir.Value:
         """Before views, so that it joins the operation that makes the value."""
         op = defining_op(value)
-        if op is not None and op.name in _VIEWS:
+        if op is not None and kind_of(op) in VIEWS:
             source = self._narrowed(op.operands[0], kind, scale)
-            with ir.InsertionPoint(op), op.location:
+            with in_place_of(op):
                 return _again(op, source)
-        if op is not None and op.name == "neuron.constant":
-            array = quantize(dense_to_numpy(op.attributes["value"]), np.float32(scale), kind)
+        if op is not None and isa(op, ConstantOp):
+            array = quantize(dense_to_numpy(op.value), np.float32(scale), kind)
             with ir.InsertionPoint(op):
                 return build.constant(numpy_to_dense(array, ir.Type.parse(kind.mlir)), op.location)
         place = (
@@ -224,7 +239,7 @@ class _Quantizer:
         )
         with place, value.location if op is None else op.location:
             number = _times(build.convert(value, ir.F32Type.get()), 1.0 / scale)
-            if op is None or op.name not in BOUNDED:
+            if op is None or kind_of(op) not in BOUNDED:
                 number = _limited(number, kind.limit)
             return build.convert(number, ir.Type.parse(kind.mlir))
 
@@ -247,12 +262,12 @@ class _Quantizer:
             places = {}
         result = create("multiply", (rows, _spread(scale, places, rows)), rows.type)
         result = build.convert(result, op.results[0].type.element_type)
-        op.results[0].replace_all_uses_with(result)
+        redirect(op.results, [result])
 
 
-_RULES: dict[str, Callable[[_Quantizer, ir.Operation, CastChoice], None]] = {
-    **dict.fromkeys(sorted(PRODUCTS), _Quantizer.product),
-    "neuron.gather_rows": _Quantizer.gather_rows,
+_RULES: dict[OpClass, Callable[[_Quantizer, ir.Operation, CastChoice], None]] = {
+    **dict.fromkeys(PRODUCTS, _Quantizer.product),
+    GatherRowsOp: _Quantizer.gather_rows,
 }
 
 QUANTIZABLE = frozenset(_RULES)
@@ -269,14 +284,14 @@ def _given_scale(op: ir.Operation, number: int) -> float | None:
 def producer(value: ir.Value) -> ir.Operation | None:
     """The operation that makes a value, views left aside; None for an argument."""
     op = defining_op(value)
-    while op is not None and op.name in _VIEWS:
+    while op is not None and kind_of(op) in VIEWS:
         op = defining_op(op.operands[0])
     return op
 
 
 def constant_scale(op: ir.Operation, kind: QuantizedFormat) -> float:
     """The scale of a constant: its largest element becomes the format's largest number."""
-    array = dense_to_numpy(op.attributes["value"])
+    array = dense_to_numpy(op.value)
     try:
         return float(scales_of(array, (), kind).reshape(-1)[0])
     except UsageError:
@@ -285,10 +300,10 @@ def constant_scale(op: ir.Operation, kind: QuantizedFormat) -> float:
 
 def _again(view: ir.Operation, source: ir.Value) -> ir.Value:
     """The view of another value; a conversion is left out."""
-    if view.name == "neuron.convert":
+    if isa(view, ConvertOp):
         return source
     kind = build.tensor(shape_of(view.results[0]), source.type.element_type)
-    return create(view.name.removeprefix("neuron."), (source,), kind, dict(view.attributes.items()))
+    return create(short_name(view), (source,), kind, dict(view.attributes.items()))
 
 
 def _times(value: ir.Value, factor: float) -> ir.Value:

@@ -10,6 +10,7 @@ import numpy as np
 from torch_mlir import ir
 
 from axonc.diagnostics import UsageError, nearest
+from axonc.dialects.neuron.argument_names import NAME
 from axonc.dialects.neuron.evaluate import argument_array, evaluate_op
 from axonc.passes.cast.cast_data import CastData, Sample
 
@@ -32,7 +33,7 @@ class SampleRun:
                 self.values[op.results[0]] = evaluate_op(op, operands)
 
     def _operations(self) -> list[ir.Operation]:
-        return [op.operation for op in self._block.operations]
+        return list(self._block.operations)
 
     def operands(self, op: ir.Operation) -> list[np.ndarray]:
         """What an operation reads, without changes."""
@@ -78,10 +79,7 @@ def _names(function: ir.Operation) -> list[str]:
     if "arg_attrs" not in function.attributes:
         return [f"arg{i}" for i in range(count)]
     given = [ir.DictAttr(a) for a in ir.ArrayAttr(function.attributes["arg_attrs"])]
-    return [
-        ir.StringAttr(a["neuron.name"]).value if "neuron.name" in a else f"arg{i}"
-        for i, a in enumerate(given)
-    ]
+    return [ir.StringAttr(a[NAME]).value if NAME in a else f"arg{i}" for i, a in enumerate(given)]
 
 
 def cosine(found: list[np.ndarray], expected: list[np.ndarray]) -> float:

@@ -18,7 +18,7 @@ from axonc.backends.numerics.quantize import FORMATS
 from axonc.backends.targets import TARGETS
 from axonc.backends.targets.target import Engine, Target
 from axonc.dialects.neuron.builder import shape_of
-from axonc.dialects.neuron.table import PRODUCTS
+from axonc.dialects.neuron.ops import PRODUCTS, DotOp, isa, kind_of
 from axonc.dialects.neuron.window_rules import convolution_dims
 from axonc.passes.cast.cast_choice import SAME, CastChoice
 from axonc.passes.cast.cast_effects import CastEffects, Plan
@@ -71,7 +71,7 @@ def _steps_of(
 ) -> list[_Step]:
     """At most two, the second after the first."""
     levels = [CastChoice(candidate.compute), candidate]
-    if op.name not in PRODUCTS:
+    if kind_of(op) not in PRODUCTS:
         levels = [CastChoice("fp32", candidate.weight)]
     steps: list[_Step] = []
     before, lost = FLOAT32, 0.0
@@ -94,7 +94,7 @@ def _steps_of(
 def _bytes_read(op: ir.Operation, effects: CastEffects, choice: CastChoice) -> int:
     """Of weights, from device memory, per run."""
     size = 1 if choice.weight in FORMATS else _COMPUTE_BYTES[choice.compute]
-    if op.name not in PRODUCTS:
+    if kind_of(op) not in PRODUCTS:
         return size * _count(op.results[0])
     pairs = zip(op.operands, effects.weights_of(op), strict=False)
     return sum(size * _count(value) for value, weight in pairs if weight is not None)
@@ -106,10 +106,10 @@ def _count(value: ir.Value) -> int:
 
 def _product_ns(op: ir.Operation, choice: CastChoice, target: Target) -> float:
     """TensorE time of a product."""
-    if op.name not in PRODUCTS:
+    if kind_of(op) not in PRODUCTS:
         return 0.0
     passes = target.fp32_matmul_passes if choice.compute == "fp32" else 1
-    if op.name == "neuron.dot":
+    if isa(op, DotOp):
         geometry = dot_geometry(op)
         return passes * min(matmul_ns(geometry, side, target) for side in (LHS, RHS))
     # A column of results a cycle, times the kernel's elements over the array.

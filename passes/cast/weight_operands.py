@@ -11,12 +11,14 @@ from torch_mlir import ir
 
 from axonc.dialects.attributes import integers
 from axonc.dialects.neuron import builder as build
+from axonc.dialects.neuron.argument_names import NAME, WEIGHT
 from axonc.dialects.neuron.builder import shape_of
+from axonc.dialects.neuron.ops import ConvertOp, ReshapeOp, SliceOp, TransposeOp, isa, kind_of
 from axonc.passes.graph.uses import defining_op
 
 Dims = frozenset[int]
 
-CHAIN = frozenset({"neuron.reshape", "neuron.transpose", "neuron.slice", "neuron.convert"})
+CHAIN = frozenset({ReshapeOp, TransposeOp, SliceOp, ConvertOp})
 """Operations a weight is followed through. A broadcast makes more elements: it is no weight."""
 
 FLOAT_WEIGHTS = frozenset({"f32", "bf16", "f16"})
@@ -53,8 +55,8 @@ def weight_names(function: ir.Operation) -> dict[int, str]:
     found = {}
     for number, attributes in enumerate(ir.ArrayAttr(function.attributes["arg_attrs"])):
         given = ir.DictAttr(attributes)
-        if "neuron.weight" in given:
-            name = ir.StringAttr(given["neuron.name"]).value if "neuron.name" in given else ""
+        if WEIGHT in given:
+            name = ir.StringAttr(given[NAME]).value if NAME in given else ""
             found[number] = name or f"arg{number}"
     return found
 
@@ -64,7 +66,7 @@ def weight_behind(value: ir.Value, names: dict[int, str]) -> WeightOperand | Non
     chain: list[ir.Operation] = []
     op = defining_op(value)
     while op is not None:
-        if op.name not in CHAIN or str(op.results[0].type.element_type) not in _CHAIN_TYPES:
+        if kind_of(op) not in CHAIN or str(op.results[0].type.element_type) not in _CHAIN_TYPES:
             return None
         chain.insert(0, op)
         value = op.operands[0]
@@ -78,7 +80,7 @@ def weight_behind(value: ir.Value, names: dict[int, str]) -> WeightOperand | Non
 def seen_through(weight: WeightOperand, scale: ir.Value, kept: list[Dims]) -> ir.Value:
     """`scale`, of the argument's shape with size 1 where it is not kept, in the operand's place."""
     for op, dims in zip(weight.chain, kept[1:], strict=True):
-        scale = _SCALE_VIEWS[op.name](op, scale, dims)
+        scale = _SCALE_VIEWS[kind_of(op)](op, scale, dims)
     return scale
 
 
@@ -87,12 +89,12 @@ def seen_through(weight: WeightOperand, scale: ir.Value, kept: list[Dims]) -> ir
 
 def _kept_before(op: ir.Operation, kept: Dims) -> Dims | None:
     """Dims of a view's operand that correspond to dims of its result."""
-    if op.name == "neuron.transpose":
-        permutation = integers(op.attributes["permutation"])
+    if isa(op, TransposeOp):
+        permutation = op.permutation
         return frozenset(permutation[d] for d in kept)
-    if op.name == "neuron.reshape":
+    if isa(op, ReshapeOp):
         return _kept_before_reshape(shape_of(op.operands[0]), shape_of(op.results[0]), kept)
-    if op.name == "neuron.slice":
+    if isa(op, SliceOp):
         return kept | _picked(op)
     return kept
 
@@ -140,7 +142,7 @@ def _groups(
 
 
 def _transposed(op: ir.Operation, scale: ir.Value, kept: Dims) -> ir.Value:
-    return build.transpose(scale, integers(op.attributes["permutation"]))
+    return build.transpose(scale, op.permutation)
 
 
 def _reshaped(op: ir.Operation, scale: ir.Value, kept: Dims) -> ir.Value:
@@ -160,8 +162,8 @@ def _sliced(op: ir.Operation, scale: ir.Value, kept: Dims) -> ir.Value:
 
 
 _SCALE_VIEWS = {
-    "neuron.transpose": _transposed,
-    "neuron.reshape": _reshaped,
-    "neuron.slice": _sliced,
-    "neuron.convert": lambda op, scale, kept: scale,
+    TransposeOp: _transposed,
+    ReshapeOp: _reshaped,
+    SliceOp: _sliced,
+    ConvertOp: lambda op, scale, kept: scale,
 }

@@ -33,8 +33,19 @@ from dataclasses import dataclass
 from torch_mlir import ir
 
 from axonc.backends.isa.collective_groups import Groups
-from axonc.dialects.attributes import element_name, integer_lists
+from axonc.dialects.attributes import element_name
 from axonc.dialects.neuron import builder as build
+from axonc.dialects.neuron.ops import (
+    AddOp,
+    AllReduceOp,
+    BroadcastOp,
+    ConvertOp,
+    DotOp,
+    MultiplyOp,
+    ReshapeOp,
+    isa,
+    kind_of,
+)
 from axonc.dialects.neuron.repeat import called_functions
 from axonc.dialects.neuron.table import FLOAT
 from axonc.passes.base import Pass
@@ -42,10 +53,11 @@ from axonc.passes.fuse.fuse_elementwise import Group, fuse_group
 from axonc.passes.fuse.region_body import copy_op
 from axonc.passes.fuse.replication import Replication
 from axonc.passes.graph.module import cores_of, main_function
-from axonc.passes.graph.uses import defining_op, erase_dead, use_count
+from axonc.passes.graph.rewrite import in_place_of, redirect
+from axonc.passes.graph.uses import defining_op, erase_dead, only_user, use_count
 
-_SCALINGS = ("neuron.multiply", "neuron.convert")
-_VIEWS = ("neuron.broadcast", "neuron.reshape")
+_SCALINGS = frozenset({MultiplyOp, ConvertOp})
+_VIEWS = frozenset({BroadcastOp, ReshapeOp})
 
 
 @dataclass(frozen=True)
@@ -61,10 +73,10 @@ class AddBeforeReducePass(Pass, name="add-before-reduce"):
         changed = False
         for function in called_functions(main):
             block = function.regions[0].blocks[0]
-            operations = [o.operation for o in block.operations]
-            dots = [op for op in operations if op.name == "neuron.dot"]
+            operations = list(block.operations)
+            dots = [op for op in operations if isa(op, DotOp)]
             for each in operations:
-                if each.name == "neuron.all_reduce" and _sums_product(each):
+                if isa(each, AllReduceOp) and _sums_product(each):
                     changed |= _rewrite(each, replication, dots)
             erase_dead(block)
         return changed
@@ -80,7 +92,7 @@ class _Addends:
 
 
 def _sums_product(op: ir.Operation) -> bool:
-    is_sum = ir.StringAttr(op.attributes["kind"]).value == "sum"
+    is_sum = op.kind == "sum"
     is_float = element_name(op.results[0].type) in FLOAT
     return is_sum and is_float and _is_product(op.operands[0])
 
@@ -90,27 +102,22 @@ def _is_product(value: ir.Value) -> bool:
     op = defining_op(value)
     if op is None or use_count(value) != 1:
         return False
-    return op.name == "neuron.dot" or (op.name in _SCALINGS and any(map(_is_product, op.operands)))
-
-
-def _only_user(value: ir.Value) -> ir.Operation | None:
-    uses = list(value.uses)
-    return uses[0].owner.operation if len(uses) == 1 else None
+    return isa(op, DotOp) or (kind_of(op) in _SCALINGS and any(map(_is_product, op.operands)))
 
 
 def _rewrite(reduction: ir.Operation, replication: Replication, dots: list[ir.Operation]) -> bool:
-    groups = integer_lists(reduction.attributes["groups"])
+    groups = reduction.groups
     found = _addends(reduction, groups, replication)
     if not found.values:
         return False
     product, last = reduction.operands[0], found.chain[-1]
     share = _share(found.values, len(groups[0]), build.shape_of(product), last, dots)
-    with ir.InsertionPoint(last), last.location:
+    with in_place_of(last):
         summand = build.create("add", (product, share), product.type)
     with ir.InsertionPoint(last), reduction.location:
         result = build.all_reduce(summand, "sum", groups)
         final = build.reshape(result, build.shape_of(last.results[0]))
-    last.results[0].replace_all_uses_with(final)
+    redirect(last.results, [final])
     for op in (*reversed(found.chain), reduction):
         op.erase()
     return True
@@ -122,15 +129,15 @@ def _addends(reduction: ir.Operation, groups: Groups, replication: Replication) 
     values: tuple[ir.Value, ...] = ()
     chain: tuple[ir.Operation, ...] = ()
     found = _Addends()
-    while (user := _only_user(value)) is not None:
+    while (user := only_user(value)) is not None:
         chain += (user,)
-        if user.name == "neuron.add":
+        if isa(user, AddOp):
             other = user.operands[1 if user.operands[0] == value else 0]
             if not replication.is_equal(other, groups):
                 break
             values += (other,)
             found = _Addends(values, chain)
-        elif user.name != "neuron.reshape":
+        elif not isa(user, ReshapeOp):
             break
         value = user.results[0]
     return found
@@ -152,23 +159,23 @@ def _share(
         members = []
         for other in others:
             total = build.create("add", (total, other), total.type)
-            members.append(total.owner.operation)
+            members.append(total.owner)
         factor = build.splat_constant(1 / cores, total.type)
         total = build.create("multiply", (total, factor), total.type)
-        members.append(total.owner.operation)
+        members.append(total.owner)
     return fuse_group(Group(members)) if residuals else total
 
 
 def _root(value: ir.Value) -> ir.Value:
     """What a broadcast or reshape shows."""
     op = defining_op(value)
-    return _root(op.operands[0]) if op is not None and op.name in _VIEWS else value
+    return _root(op.operands[0]) if op is not None and kind_of(op) in _VIEWS else value
 
 
 def _copied(value: ir.Value) -> ir.Value:
     """The broadcasts and reshapes that make the value of its root, at the insertion point."""
     op = defining_op(value)
-    if op is None or op.name not in _VIEWS:
+    if op is None or kind_of(op) not in _VIEWS:
         return value
     return copy_op(op, {op.operands[0]: _copied(op.operands[0])})
 
@@ -188,5 +195,5 @@ def _after_all(
     if number + 1 < len(dots) and dots[number + 1].is_before_in_block(last):
         return ir.InsertionPoint(dots[number + 1])
     if latest is None:
-        return ir.InsertionPoint.at_block_begin(last.block)
+        return ir.InsertionPoint.at_block_begin(last.operation.block)
     return ir.InsertionPoint.after(latest)

@@ -6,18 +6,19 @@ from collections.abc import Sequence
 
 from torch_mlir import ir
 
-from axonc.dialects.attributes import integers, splat, splat_number
+from axonc.dialects.attributes import splat, splat_number
 from axonc.dialects.neuron import builder as build
+from axonc.dialects.neuron.ops import BroadcastOp, ConstantOp, ConvertOp, FusedOp, YieldOp, isa
 
 
 def is_conversion(op: ir.Operation) -> bool:
     """Whether the op only changes the element type."""
-    if op.name == "neuron.convert":
+    if isa(op, ConvertOp):
         return True
-    if op.name != "neuron.fused":
+    if not isa(op, FusedOp):
         return False
     inner = list(op.regions[0].blocks[0].operations)
-    return len(inner) == 2 and inner[0].operation.name == "neuron.convert"
+    return len(inner) == 2 and isa(inner[0], ConvertOp)
 
 
 def converted(value: ir.Value, element: ir.Type, loc: ir.Location) -> ir.Value:
@@ -64,10 +65,10 @@ def sliced_extra(
     along that dim."""
     argument = block.arguments[number]
     shape = build.shape_of(value)
-    users = [use.owner.operation for use in argument.uses]
-    if not users or users[0].name != "neuron.broadcast":
+    users = [use.owner for use in argument.uses]
+    if not users or not isa(users[0], BroadcastOp):
         return sliced(value, cut, start, stop)
-    dims = integers(users[0].attributes["dims"])
+    dims = users[0].dims
     varies = [i for i, d in enumerate(dims) if d == cut and shape[i] > 1]
     return sliced(value, varies[0], start, stop) if varies else value
 
@@ -75,14 +76,13 @@ def sliced_extra(
 def copied(block: ir.Block, arguments: Sequence[ir.Value], shape: Sequence[int]) -> ir.Value:
     """The body of `block` over other arguments, for a result of `shape`."""
     mapped = dict(zip(block.arguments, arguments, strict=True))
-    for inner in block.operations:
-        op = inner.operation
-        if op.name == "neuron.yield":
+    for op in block.operations:
+        if isa(op, YieldOp):
             return mapped[op.operands[0]]
         kind = build.tensor(shape, op.results[0].type.element_type)
         attributes = {name: op.attributes[name] for name in op.attributes}
-        if op.name == "neuron.constant":
-            number = splat_number(op.attributes["value"])
+        if isa(op, ConstantOp):
+            number = splat_number(op.value)
             assert number is not None, "constants in regions are splats"
             attributes["value"] = splat(number, kind)
         operands = [mapped[value] for value in op.operands]

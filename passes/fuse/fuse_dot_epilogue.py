@@ -27,11 +27,13 @@ from dataclasses import dataclass
 from torch_mlir import ir
 
 from axonc.dialects.neuron import builder as build
+from axonc.dialects.neuron.ops import ConvolutionOp, DotOp, FusedOp, isa
 from axonc.dialects.neuron.table import FLOAT
 from axonc.dialects.neuron.window_builder import convolution_with_epilogue
 from axonc.dialects.neuron.window_rules import CONVOLUTION_ATTRIBUTES
 from axonc.passes.base import Pass
 from axonc.passes.fuse.region_body import copy_body, fits_runs, grouped_by_type
+from axonc.passes.graph.rewrite import ops_of, replace
 from axonc.passes.graph.uses import defining_op, erase_dead, use_count
 
 
@@ -41,9 +43,8 @@ class FuseDotEpiloguePass(Pass, name="fuse-dot-epilogue", anchor="func.func"):
 
     def apply(self, op: ir.Operation) -> bool:
         block = op.regions[0].blocks[0]
-        place = {o.operation.results[0]: i for i, o in enumerate(block.operations)
-                 if o.operation.results}  # fmt: skip
-        fused = [o.operation for o in block.operations if o.operation.name == "neuron.fused"]
+        place = {o.results[0]: i for i, o in enumerate(block.operations) if o.results}  # fmt: skip
+        fused = ops_of(block, FusedOp)
         found = [(f, dot) for f in fused if (dot := _last_dot(f, place))]
         for graph, dot in found:
             _merge(graph, dot)
@@ -57,7 +58,7 @@ def _last_dot(graph: ir.Operation, place: dict[ir.Value, int]) -> ir.Operation |
 
 
 def _candidate(value: ir.Value, graph: ir.Operation) -> ir.Operation | None:
-    dot = defining_op(value, "neuron.dot") or defining_op(value, "neuron.convolution")
+    dot = defining_op(value, DotOp) or defining_op(value, ConvolutionOp)
     if dot is None or dot.regions[0].blocks or use_count(value) != 1:
         return None
     if build.shape_of(value) != build.shape_of(graph.results[0]):
@@ -80,7 +81,7 @@ def _with_epilogue(
 ) -> ir.Value:
     """The dot or convolution again, with an epilogue."""
     lhs, rhs, where = dot.operands[0], dot.operands[1], dot.location
-    if dot.name == "neuron.dot":
+    if isa(dot, DotOp):
         return build.dot_with_epilogue(lhs, rhs, extras, build.dot_dims(dot), kind, epilogue, where)
     attributes = {name: dot.attributes[name] for name in CONVOLUTION_ATTRIBUTES}
     return convolution_with_epilogue(lhs, rhs, extras, attributes, kind, epilogue, where)
@@ -100,6 +101,5 @@ def _merge(graph: ir.Operation, dot: ir.Operation) -> None:
 
     with ir.InsertionPoint(graph):
         merged = _with_epilogue(dot, extras, graph.results[0].type, epilogue)
-    graph.results[0].replace_all_uses_with(merged)
-    graph.erase()
+    replace(graph, merged)
     dot.erase()

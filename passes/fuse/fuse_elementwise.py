@@ -32,12 +32,12 @@ from dataclasses import dataclass, field
 
 from torch_mlir import ir
 
-from axonc.dialects.attributes import integers
 from axonc.dialects.neuron import builder as build
-from axonc.dialects.neuron.ops import ELEMENTWISE_OPS
+from axonc.dialects.neuron.ops import ELEMENTWISE_OPS, BroadcastOp, ConstantOp, isa, kind_of
 from axonc.passes.base import Pass
 from axonc.passes.fuse.region_body import Mapping, copy_op, fits_runs, grouped_by_type
 from axonc.passes.graph.fold_constants import splat_of
+from axonc.passes.graph.rewrite import redirect
 from axonc.passes.graph.uses import defining_op, erase_dead
 
 
@@ -70,8 +70,8 @@ def find_groups(block: ir.Block) -> list[Group]:
     """Every elementwise operation of the block in the group of its users, or in one of its own."""
     group_of: dict[ir.Value, Group] = {}
     groups: list[Group] = []
-    for op in reversed([o.operation for o in block.operations]):
-        if op.name not in ELEMENTWISE_OPS:
+    for op in reversed(list(block.operations)):
+        if kind_of(op) not in ELEMENTWISE_OPS:
             continue
         group = _group_of_users(op, group_of)
         if group is None:
@@ -88,7 +88,7 @@ def _group_of_users(op: ir.Operation, group_of: dict[ir.Value, Group]) -> Group 
     """The group all users are in; None when they differ or something else reads the result."""
     found: Group | None = None
     for use in op.results[0].uses:
-        user = use.owner.operation
+        user = use.owner
         group = group_of.get(user.results[0]) if user.results else None
         if group is None or (found is not None and group is not found):
             return None
@@ -109,10 +109,10 @@ def _inside(value: ir.Value) -> ir.Operation | None:
     op = defining_op(value)
     if op is None:
         return None
-    if op.name == "neuron.broadcast":
-        dims = integers(op.attributes["dims"])
+    if isa(op, BroadcastOp):
+        dims = op.dims
         return op if list(dims) == sorted(dims) else None
-    return op if op.name == "neuron.constant" and splat_of(value) is not None else None
+    return op if isa(op, ConstantOp) and splat_of(value) is not None else None
 
 
 def _inputs(group: Group) -> list[ir.Value]:
@@ -144,7 +144,7 @@ def fuse_group(group: Group) -> ir.Value:
 
     with ir.InsertionPoint(root):
         result = build.fused(inputs, root.results[0].type, body, root.location)
-    root.results[0].replace_all_uses_with(result)
+    redirect(root.results, [result])
     for member in reversed(group.members):
         member.erase()
     return result

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from torch_mlir import ir
 
 from axonc.dialects.neuron.builder import RUNS
+from axonc.dialects.neuron.ops import YieldOp, isa
 
 Mapping = dict[ir.Value, ir.Value]
 
@@ -27,9 +28,8 @@ def copy_op(op: ir.Operation, values: Mapping) -> ir.Value:
 def copy_body(block: ir.Block, arguments: Sequence[ir.Value]) -> ir.Value:
     """Copy a region's body for these arguments; the value it would yield."""
     values: Mapping = dict(zip(block.arguments, arguments, strict=True))
-    for op in block.operations:
-        operation = op.operation
-        if operation.name == "neuron.yield":
+    for operation in block.operations:
+        if isa(operation, YieldOp):
             return values[operation.operands[0]]
         copy_op(operation, values)
     raise ValueError("a region without neuron.yield")

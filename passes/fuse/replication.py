@@ -14,16 +14,22 @@ from functools import lru_cache
 
 from torch_mlir import ir
 
-from axonc.dialects.attributes import integer_lists, integers
-from axonc.dialects.neuron.repeat import REPEAT, Repeat, function_named, module_of
-from axonc.dialects.neuron.table import COLLECTIVES
-
-PARTS = "neuron.parts"
-"""Attribute of an argument of `@main`: for every core the number of the part that it holds."""
+from axonc.dialects.attributes import integers
+from axonc.dialects.neuron.argument_names import PARTS
+from axonc.dialects.neuron.ops import (
+    COLLECTIVES,
+    AllGatherOp,
+    AllReduceOp,
+    PartitionIdOp,
+    RepeatOp,
+    isa,
+    kind_of,
+)
+from axonc.dialects.neuron.repeat import Repeat, function_named, module_of
 
 Classes = tuple[int, ...]
 
-EQUAL_IN_GROUPS = ("neuron.all_reduce", "neuron.all_gather")
+EQUAL_IN_GROUPS = frozenset({AllReduceOp, AllGatherOp})
 
 
 class Replication:
@@ -45,21 +51,20 @@ class Replication:
 
     def _follow(self, block: ir.Block) -> list[Classes]:
         """The classes of what the block returns."""
-        for each in block.operations:
-            op = each.operation
+        for op in block.operations:
             operands = [self.classes[v] for v in op.operands]
             if op.name == "func.return":
                 return operands
-            if op.name == REPEAT:
+            if isa(op, RepeatOp):
                 self._follow_repeat(op)
                 continue
             self.classes.update(dict.fromkeys(op.results, self._result(op, operands)))
         return []
 
     def _result(self, op: ir.Operation, operands: Iterable[Classes]) -> Classes:
-        if op.name in EQUAL_IN_GROUPS:
-            return _by_group(integer_lists(op.attributes["groups"]), self.cores)
-        if op.name in COLLECTIVES or op.name == "neuron.partition_id":
+        if kind_of(op) in EQUAL_IN_GROUPS:
+            return _by_group(op.groups, self.cores)
+        if kind_of(op) in COLLECTIVES or isa(op, PartitionIdOp):
             return self.different
         return self._meet(operands)
 

@@ -28,9 +28,11 @@ from torch_mlir import ir
 from axonc.backends.targets import TARGETS
 from axonc.dialects.attributes import integers
 from axonc.dialects.neuron import builder as build
+from axonc.dialects.neuron.ops import DotOp, SoftmaxOp, isa
 from axonc.passes.base import Pass
 from axonc.passes.fuse.dot_slices import converted, dot_like, is_conversion, sliced, sliced_extra
 from axonc.passes.graph.dot_geometry import LHS, RHS, DotGeometry, dot_geometry
+from axonc.passes.graph.rewrite import ops_of, redirect
 from axonc.passes.graph.uses import only_user
 
 SCORE_BYTES = 4
@@ -91,20 +93,20 @@ def _granule(scores: DotGeometry, context: DotGeometry, values: int, partitions:
 
 def _softmaxes(function: ir.Operation) -> list[ir.Operation]:
     block = function.regions[0].blocks[0]
-    return [op.operation for op in block.operations if op.operation.name == "neuron.softmax"]
+    return ops_of(block, SoftmaxOp)
 
 
 def _chain(softmax: ir.Operation) -> _Chain | None:
     scores = softmax.operands[0].owner
     scores = getattr(scores, "operation", scores)
-    if not isinstance(scores, ir.Operation) or scores.name != "neuron.dot":
+    if not isinstance(scores, ir.Operation) or not isa(scores, DotOp):
         return None
     if only_user(scores.results[0]) is None:
         return None
     context, conversion = only_user(softmax.results[0]), None
     if context is not None and is_conversion(context):
         conversion, context = context, only_user(context.results[0])
-    if context is None or context.name != "neuron.dot":
+    if context is None or not isa(context, DotOp):
         return None
     return _checked(scores, softmax, conversion, context)
 
@@ -119,7 +121,7 @@ def _checked(
     probabilities are the context's lhs, without epilogue."""
     geometry = dot_geometry(scores)
     batch = geometry.batch
-    axis = ir.IntegerAttr(softmax.attributes["axis"]).value
+    axis = softmax.axis
     last = conversion if conversion is not None else softmax
     if not batch or axis != len(geometry.result_shape) - 1:
         return None
@@ -142,7 +144,7 @@ def _split(chain: _Chain, group: int) -> None:
         for start in range(0, total, group):
             parts.append(_part(chain, start, min(start + group, total)))
         result = build.concatenate(parts, chain.cut, chain.context.location)
-    chain.context.results[0].replace_all_uses_with(result)
+    redirect(chain.context.results, [result])
     dead = (chain.context, chain.conversion, chain.softmax, chain.scores)
     for op in dead:
         if op is not None:
@@ -152,7 +154,7 @@ def _split(chain: _Chain, group: int) -> None:
 def _part(chain: _Chain, start: int, stop: int) -> ir.Value:
     """The context of heads [start, stop)."""
     scores = _scores(chain, start, stop)
-    axis = ir.IntegerAttr(chain.softmax.attributes["axis"]).value
+    axis = chain.softmax.axis
     probabilities = build.softmax(scores, axis, chain.softmax.location)
     if chain.conversion is not None:
         element = chain.conversion.results[0].type.element_type

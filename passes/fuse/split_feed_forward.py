@@ -31,10 +31,12 @@ from torch_mlir import ir
 from axonc.backends.targets import TARGETS
 from axonc.backends.targets.target import Engine, Target
 from axonc.dialects.neuron import builder as build
+from axonc.dialects.neuron.ops import DotOp, isa
 from axonc.passes.base import Pass
 from axonc.passes.fuse.dot_slices import converted, dot_like, is_conversion, sliced, sliced_extra
 from axonc.passes.graph.dot_geometry import LHS, RHS, dot_geometry
 from axonc.passes.graph.machine_dtype import machine_dtype
+from axonc.passes.graph.rewrite import redirect
 from axonc.passes.graph.uses import only_user
 
 
@@ -60,7 +62,7 @@ class SplitFeedForwardPass(Pass, name="split-feed-forward", anchor="func.func"):
 
     def apply(self, op: ir.Operation) -> bool:
         target = TARGETS[self.target]
-        pending = [o.operation for o in op.regions[0].blocks[0].operations]
+        pending = list(op.regions[0].blocks[0].operations)
         changed = False
         while pending:
             chain = _chain(pending.pop())
@@ -111,12 +113,12 @@ def _hiding_tokens(chain: _Chain, target: Target) -> int:
 
 
 def _chain(widening: ir.Operation) -> _Chain | None:
-    if widening.name != "neuron.dot" or dot_geometry(widening).batch:
+    if not isa(widening, DotOp) or dot_geometry(widening).batch:
         return None
     narrowing, conversion = only_user(widening.results[0]), None
     if narrowing is not None and is_conversion(narrowing):
         conversion, narrowing = narrowing, only_user(narrowing.results[0])
-    if narrowing is None or narrowing.name != "neuron.dot":
+    if narrowing is None or not isa(narrowing, DotOp):
         return None
     hidden = (conversion or widening).results[0]
     geometry = dot_geometry(narrowing)
@@ -154,7 +156,7 @@ def _split(chain: _Chain, block: int) -> list[ir.Operation]:
             made.append(widening)
             parts.append(part)
         result = build.concatenate(parts, chain.cut, chain.narrowing.location)
-    chain.narrowing.results[0].replace_all_uses_with(result)
+    redirect(chain.narrowing.results, [result])
     for op in (chain.narrowing, chain.conversion, chain.widening):
         if op is not None:
             op.erase()

@@ -29,13 +29,13 @@ from axonc.backends.numerics.dtypes import F32
 from axonc.backends.targets import TARGETS
 from axonc.backends.targets.target import Target
 from axonc.dialects.neuron import builder as build
+from axonc.dialects.neuron.ops import DotOp, ReshapeOp, isa
 from axonc.passes.base import Pass
 from axonc.passes.fuse.dot_slices import converted, dot_like, is_conversion, sliced, sliced_extra
 from axonc.passes.graph.dot_geometry import LHS, RHS, dot_geometry
 from axonc.passes.graph.machine_dtype import machine_dtype
+from axonc.passes.graph.rewrite import redirect
 from axonc.passes.graph.uses import only_user
-
-RETURNS = ("func.return", "return")
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,9 @@ class SplitWideResultsPass(Pass, name="split-wide-results", anchor="func.func"):
 
     def apply(self, op: ir.Operation) -> bool:
         target = TARGETS[self.target]
-        dots = [o.operation for o in op.regions[0].blocks[0].operations]
+        dots = list(op.regions[0].blocks[0].operations)
         changed = False
-        for dot in [d for d in dots if d.name == "neuron.dot" and is_returned(d.results[0])]:
+        for dot in [d for d in dots if isa(d, DotOp) and is_returned(d.results[0])]:
             if _bytes_per_partition(dot, target) > self.result_bytes:
                 changed |= _split(dot, self.block_bytes, target)
         return changed
@@ -59,9 +59,9 @@ class SplitWideResultsPass(Pass, name="split-wide-results", anchor="func.func"):
 def is_returned(value: ir.Value) -> bool:
     """Whether the program's result is all that reads `value`, under other shapes or types."""
     user = only_user(value)
-    while user is not None and (user.name == "neuron.reshape" or is_conversion(user)):
+    while user is not None and (isa(user, ReshapeOp) or is_conversion(user)):
         user = only_user(user.results[0])
-    return user is not None and user.name in RETURNS
+    return user is not None and user.name == "func.return"
 
 
 def _bytes_per_partition(dot: ir.Operation, target: Target) -> int:
@@ -87,7 +87,7 @@ def _split(dot: ir.Operation, block_bytes: int, target: Target) -> bool:
             for start in range(0, shape[cut], block)
         ]
         whole = build.concatenate(parts, cut, dot.location)
-    end.results[0].replace_all_uses_with(whole)
+    redirect(end.results, [whole])
     for op in (conversion, dot):
         if op is not None:
             op.erase()

@@ -16,26 +16,43 @@ from torch_mlir import ir
 from axonc.dialects.attributes import dense_to_numpy, numpy_to_dense, splat_number
 from axonc.dialects.neuron import builder as build
 from axonc.dialects.neuron.evaluate import evaluate_op
-from axonc.dialects.neuron.evaluate_cores import CORE_OPS
-from axonc.dialects.neuron.ops import ELEMENTWISE_OPS
+from axonc.dialects.neuron.ops import (
+    COLLECTIVES,
+    ELEMENTWISE_OPS,
+    PRODUCTS,
+    VIEWS,
+    AndOp,
+    ConstantOp,
+    DivideOp,
+    FusedOp,
+    IotaOp,
+    MaximumOp,
+    MinimumOp,
+    MultiplyOp,
+    OpClass,
+    OrOp,
+    PartitionIdOp,
+    ReduceWindowOp,
+    SelectOp,
+    SubtractOp,
+    is_neuron,
+    isa,
+    kind_of,
+)
 
 SMALL_ELEMENTS = 4096
 """Largest result that is computed at compile time when it is not a splat."""
 
-_MOVES = frozenset(f"neuron.{n}" for n in ("broadcast", "reshape", "transpose", "slice", "reverse"))
-"""Operations whose result is a splat of the same number as their operand."""
-
-_NEVER = frozenset(
-    f"neuron.{n}" for n in ("dot", "convolution", "fused", "constant", "iota", "reduce_window")
-)
+_NEVER = PRODUCTS | COLLECTIVES | {FusedOp, ConstantOp, IotaOp, ReduceWindowOp, PartitionIdOp}
+"""What is not computed at compile time."""
 
 
 def constant_attribute(value: ir.Value) -> ir.Attribute | None:
     """The dense attribute of a value made by `neuron.constant`, else None."""
     owner = value.owner
-    if isinstance(owner, ir.Block) or owner.operation.name != "neuron.constant":
+    if isinstance(owner, ir.Block) or not isa(owner, ConstantOp):
         return None
-    return owner.operation.attributes["value"]
+    return owner.value
 
 
 def splat_of(value: ir.Value) -> float | int | None:
@@ -54,8 +71,8 @@ def fold(value: ir.Value) -> ir.Value:
     """`value`, or a simpler value equal to it. A new constant is made at the insertion point."""
     if isinstance(value.owner, ir.Block):
         return value
-    op = value.owner.operation
-    if op.name in _NEVER or op.name in CORE_OPS or not op.name.startswith("neuron."):
+    op = value.owner
+    if kind_of(op) in _NEVER or not is_neuron(op):
         return value
     known = [constant_attribute(v) for v in op.operands]
     if any(attribute is not None for attribute in known):
@@ -71,9 +88,9 @@ def fold(value: ir.Value) -> ir.Value:
 def _folded(op: ir.Operation, known: Sequence[ir.Attribute]) -> ir.Attribute | None:
     kind = op.results[0].type
     splats = all(ir.DenseElementsAttr(a).is_splat for a in known)
-    if splats and op.name in _MOVES:
+    if splats and kind_of(op) in VIEWS:
         return ir.DenseElementsAttr.get_splat(kind, known[0].get_splat_value())
-    if splats and op.name in ELEMENTWISE_OPS:
+    if splats and kind_of(op) in ELEMENTWISE_OPS:
         scalars = [dense_to_numpy(a).reshape(-1)[:1] for a in known]
         if all(s.size for s in scalars):
             return _splat_result(evaluate_op(op, scalars), kind)
@@ -95,27 +112,27 @@ def _small(kind: ir.RankedTensorType) -> bool:
 # ---- identities ----------------------------------------------------------------------------------
 
 _Test = Callable[[float | int], bool]
-_EITHER: dict[str, _Test] = {
-    "neuron.multiply": lambda c: c == 1,
-    "neuron.maximum": lambda c: c == -math.inf,
-    "neuron.minimum": lambda c: c == math.inf,
+_EITHER: dict[OpClass, _Test] = {
+    MultiplyOp: lambda c: c == 1,
+    MaximumOp: lambda c: c == -math.inf,
+    MinimumOp: lambda c: c == math.inf,
 }
 """Commutative operations whose result is the other operand when the test holds."""
 
-_RIGHT: dict[str, _Test] = {
-    "neuron.divide": lambda c: c == 1,
-    "neuron.subtract": lambda c: c == 0,
+_RIGHT: dict[OpClass, _Test] = {
+    DivideOp: lambda c: c == 1,
+    SubtractOp: lambda c: c == 0,
 }
 
 
 def _identity(op: ir.Operation) -> ir.Value | None:
     """An operand (or branch) the result is equal to."""
     operands = list(op.operands)
-    if op.name == "neuron.select":
+    if isa(op, SelectOp):
         return _chosen(operands)
-    if op.name in ("neuron.and", "neuron.or"):
-        return _boolean_identity(op.name, operands)
-    either, right = _EITHER.get(op.name), _RIGHT.get(op.name)
+    if isa(op, AndOp, OrOp):
+        return _boolean_identity(1 if isa(op, AndOp) else 0, operands)
+    either, right = _EITHER.get(kind_of(op)), _RIGHT.get(kind_of(op))
     for position, value in enumerate(operands[:2]):
         number = splat_of(value)
         test = either or (right if position == 1 else None)
@@ -129,10 +146,9 @@ def _chosen(operands: Sequence[ir.Value]) -> ir.Value | None:
     return None if pred is None else operands[1 if pred else 2]
 
 
-def _boolean_identity(name: str, operands: Sequence[ir.Value]) -> ir.Value | None:
+def _boolean_identity(neutral: int, operands: Sequence[ir.Value]) -> ir.Value | None:
     if str(operands[0].type.element_type) != "i1":
         return None
-    neutral = 1 if name == "neuron.and" else 0
     for position, value in enumerate(operands):
         if splat_of(value) == neutral:
             return operands[1 - position]

@@ -8,14 +8,11 @@ from torch_mlir import ir
 
 from axonc.diagnostics import CompileError
 from axonc.dialects.locations import source_location
+from axonc.dialects.neuron.argument_names import CORES
 from axonc.passes.unsupported import Unsupported
 
 FUNCTION = "func.func"
 """The anchor of passes that work on one function at a time."""
-
-CORES = "neuron.cores"
-"""Attribute of the module: how many cores run it (absent: as many as it has partitions or
-replicas)."""
 
 
 def main_function(module: ir.Operation) -> ir.Operation:

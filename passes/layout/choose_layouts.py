@@ -37,9 +37,30 @@ from torch_mlir import ir
 from axonc.backends.numerics.dtypes import F32
 from axonc.backends.targets import find_target
 from axonc.backends.targets.target import Engine, Target
-from axonc.dialects.attributes import integer_list_array, integer_lists, integers
-from axonc.dialects.neuron.repeat import REPEAT, Repeat, block_function, is_repeated
-from axonc.dialects.neuron.table import COLLECTIVES
+from axonc.dialects.attributes import integer_list_array, integer_lists
+from axonc.dialects.neuron.ops import (
+    COLLECTIVES,
+    AllReduceOp,
+    ConcatenateOp,
+    ConvolutionOp,
+    DotOp,
+    DynamicSliceOp,
+    DynamicUpdateSliceOp,
+    FusedOp,
+    GatherRowsOp,
+    LayerNormOp,
+    OpClass,
+    PartitionIdOp,
+    ReduceOp,
+    ReduceWindowOp,
+    RepeatOp,
+    RmsNormOp,
+    SoftmaxOp,
+    TransposeOp,
+    isa,
+    kind_of,
+)
+from axonc.dialects.neuron.repeat import Repeat, block_function, is_repeated
 from axonc.dialects.neuron.window_rules import convolution_dims
 from axonc.dialects.ntile import ops as ntile
 from axonc.dialects.ntile.reader import body
@@ -159,7 +180,7 @@ class LayoutPlanner:
 
     def collect_wishes(self, ops: list[ir.Operation]) -> None:
         for op in reversed(ops):
-            WISHES.get(op.name, LayoutPlanner._no_wishes)(self, op)
+            WISHES.get(kind_of(op), LayoutPlanner._no_wishes)(self, op)
 
     def _no_wishes(self, op: ir.Operation) -> None:
         return
@@ -175,8 +196,8 @@ class LayoutPlanner:
                 found = tuple(rows for rows in mapped if rows is not None)
                 if found:
                     self._wish(op.operands[0], [Wish(rows=found)])
-            elif op.name == "neuron.transpose":
-                permutation = integers(op.attributes["permutation"])
+            elif isa(op, TransposeOp):
+                permutation = op.permutation
                 avoid = frozenset(permutation[d] for d in wish.avoid)
                 self._wish(op.operands[0], [Wish(avoid=avoid)])
 
@@ -251,10 +272,10 @@ class LayoutPlanner:
         for op in ops:
             if not op.results:
                 continue
-            choice = CHOOSERS.get(op.name, LayoutPlanner._choose_plain)(self, op)
+            choice = CHOOSERS.get(kind_of(op), LayoutPlanner._choose_plain)(self, op)
             result = op.results[0]
             self.choices[result] = choice
-            if op.name in IN_DEVICE_MEMORY:
+            if kind_of(op) in IN_DEVICE_MEMORY:
                 continue
             self.available.setdefault(result, [])
             if choice.rows not in self.available[result]:
@@ -270,9 +291,9 @@ class LayoutPlanner:
         """Ops whose result is made piece by piece or from nothing: the wished layout, without the
         dims the pieces differ in."""
         result = op.results[0]
-        avoid = UNROWABLE.get(op.name, lambda op: frozenset())(op)
+        avoid = UNROWABLE.get(kind_of(op), lambda op: frozenset())(op)
         candidates = self._result_candidates(result, avoid)
-        if op.name == "neuron.concatenate":
+        if isa(op, ConcatenateOp):
             wished = self._result_candidates(result, frozenset())
             candidates += [rows for rows in wished if stacks_whole_tiles(op, rows, self.target)]
         return self._best(
@@ -486,45 +507,45 @@ class LayoutPlanner:
 
 IN_DEVICE_MEMORY = frozenset(
     (
-        *(COLLECTIVES - {"neuron.all_reduce"}),
-        "neuron.partition_id",
-        "neuron.dynamic_update_slice",
+        *(COLLECTIVES - {AllReduceOp}),
+        PartitionIdOp,
+        DynamicUpdateSliceOp,
     )
 )
 """Ops whose result is made in device memory, like an argument: its consumers load it as they
 wish."""
 
 
-WISHES: dict[str, Callable[[LayoutPlanner, ir.Operation], None]] = {
+WISHES: dict[OpClass, Callable[[LayoutPlanner, ir.Operation], None]] = {
     **{name: LayoutPlanner._wish_through_view for name in VIEW_OPS},
-    "neuron.fused": LayoutPlanner._wish_elementwise,
-    "neuron.all_reduce": LayoutPlanner._wish_elementwise,
-    "neuron.dot": LayoutPlanner._wish_dot,
-    "neuron.convolution": LayoutPlanner._wish_convolution,
-    "neuron.reduce_window": LayoutPlanner._wish_pooling,
-    "neuron.reduce": LayoutPlanner._wish_reduction,
-    "neuron.softmax": LayoutPlanner._wish_reduction,
-    "neuron.layer_norm": LayoutPlanner._wish_reduction,
-    "neuron.rms_norm": LayoutPlanner._wish_reduction,
-    "neuron.dynamic_update_slice": LayoutPlanner._wish_update,
-    "neuron.repeat": LayoutPlanner._wish_repeat,
+    FusedOp: LayoutPlanner._wish_elementwise,
+    AllReduceOp: LayoutPlanner._wish_elementwise,
+    DotOp: LayoutPlanner._wish_dot,
+    ConvolutionOp: LayoutPlanner._wish_convolution,
+    ReduceWindowOp: LayoutPlanner._wish_pooling,
+    ReduceOp: LayoutPlanner._wish_reduction,
+    SoftmaxOp: LayoutPlanner._wish_reduction,
+    LayerNormOp: LayoutPlanner._wish_reduction,
+    RmsNormOp: LayoutPlanner._wish_reduction,
+    DynamicUpdateSliceOp: LayoutPlanner._wish_update,
+    RepeatOp: LayoutPlanner._wish_repeat,
 }
 
-CHOOSERS: dict[str, Callable[[LayoutPlanner, ir.Operation], Choice]] = {
+CHOOSERS: dict[OpClass, Callable[[LayoutPlanner, ir.Operation], Choice]] = {
     **{name: LayoutPlanner._choose_view for name in VIEW_OPS},
-    "neuron.fused": LayoutPlanner._choose_elementwise,
-    "neuron.all_reduce": LayoutPlanner._choose_exchange,
-    "neuron.gather_rows": LayoutPlanner._choose_gather,
-    "neuron.dynamic_slice": LayoutPlanner._choose_dynamic_slice,
-    "neuron.dynamic_update_slice": LayoutPlanner._choose_update,
-    "neuron.dot": LayoutPlanner._choose_dot,
-    "neuron.convolution": LayoutPlanner._choose_convolution,
-    "neuron.reduce_window": LayoutPlanner._choose_pooling,
-    "neuron.reduce": LayoutPlanner._choose_reduction,
-    "neuron.softmax": LayoutPlanner._choose_reduction,
-    "neuron.layer_norm": LayoutPlanner._choose_reduction,
-    "neuron.rms_norm": LayoutPlanner._choose_reduction,
-    "neuron.repeat": LayoutPlanner._choose_repeat,
+    FusedOp: LayoutPlanner._choose_elementwise,
+    AllReduceOp: LayoutPlanner._choose_exchange,
+    GatherRowsOp: LayoutPlanner._choose_gather,
+    DynamicSliceOp: LayoutPlanner._choose_dynamic_slice,
+    DynamicUpdateSliceOp: LayoutPlanner._choose_update,
+    DotOp: LayoutPlanner._choose_dot,
+    ConvolutionOp: LayoutPlanner._choose_convolution,
+    ReduceWindowOp: LayoutPlanner._choose_pooling,
+    ReduceOp: LayoutPlanner._choose_reduction,
+    SoftmaxOp: LayoutPlanner._choose_reduction,
+    LayerNormOp: LayoutPlanner._choose_reduction,
+    RmsNormOp: LayoutPlanner._choose_reduction,
+    RepeatOp: LayoutPlanner._choose_repeat,
 }
 
 
@@ -537,7 +558,7 @@ def choose_layouts(
     before. Returns the rows these have.
     """
     block = function.regions[0].blocks[0]
-    ops = [op.operation for op in block.operations]
+    ops = list(block.operations)
     previous: dict[ir.Value, PartitionDims] = {}
     rows: tuple[PartitionDims, ...] = ()
     for _ in range(ROUNDS):
@@ -563,7 +584,7 @@ def _annotate(op: ir.Operation, choice: Choice) -> None:
     i64 = ir.IntegerType.get_signless(64)
     rows = [ir.IntegerAttr.get(i64, d) for d in choice.rows]
     op.attributes["layout.rows"] = ir.ArrayAttr.get(rows)
-    if op.name == "neuron.dot":
+    if isa(op, DotOp):
         side = ("lhs", "rhs")[choice.stationary]
         op.attributes["layout.stationary"] = ir.StringAttr.get(side)
         op.attributes["layout.batch_rows"] = ir.IntegerAttr.get(i64, choice.batch_rows)
@@ -578,7 +599,7 @@ class ChooseLayoutsPass(Pass, name="choose-layouts", anchor=FUNCTION):
     def apply(self, op: ir.Operation) -> bool:
         """Blocks that are repeated come before the function that repeats them."""
         target = find_target(self.target)
-        if REPEAT in {inner.operation.name for inner in body(op)}:
+        if any(isa(inner, RepeatOp) for inner in body(op)):
             _choose_for_repeats(op, target)
         if not is_repeated(op):
             choose_layouts(op, target)
@@ -587,7 +608,7 @@ class ChooseLayoutsPass(Pass, name="choose-layouts", anchor=FUNCTION):
 
 def _choose_for_repeats(function: ir.Operation, target: Target) -> None:
     for op in body(function):
-        if op.name == REPEAT:
+        if isa(op, RepeatOp):
             carried = len(Repeat.of(op).carried)
             rows = choose_layouts(block_function(op), target, carried)
             op.attributes[CARRIED_ROWS] = integer_list_array(rows)

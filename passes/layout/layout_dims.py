@@ -9,6 +9,19 @@ from torch_mlir import ir
 
 from axonc.backends.targets.target import Target
 from axonc.dialects.attributes import integers
+from axonc.dialects.neuron.ops import (
+    BroadcastOp,
+    ConcatenateOp,
+    ConvolutionOp,
+    DotOp,
+    IotaOp,
+    OpClass,
+    PadOp,
+    ReduceOp,
+    SoftmaxOp,
+    isa,
+    kind_of,
+)
 from axonc.dialects.neuron.window import WindowDim
 from axonc.dialects.neuron.window_rules import convolution_dims, pool_windows
 from axonc.passes.graph.dot_geometry import DotGeometry
@@ -22,7 +35,7 @@ MAX_PADDED_ELEMENTS = 16384
 """Elements per partition of a tensor padded on chip; larger ones are padded in device memory."""
 
 
-PRODUCTS = ("neuron.dot", "neuron.convolution")
+PRODUCTS = frozenset({DotOp, ConvolutionOp})
 """Ops of the tensor engine: the first argument of their epilogue stands for two operands."""
 
 
@@ -35,16 +48,16 @@ def default_rows(shape: Shape, avoid: frozenset[int] = frozenset()) -> Partition
 
 def reduced_dims(op: ir.Operation) -> tuple[int, ...]:
     rank = len(shape_of(op.operands[0]))
-    if op.name == "neuron.reduce":
-        return integers(op.attributes["dims"])
-    if op.name == "neuron.softmax":
-        return (ir.IntegerAttr(op.attributes["axis"]).value,)
+    if isa(op, ReduceOp):
+        return op.dims
+    if isa(op, SoftmaxOp):
+        return (op.axis,)
     return (rank - 1,)
 
 
 def reduces_everything(op: ir.Operation) -> bool:
     """Whether the result is one number: then the operand may lie anywhere (tile_reduce_all.py)."""
-    return op.name == "neuron.reduce" and math.prod(shape_of(op.results[0])) == 1
+    return isa(op, ReduceOp) and math.prod(shape_of(op.results[0])) == 1
 
 
 def kept_dims(op: ir.Operation) -> tuple[int, ...]:
@@ -61,11 +74,11 @@ def region_broadcasts(op: ir.Operation, number: int) -> list[tuple[int, ...]]:
     if not len(op.regions) or not len(op.regions[0].blocks):
         return []
     block = op.regions[0].blocks[0]
-    argument = block.arguments[number - (1 if op.name in PRODUCTS else 0)]
+    argument = block.arguments[number - (1 if kind_of(op) in PRODUCTS else 0)]
     return [
-        integers(inner.attributes["dims"])
+        inner.dims
         for inner in block.operations
-        if inner.name == "neuron.broadcast" and inner.operands[0] == argument
+        if isa(inner, BroadcastOp) and inner.operands[0] == argument
     ]
 
 
@@ -92,7 +105,7 @@ def operand_candidates(geometry: DotGeometry, side: int, target: Target) -> list
 
 
 def _dimension(op: ir.Operation) -> frozenset[int]:
-    return frozenset((ir.IntegerAttr(op.attributes["dimension"]).value,))
+    return frozenset((op.dimension,))
 
 
 def stacks_whole_tiles(op: ir.Operation, rows: PartitionDims, target: Target) -> bool:
@@ -114,9 +127,9 @@ def _padded_dims(op: ir.Operation) -> frozenset[int]:
     return padded if per_partition <= MAX_PADDED_ELEMENTS else frozenset()
 
 
-UNROWABLE: dict[str, Callable[[ir.Operation], frozenset[int]]] = {
-    "neuron.concatenate": _dimension,
-    "neuron.iota": _dimension,
-    "neuron.pad": _padded_dims,
+UNROWABLE: dict[OpClass, Callable[[ir.Operation], frozenset[int]]] = {
+    ConcatenateOp: _dimension,
+    IotaOp: _dimension,
+    PadOp: _padded_dims,
 }
 """Result dims that may not lie on partitions, for ops that treat indices along them differently."""

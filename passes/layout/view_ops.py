@@ -15,6 +15,15 @@ from torch_mlir import ir
 from axonc.backends.isa.access_pattern import Memory
 from axonc.backends.numerics.dtypes import F32
 from axonc.dialects.attributes import integers
+from axonc.dialects.neuron.ops import (
+    BroadcastOp,
+    OpClass,
+    ReshapeOp,
+    ReverseOp,
+    SliceOp,
+    TransposeOp,
+    kind_of,
+)
 from axonc.dialects.ntile.program import Buffer
 from axonc.passes.graph.shapes import PartitionDims, Shape, normalised, shape_of
 from axonc.passes.layout.storage import Storage
@@ -54,21 +63,21 @@ def _reshape_back(op: ir.Operation, storage: Storage) -> Storage | None:
 
 
 def _transpose(op: ir.Operation, storage: Storage) -> Storage | None:
-    return storage.transposed(integers(op.attributes["permutation"]))
+    return storage.transposed(op.permutation)
 
 
 def _transpose_back(op: ir.Operation, storage: Storage) -> Storage | None:
-    permutation = integers(op.attributes["permutation"])
+    permutation = op.permutation
     inverse = tuple(permutation.index(d) for d in range(len(permutation)))
     return storage.transposed(inverse)
 
 
 def _broadcast(op: ir.Operation, storage: Storage) -> Storage | None:
-    return storage.broadcast(integers(op.attributes["dims"]), shape_of(op.results[0]))
+    return storage.broadcast(op.dims, shape_of(op.results[0]))
 
 
 def _broadcast_back(op: ir.Operation, storage: Storage) -> Storage | None:
-    dims, shape = integers(op.attributes["dims"]), shape_of(op.operands[0])
+    dims, shape = op.dims, shape_of(op.operands[0])
     return unbroadcast(storage, dims, shape)
 
 
@@ -94,32 +103,32 @@ def _slice_back(op: ir.Operation, storage: Storage) -> Storage | None:
 
 
 def _reverse(op: ir.Operation, storage: Storage) -> Storage | None:
-    return storage.reversed(integers(op.attributes["dims"]))
+    return storage.reversed(op.dims)
 
 
 def _reverse_back(op: ir.Operation, storage: Storage) -> Storage | None:
-    dims = integers(op.attributes["dims"])
+    dims = op.dims
     return None if set(dims) & set(storage.partition_dims) else storage
 
 
-VIEW_OPS: dict[str, ViewOp] = {
-    "neuron.reshape": ViewOp(_reshape, _reshape_back),
-    "neuron.transpose": ViewOp(_transpose, _transpose_back),
-    "neuron.broadcast": ViewOp(_broadcast, _broadcast_back),
-    "neuron.slice": ViewOp(_slice, _slice_back),
-    "neuron.reverse": ViewOp(_reverse, _reverse_back),
+VIEW_OPS: dict[OpClass, ViewOp] = {
+    ReshapeOp: ViewOp(_reshape, _reshape_back),
+    TransposeOp: ViewOp(_transpose, _transpose_back),
+    BroadcastOp: ViewOp(_broadcast, _broadcast_back),
+    SliceOp: ViewOp(_slice, _slice_back),
+    ReverseOp: ViewOp(_reverse, _reverse_back),
 }
 
 
 def operand_dims(op: ir.Operation, result_dims: PartitionDims) -> PartitionDims | None:
     """Partition dims the operand needs for the result to have `result_dims`."""
     shape = shape_of(op.results[0])
-    found = VIEW_OPS[op.name].backward(op, abstract_storage(shape, result_dims))
+    found = VIEW_OPS[kind_of(op)].backward(op, abstract_storage(shape, result_dims))
     return None if found is None else normalised(found.partition_dims, found.shape)
 
 
 def result_dims(op: ir.Operation, dims: PartitionDims) -> PartitionDims | None:
     """Partition dims of the result when the operand has `dims`; None if the data must move."""
     shape = shape_of(op.operands[0])
-    found = VIEW_OPS[op.name].forward(op, abstract_storage(shape, dims))
+    found = VIEW_OPS[kind_of(op)].forward(op, abstract_storage(shape, dims))
     return None if found is None else normalised(found.partition_dims, found.shape)

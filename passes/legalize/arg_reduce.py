@@ -13,8 +13,9 @@ from itertools import product
 import numpy as np
 from torch_mlir import ir
 
-from axonc.dialects.attributes import element_name, integers
+from axonc.dialects.attributes import element_name
 from axonc.dialects.neuron import builder as build
+from axonc.dialects.neuron.ops import BroadcastOp, ConvertOp, IotaOp, ReshapeOp, isa
 from axonc.dialects.neuron.table import FLOAT
 from axonc.dialects.stablehlo import dense_integers
 from axonc.passes.graph.fold_constants import constant_array, splat_of
@@ -66,16 +67,16 @@ def _counts_along(value: ir.Value, dim: int) -> bool:
         return bool((array == np.arange(array.shape[dim]).reshape(shape)).all())
     if isinstance(value.owner, ir.Block):
         return False
-    op = value.owner.operation
-    if op.name == "neuron.iota":
-        return ir.IntegerAttr(op.attributes["dimension"]).value == dim
-    if op.name == "neuron.broadcast":
-        dims = integers(op.attributes["dims"])
+    op = value.owner
+    if isa(op, IotaOp):
+        return op.dimension == dim
+    if isa(op, BroadcastOp):
+        dims = op.dims
         return dim in dims and _counts_along(op.operands[0], dims.index(dim))
-    if op.name == "neuron.reshape":
+    if isa(op, ReshapeOp):
         source = _same_dim(value, op.operands[0], dim)
         return source is not None and _counts_along(op.operands[0], source)
-    return op.name == "neuron.convert" and _counts_along(op.operands[0], dim)
+    return isa(op, ConvertOp) and _counts_along(op.operands[0], dim)
 
 
 def _same_dim(value: ir.Value, before: ir.Value, dim: int) -> int | None:

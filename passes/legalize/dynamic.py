@@ -16,6 +16,7 @@ from torch_mlir import ir
 
 from axonc.dialects.attributes import numpy_to_dense
 from axonc.dialects.neuron import builder as build
+from axonc.dialects.neuron.ops import DynamicUpdateSliceOp, isa
 from axonc.dialects.stablehlo import dense_integers, gather_dimensions
 from axonc.passes.graph.fold_constants import fold, splat_of
 from axonc.passes.unsupported import Unsupported
@@ -104,7 +105,7 @@ def write(operand: ir.Value, update: ir.Value, box: Window) -> ir.Value:
 def _in_device_memory(value: ir.Value) -> bool:
     if isinstance(value.owner, ir.Block):
         return True
-    return bool(value.owner.operation.name == "neuron.dynamic_update_slice")
+    return bool(isa(value.owner, DynamicUpdateSliceOp))
 
 
 def _padded(update: ir.Value, filling: ir.Value, box: Window) -> ir.Value:

@@ -27,11 +27,13 @@ from dataclasses import dataclass
 from torch_mlir import ir
 
 from axonc.dialects.locations import source_location
+from axonc.dialects.neuron.ops import is_neuron
 from axonc.dialects.neuron.repeat import called_functions
 from axonc.dialects.neuron.table import ANY
 from axonc.passes.base import Pass
 from axonc.passes.graph.fold_constants import fold
 from axonc.passes.graph.module import main_function
+from axonc.passes.graph.rewrite import in_place_of
 from axonc.passes.legalize.arg_reduce import arg_reduce
 from axonc.passes.legalize.collectives import COLLECTIVE_LEGALIZERS
 from axonc.passes.legalize.dynamic import DYNAMIC_LEGALIZERS
@@ -130,7 +132,7 @@ def _legalize(main: ir.Operation) -> tuple[bool, list[Finding]]:
     findings = list(_bad_arguments(main, block))
     replaced: list[ir.Operation] = []
     for op in [o.operation for o in block.operations]:
-        if op.name.startswith("neuron.") or op.name == "func.return":
+        if is_neuron(op) or op.name == "func.return":
             continue
         try:
             _replace(op)
@@ -151,7 +153,7 @@ def _replace(op: ir.Operation) -> None:
     for value in (*op.results, *op.operands):
         if problem := _bad_type(value.type):
             raise Unsupported(*problem)
-    with ir.InsertionPoint(op), op.location:
+    with in_place_of(op):
         made = legalizer(op)
         results = [fold(value) for value in (made if isinstance(made, tuple) else (made,))]
     for old, new in zip(op.results, results, strict=True):

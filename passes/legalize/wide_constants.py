@@ -10,6 +10,7 @@ import numpy as np
 from torch_mlir import ir
 
 from axonc.dialects.attributes import dense_to_numpy, element_name, numpy_to_dense
+from axonc.passes.graph.rewrite import in_place_of, redirect
 
 
 def narrow_wide_constants(block: ir.Block) -> bool:
@@ -18,12 +19,12 @@ def narrow_wide_constants(block: ir.Block) -> bool:
     for op in found:
         kind = op.results[0].type
         with np.errstate(over="ignore"):
-            value = dense_to_numpy(op.operands[0].owner.operation.attributes["value"])
+            value = dense_to_numpy(op.operands[0].owner.attributes["value"])
             attribute = numpy_to_dense(value, kind.element_type)
-        with ir.InsertionPoint(op), op.location:
+        with in_place_of(op):
             made = ir.Operation.create("stablehlo.constant", [kind], [], {"value": attribute})
-        op.results[0].replace_all_uses_with(made.results[0])
-    constants = {op.operands[0].owner.operation for op in found}
+        redirect(op.results, [made.results[0]])
+    constants = {op.operands[0].owner for op in found}
     for op in found:
         op.erase()
     for op in constants:

@@ -14,9 +14,10 @@ from dataclasses import replace
 import numpy as np
 from torch_mlir import ir
 
-from axonc.dialects.attributes import dense_to_numpy, element_name, integers
+from axonc.dialects.attributes import dense_to_numpy, element_name
 from axonc.dialects.neuron import builder as build
 from axonc.dialects.neuron import window_builder
+from axonc.dialects.neuron.ops import ReverseOp
 from axonc.dialects.neuron.table import FLOAT
 from axonc.dialects.neuron.window import WindowDim
 from axonc.dialects.neuron.window_rules import ConvolutionDims
@@ -108,8 +109,8 @@ def _batch_groups_as_features(lhs: ir.Value, dims: ConvolutionDims, groups: int)
 
 def _without_reverse(rhs: ir.Value, dims: ConvolutionDims) -> tuple[ir.Value, ConvolutionDims]:
     """A kernel turned round by an operation is turned round by the convolution instead."""
-    op = defining_op(rhs, "neuron.reverse")
-    turned = set(integers(op.attributes["dims"])) if op else set()
+    op = defining_op(rhs, ReverseOp)
+    turned = set(op.dims) if op else set()
     if op is None or not turned <= set(dims.rhs[2:]):
         return rhs, dims
     windows = tuple(

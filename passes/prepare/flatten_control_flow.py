@@ -35,6 +35,7 @@ from axonc.diagnostics import UnsupportedOpError
 from axonc.dialects.attributes import numpy_to_dense
 from axonc.dialects.locations import source_location
 from axonc.passes.base import Pass
+from axonc.passes.graph.rewrite import in_place_of
 from axonc.passes.prepare.collected_slices import concatenated
 from axonc.passes.prepare.known_scalars import Known, is_countable, known_scalar
 
@@ -69,7 +70,7 @@ class _Flattener:
 
     def flatten(self, op: ir.Operation) -> bool:
         """Replace `op` by straight-line code before it; whether that was possible."""
-        with ir.InsertionPoint(op), op.location:
+        with in_place_of(op):
             results = self._unroll(op) if op.name == "stablehlo.while" else self._choose(op)
         if results is None:
             return False
@@ -163,7 +164,7 @@ class _Flattener:
         self, copy: ir.Operation, op: ir.Operation, values: dict[ir.Value, ir.Value]
     ) -> None:
         """Inner control flow; what stays is named later."""
-        with ir.InsertionPoint(copy), copy.location:
+        with in_place_of(copy):
             results = self._unroll(copy) if op.name == "stablehlo.while" else self._choose(copy)
         if results is not None:
             values |= zip(op.results, results, strict=True)

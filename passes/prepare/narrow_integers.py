@@ -35,6 +35,8 @@ from torch_mlir import ir
 from axonc.diagnostics import CompileError
 from axonc.dialects.attributes import dense_to_numpy, numpy_to_dense
 from axonc.dialects.locations import source_location
+from axonc.dialects.neuron.argument_names import HOST_DTYPE
+from axonc.dialects.neuron.repeat import REPEAT
 from axonc.passes.base import Pass
 from axonc.passes.unsupported import Finding, unsupported_error
 
@@ -47,7 +49,7 @@ _PLUMBING = frozenset(
         "dynamic_slice dynamic_update_slice gather iota maximum minimum not optimization_barrier "
         "or pad remainder reshape return reverse select sign slice sort transpose xor"
     ).split()
-) | {"func.return", "func.func", "builtin.module", "neuron.repeat"}
+) | {"func.return", "func.func", "builtin.module", REPEAT}
 """Operations whose integer results are indices, masks or operands moved: no larger than what they
 read."""
 
@@ -195,7 +197,7 @@ def _note(function: ir.Operation, which: str, values: list[ir.Value]) -> None:
     dictionaries = [{a.name: a.attr for a in d} for d in present]
     for attributes, value in zip(dictionaries, values, strict=True):
         if _narrowed(value.type):
-            attributes["neuron.host_dtype"] = ir.StringAttr.get(str(value.type.element_type))
+            attributes[HOST_DTYPE] = ir.StringAttr.get(str(value.type.element_type))
     if any(dictionaries):
         array = [ir.DictAttr.get(d) for d in dictionaries]
         function.attributes[which] = ir.ArrayAttr.get(array)

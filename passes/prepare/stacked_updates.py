@@ -16,6 +16,7 @@ from torch_mlir import ir
 
 from axonc.dialects.attributes import numpy_to_dense
 from axonc.dialects.stablehlo import dense_integers
+from axonc.passes.graph.rewrite import in_place_of, redirect
 from axonc.passes.prepare.known_scalars import Known, known_scalar
 
 UPDATE = "stablehlo.dynamic_update_slice"
@@ -91,7 +92,7 @@ def _rewritten(layer: LayerUpdate, whole: ir.Value, dim: int) -> ir.Value:
     op = layer.op
     _, update, *starts = op.operands
     element = op.results[0].type.element_type
-    with ir.InsertionPoint(op), op.location:
+    with in_place_of(op):
         shape = list(update.type.shape)
         wide = _create("reshape", [update], [*shape[:dim], 1, *shape[dim:]], element)
         place = _constant(layer.number, starts[0].type)
@@ -101,7 +102,7 @@ def _rewritten(layer: LayerUpdate, whole: ir.Value, dim: int) -> ir.Value:
         last = [f + 1 if d == dim else n for d, (f, n) in enumerate(_pairs(first, whole))]
         part = _slice(made, first, last)
         read = _create("reshape", [part], list(op.results[0].type.shape), element)
-    op.results[0].replace_all_uses_with(read)
+    redirect(op.results, [read])
     return made
 
 

@@ -15,11 +15,18 @@ import numpy as np
 from torch_mlir import ir
 
 from axonc.dialects.neuron.evaluate import evaluate_op
-from axonc.dialects.neuron.ops import ELEMENTWISE_OPS
+from axonc.dialects.neuron.ops import (
+    ELEMENTWISE_OPS,
+    BroadcastOp,
+    OpClass,
+    ReduceOp,
+    ReshapeOp,
+    kind_of,
+)
 from axonc.passes.graph.fold_constants import constant_attribute
 from axonc.passes.graph.uses import defining_op
 
-REDUCING_OPS = ELEMENTWISE_OPS | {"neuron.broadcast", "neuron.reshape", "neuron.reduce"}
+REDUCING_OPS = ELEMENTWISE_OPS | {BroadcastOp, ReshapeOp, ReduceOp}
 """What softmax and norms are made of."""
 
 MAX_OPS = 100
@@ -45,9 +52,9 @@ class Cone:
             numbers[op.results[0]] = f"v{i}"
         return "\n".join(lines)
 
-    def contains(self, names: frozenset[str]) -> bool:
+    def contains(self, kinds: frozenset[OpClass]) -> bool:
         """Whether one of these operations is in the cone."""
-        return any(op.name in names for op in self.ops)
+        return any(kind_of(op) in kinds for op in self.ops)
 
     def evaluate(self, arrays: Mapping[ir.Value, np.ndarray], elementwise: bool) -> np.ndarray:
         """The root in float64. elementwise: constants stand for numbers, so that arrays of any one
@@ -65,14 +72,14 @@ def _attributes(op: ir.Operation) -> str:
 
 def _operand(value: ir.Value, values: dict[ir.Value, np.ndarray], elementwise: bool) -> np.ndarray:
     if value not in values:
-        op = value.owner.operation
+        op = value.owner
         whole = evaluate_op(op, [], f64=True)
         values[value] = whole.reshape(-1)[0] if elementwise and whole.size else whole
     return values[value]
 
 
 def find_cone(
-    root: ir.Value, sources: tuple[ir.Value, ...], allowed: frozenset[str]
+    root: ir.Value, sources: tuple[ir.Value, ...], allowed: frozenset[OpClass]
 ) -> Cone | None:
     """The operations between `sources` and `root`; None when one is not allowed, or there is
     another way in, or they are too many."""
@@ -88,7 +95,7 @@ def find_cone(
         if value in found or value in stops or constant_attribute(value) is not None:
             continue
         op = defining_op(value)
-        if op is None or op.name not in allowed or len(found) == MAX_OPS:
+        if op is None or kind_of(op) not in allowed or len(found) == MAX_OPS:
             return None
         found[value] = op
         stack.append((value, True))
@@ -105,8 +112,7 @@ class Dominators:
         self._depth: dict[ir.Value, int] = {}
         for argument in block.arguments:
             self._add(argument, None)
-        for op in block.operations:
-            operation = op.operation
+        for operation in block.operations:
             parent = self._common(operation)
             for result in operation.results:
                 self._add(result, parent)

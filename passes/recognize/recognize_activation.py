@@ -9,13 +9,24 @@ import numpy as np
 from torch_mlir import ir
 
 from axonc.dialects.neuron import builder as build
-from axonc.dialects.neuron.ops import ELEMENTWISE_OPS
+from axonc.dialects.neuron.ops import (
+    ELEMENTWISE_OPS,
+    ConvertOp,
+    DivideOp,
+    ErfOp,
+    ExpOp,
+    LogisticOp,
+    MultiplyOp,
+    TanhOp,
+    kind_of,
+)
 from axonc.dialects.neuron.table import ELEMENTWISE
+from axonc.passes.graph.rewrite import redirect
 from axonc.passes.graph.uses import erase_dead
 from axonc.passes.recognize.cone import Cone, Dominators, find_cone
 
-_ROOTS = frozenset({"neuron.multiply", "neuron.divide", "neuron.convert"})
-_SIGNS = frozenset({"neuron.erf", "neuron.exp", "neuron.tanh", "neuron.logistic"})
+_ROOTS = frozenset({MultiplyOp, DivideOp, ConvertOp})
+_SIGNS = frozenset({ErfOp, ExpOp, TanhOp, LogisticOp})
 """An activation contains one of these; anything else is not worth probing."""
 
 _CHAIN = 4
@@ -34,12 +45,12 @@ def recognize_activations(function: ir.Operation, names: Sequence[str]) -> bool:
     dominators = Dominators(block)
     known: dict[str, str] = {}
     changed = False
-    for op in [o.operation for o in block.operations if o.operation.name in _ROOTS]:
+    for op in [o for o in block.operations if kind_of(o) in _ROOTS]:
         if match := _match(op, dominators, names, known):
             name, source = match
             with ir.InsertionPoint(op):
                 new = build.create(name, (source,), op.results[0].type, None, op.location)
-            op.results[0].replace_all_uses_with(new)
+            redirect(op.results, [new])
             changed = True
     return erase_dead(block) or changed
 

@@ -28,26 +28,31 @@ from dataclasses import dataclass, field
 import numpy as np
 from torch_mlir import ir
 
-from axonc.dialects.attributes import integers
 from axonc.dialects.neuron import builder as build
+from axonc.dialects.neuron.ops import (
+    AddOp,
+    BroadcastOp,
+    ConvertOp,
+    DivideOp,
+    MultiplyOp,
+    PowerOp,
+    ReciprocalOp,
+    ReshapeOp,
+    RsqrtOp,
+    SqrtOp,
+    SubtractOp,
+    isa,
+    kind_of,
+)
 from axonc.passes.base import Pass
 from axonc.passes.graph.fold_constants import splat_of
+from axonc.passes.graph.rewrite import in_place_of
 from axonc.passes.graph.uses import defining_op, erase_dead, use_count
 from axonc.passes.recognize.cone import REDUCING_OPS, Cone, Dominators, find_cone
 
-_ANCHORS = frozenset({"neuron.rsqrt", "neuron.sqrt", "neuron.power"})
+_ANCHORS = frozenset({RsqrtOp, SqrtOp, PowerOp})
 _ONWARD = frozenset(
-    f"neuron.{n}"
-    for n in (
-        "broadcast",
-        "reshape",
-        "multiply",
-        "divide",
-        "reciprocal",
-        "add",
-        "subtract",
-        "convert",
-    )
+    {BroadcastOp, ReshapeOp, MultiplyOp, DivideOp, ReciprocalOp, AddOp, SubtractOp, ConvertOp}
 )
 """Operations a norm may go through after its root."""
 
@@ -64,8 +69,8 @@ class RecognizeLayerNormPass(Pass, name="recognize-layer-norm", anchor="func.fun
         block = op.regions[0].blocks[0]
         search = _Search(Dominators(block))
         changed = False
-        for each in [o.operation for o in block.operations]:
-            if each.name in _ANCHORS:
+        for each in list(block.operations):
+            if kind_of(each) in _ANCHORS:
                 changed |= search.replace(each)
         return erase_dead(block) or changed
 
@@ -109,8 +114,8 @@ class _Search:
         form = self._form(cone, epsilon) if cone else None
         if form is None:
             return False
-        op = root.owner.operation
-        with ir.InsertionPoint(op), op.location:
+        op = root.owner
+        with in_place_of(op):
             root.replace_all_uses_with(_build(form, source, vectors, epsilon))
         return True
 
@@ -124,9 +129,9 @@ class _Search:
 def _epsilon(anchor: ir.Operation) -> float | None:
     """The constant added before the root; 0.0 without one; None when the anchor is another
     power."""
-    if anchor.name == "neuron.power" and splat_of(anchor.operands[1]) not in (-0.5, 0.5):
+    if isa(anchor, PowerOp) and splat_of(anchor.operands[1]) not in (-0.5, 0.5):
         return None
-    added = defining_op(anchor.operands[0], "neuron.add")
+    added = defining_op(anchor.operands[0], AddOp)
     if added is None:
         return 0.0
     numbers = [n for v in added.operands if (n := splat_of(v)) is not None]
@@ -139,11 +144,11 @@ def _roots(anchor: ir.Operation) -> Iterator[ir.Value]:
     for _ in range(_CHAIN):
         if use_count(value) != 1:
             return
-        user = next(iter(value.uses)).owner.operation
-        if user.name not in _ONWARD:
+        user = next(iter(value.uses)).owner
+        if kind_of(user) not in _ONWARD:
             return
         value = user.results[0]
-        if user.name not in ("neuron.broadcast", "neuron.reshape"):
+        if not isa(user, BroadcastOp, ReshapeOp):
             yield value
 
 
@@ -158,7 +163,7 @@ def _cone_with_vectors(
     while stack:
         value = stack.pop()
         op = defining_op(value)
-        if value in seen or value == source or op is None or op.name not in REDUCING_OPS:
+        if value in seen or value == source or op is None or kind_of(op) not in REDUCING_OPS:
             continue
         seen.add(value)
         if _is_vector_broadcast(op):
@@ -172,10 +177,10 @@ def _cone_with_vectors(
 
 
 def _is_vector_broadcast(op: ir.Operation) -> bool:
-    if op.name != "neuron.broadcast":
+    if not isa(op, BroadcastOp):
         return False
     shape, last = build.shape_of(op.operands[0]), op.results[0].type.rank - 1
-    dims = integers(op.attributes["dims"])
+    dims = op.dims
     wide = [d for d, size in zip(dims, shape, strict=True) if size != 1]
     return wide == [last]
 

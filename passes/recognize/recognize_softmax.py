@@ -28,8 +28,19 @@ from dataclasses import dataclass, field
 import numpy as np
 from torch_mlir import ir
 
-from axonc.dialects.attributes import integers
 from axonc.dialects.neuron import builder as build
+from axonc.dialects.neuron.ops import (
+    BroadcastOp,
+    ConvertOp,
+    DivideOp,
+    ExpOp,
+    MultiplyOp,
+    ReciprocalOp,
+    ReduceOp,
+    ReshapeOp,
+    isa,
+    kind_of,
+)
 from axonc.passes.base import Pass
 from axonc.passes.graph.fold_constants import splat_of
 from axonc.passes.graph.uses import defining_op, erase_dead
@@ -38,7 +49,7 @@ from axonc.passes.recognize.cone import REDUCING_OPS, Cone, Dominators, find_con
 _CHAIN = 6
 _MAX_ELEMENTS = 1 << 24
 _TOLERANCE = 1e-9
-_THROUGH = frozenset({"neuron.broadcast", "neuron.reshape", "neuron.convert", "neuron.reciprocal"})
+_THROUGH = frozenset({BroadcastOp, ReshapeOp, ConvertOp, ReciprocalOp})
 
 
 @dataclass(frozen=True)
@@ -49,8 +60,8 @@ class RecognizeSoftmaxPass(Pass, name="recognize-softmax", anchor="func.func"):
         block = op.regions[0].blocks[0]
         search = _Search(Dominators(block))
         changed = False
-        for each in [o.operation for o in block.operations]:
-            if each.name in ("neuron.divide", "neuron.multiply"):
+        for each in list(block.operations):
+            if isa(each, DivideOp, MultiplyOp):
                 changed |= search.replace(each)
         return erase_dead(block) or changed
 
@@ -88,7 +99,7 @@ class _Search:
     def _is_softmax(self, cone: Cone, axis: int) -> bool:
         key = f"{axis}\n{cone.key()}"
         if key not in self.known:
-            self.known[key] = cone.contains(frozenset({"neuron.exp"})) and _agrees(cone, axis)
+            self.known[key] = cone.contains(frozenset({ExpOp})) and _agrees(cone, axis)
         return self.known[key]
 
 
@@ -103,10 +114,10 @@ def _agrees(cone: Cone, axis: int) -> bool:
 
 def _summed_axis(op: ir.Operation) -> int | None:
     """The dim of the sum this operation divides by, None when there is no such sum."""
-    divisors = list(op.operands)[1:] if op.name == "neuron.divide" else list(op.operands)
+    divisors = list(op.operands)[1:] if isa(op, DivideOp) else list(op.operands)
     for value in divisors:
         reduced = _sum_behind(value)
-        dims = integers(reduced.attributes["dims"]) if reduced else ()
+        dims: tuple[int, ...] = reduced.dims if reduced else ()
         if reduced and len(dims) == 1 and reduced.operands[0].type.rank == op.results[0].type.rank:
             return dims[0]
     return None
@@ -116,10 +127,10 @@ def _sum_behind(value: ir.Value) -> ir.Operation | None:
     """The reduction of kind sum behind broadcasts, unit reshapes, conversions and reciprocals."""
     op = defining_op(value)
     while op is not None:
-        if op.name == "neuron.reduce":
-            return op if ir.StringAttr(op.attributes["kind"]).value == "sum" else None
-        is_inverse = op.name == "neuron.divide" and splat_of(op.operands[0]) == 1
-        if op.name not in _THROUGH and not is_inverse:
+        if isa(op, ReduceOp):
+            return op if op.kind == "sum" else None
+        is_inverse = isa(op, DivideOp) and splat_of(op.operands[0]) == 1
+        if kind_of(op) not in _THROUGH and not is_inverse:
             return None
         op = defining_op(op.operands[1 if is_inverse else 0])
     return None

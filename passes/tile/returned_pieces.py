@@ -10,11 +10,10 @@ import math
 
 from torch_mlir import ir
 
+from axonc.dialects.neuron.ops import ConcatenateOp, ReshapeOp
 from axonc.passes.graph.shapes import shape_of
-from axonc.passes.graph.uses import only_user
+from axonc.passes.graph.uses import defining_op, only_user
 from axonc.passes.layout.storage import Storage
-
-CONCATENATE = "neuron.concatenate"
 
 LEAST_ELEMENTS = 1 << 19
 """Smallest concatenation (16 KiB of float32 per partition): smaller ones are put together on chip,
@@ -24,24 +23,20 @@ so that their rows in device memory are longer."""
 def returned_concatenations(block: ir.Block) -> dict[ir.Value, int]:
     """Concatenations that are a result of the program as they are or reshaped, and nothing else,
     with the number of the result."""
-    final = list(block.operations)[-1].operation
+    final = list(block.operations)[-1]
     found: dict[ir.Value, int] = {}
     for number, value in enumerate(final.operands):
-        while _is_op(value, "neuron.reshape") and only_user(value) is not None:
-            value = value.owner.operation.operands[0]
+        while defining_op(value, ReshapeOp) and only_user(value) is not None:
+            value = value.owner.operand
         is_large = math.prod(shape_of(value)) >= LEAST_ELEMENTS
-        if is_large and _is_op(value, CONCATENATE) and only_user(value) is not None:
+        if is_large and defining_op(value, ConcatenateOp) and only_user(value) is not None:
             found[value] = number
     return found
 
 
-def _is_op(value: ir.Value, name: str) -> bool:
-    return not isinstance(value.owner, ir.Block) and value.owner.operation.name == name
-
-
-def places(op: ir.Operation, whole: Storage) -> list[tuple[ir.Value, Storage]]:
+def places(op: ConcatenateOp, whole: Storage) -> list[tuple[ir.Value, Storage]]:
     """Where the operands of a concatenation lie in `whole`, device memory of its result."""
-    axis = ir.IntegerAttr(op.attributes["dimension"]).value
+    axis = op.dimension
     found, start = [], 0
     for operand in op.operands:
         size = shape_of(operand)[axis]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch_mlir import ir
 
 from axonc.backends.numerics.dtypes import F32, DType
-from axonc.dialects.neuron.table import PRODUCTS
+from axonc.dialects.neuron.ops import PRODUCTS, ConvertOp, FusedOp, isa, kind_of
 from axonc.passes.graph.machine_dtype import machine_dtype
 
 
@@ -22,16 +22,16 @@ def raises_bytes(op: ir.Operation) -> bool:
     before, after = _dtypes(op)
     if before.is_float or before.size_bytes > 1 or not after.is_float or after.size_bytes == 1:
         return False
-    uses = [(use.owner.operation, use.operand_number) for use in op.results[0].uses]
-    return all(user.name in PRODUCTS and number < 2 for user, number in uses)
+    uses = [(use.owner, use.operand_number) for use in op.results[0].uses]
+    return all(kind_of(user) in PRODUCTS and number < 2 for user, number in uses)
 
 
 def _only_converts(op: ir.Operation) -> bool:
-    if op.name != "neuron.fused":
-        return op.name == "neuron.convert"
+    if not isa(op, FusedOp):
+        return isa(op, ConvertOp)
     block = op.regions[0].blocks[0]
-    inner = [o.operation for o in block.operations]
-    return len(inner) == 2 and inner[0].name == "neuron.convert" and len(block.arguments) == 1
+    inner = list(block.operations)
+    return len(inner) == 2 and isa(inner[0], ConvertOp) and len(block.arguments) == 1
 
 
 def _dtypes(op: ir.Operation) -> tuple[DType, DType]:
@@ -42,7 +42,7 @@ def narrowing_uses(op: ir.Operation) -> list[ir.Operation]:
     """The conversions of a float32 result if they are all its uses and agree: then it is stored in
     their type at once."""
     result = op.results[0]
-    casts = [use.owner.operation for use in result.uses]
+    casts = [use.owner for use in result.uses]
     if machine_dtype(result.type) != F32 or not all(is_float_conversion(c) for c in casts):
         return []
     return casts if len({c.results[0].type for c in casts}) == 1 else []

@@ -23,8 +23,29 @@ from axonc.backends.targets.target import Target
 from axonc.diagnostics import AxoncError, CompileError, UnsupportedOpError
 from axonc.dialects.attributes import dense_to_numpy
 from axonc.dialects.locations import source_location
-from axonc.dialects.neuron.repeat import REPEAT, is_repeated
-from axonc.dialects.neuron.table import COLLECTIVES
+from axonc.dialects.neuron.argument_names import ALIAS, HOST_DTYPE, NAME, WEIGHT
+from axonc.dialects.neuron.ops import (
+    COLLECTIVES,
+    ConcatenateOp,
+    ConstantOp,
+    ConvolutionOp,
+    DotOp,
+    DynamicUpdateSliceOp,
+    FusedOp,
+    GatherRowsOp,
+    IotaOp,
+    LayerNormOp,
+    OpClass,
+    PadOp,
+    ReduceOp,
+    ReduceWindowOp,
+    RepeatOp,
+    RmsNormOp,
+    SoftmaxOp,
+    isa,
+    kind_of,
+)
+from axonc.dialects.neuron.repeat import is_repeated
 from axonc.dialects.ntile import ops as ntile
 from axonc.dialects.ntile.builder import KernelBuilder
 from axonc.dialects.ntile.program import TileProgram
@@ -36,7 +57,6 @@ from axonc.passes.layout.storage import Storage
 from axonc.passes.layout.view_ops import VIEW_OPS
 from axonc.passes.tile.elementwise.elementwise_expression import (
     machine_dtype,
-    supported_elementwise,
 )
 from axonc.passes.tile.move import (
     store,
@@ -55,34 +75,34 @@ from axonc.passes.tile.ops.pad import tile_pad
 from axonc.passes.tile.ops.pool import tile_reduce_window
 from axonc.passes.tile.ops.reduce import tile_layer_norm, tile_reduce, tile_rms_norm, tile_softmax
 from axonc.passes.tile.ops.repeat import RepeatTiler, only_varying
-from axonc.passes.tile.returned_pieces import CONCATENATE, places, returned_concatenations
+from axonc.passes.tile.returned_pieces import places, returned_concatenations
 from axonc.passes.tile.store_result import for_output, store_result
 from axonc.passes.tile.stored_dtype import is_float_conversion, narrowing_uses, raises_bytes
-from axonc.passes.tile.update_in_place import ALIAS, plan_updates
+from axonc.passes.tile.update_in_place import plan_updates
 from axonc.passes.tile.values import Values, hbm_storage, is_whole
 from axonc.passes.tile_level.tile_state import TileState
 
 Rule = Callable[[Values, ir.Operation, DType], Storage]
 
 
-RULES: dict[str, Rule] = {
-    "neuron.fused": tile_fused,
-    "neuron.dot": tile_dot,
-    "neuron.softmax": tile_softmax,
-    "neuron.layer_norm": tile_layer_norm,
-    "neuron.rms_norm": tile_rms_norm,
-    "neuron.reduce": tile_reduce,
-    "neuron.gather_rows": tile_gather_rows,
-    "neuron.concatenate": tile_concatenate,
-    "neuron.pad": tile_pad,
-    "neuron.iota": tile_iota,
+RULES: dict[OpClass, Rule] = {
+    FusedOp: tile_fused,
+    DotOp: tile_dot,
+    SoftmaxOp: tile_softmax,
+    LayerNormOp: tile_layer_norm,
+    RmsNormOp: tile_rms_norm,
+    ReduceOp: tile_reduce,
+    GatherRowsOp: tile_gather_rows,
+    ConcatenateOp: tile_concatenate,
+    PadOp: tile_pad,
+    IotaOp: tile_iota,
     **DYNAMIC_RULES,
-    "neuron.convolution": tile_convolution,
-    "neuron.reduce_window": tile_reduce_window,
+    ConvolutionOp: tile_convolution,
+    ReduceWindowOp: tile_reduce_window,
     **COLLECTIVE_RULES,
 }
 
-IN_OWN_DTYPE = frozenset((*COLLECTIVE_RULES, "neuron.dynamic_update_slice"))
+IN_OWN_DTYPE = frozenset((*COLLECTIVE_RULES, DynamicUpdateSliceOp))
 """Ops whose result is not made in the narrower type its readers want."""
 
 
@@ -109,7 +129,7 @@ class Tiler:
         self._declare_arguments(block)
         self._plan_updates(block)
         self._plan_pieces(block)
-        ops = [op.operation for op in block.operations]
+        ops = list(block.operations)
         for number, op in enumerate(ops):
             progress(number, len(ops))
             location = source_location(op)
@@ -124,13 +144,13 @@ class Tiler:
     def _tile(self, op: ir.Operation) -> None:
         if op.name in ("func.return", "return"):
             self._return(op)
-        elif op.name == "neuron.constant":
+        elif isa(op, ConstantOp):
             self._constant(op)
-        elif op.name == REPEAT:
+        elif isa(op, RepeatOp):
             self._repeat(op)
-        elif op.name in VIEW_OPS:
+        elif kind_of(op) in VIEW_OPS:
             self.values.derived[op.results[0]] = op
-        elif op.name == CONCATENATE and op.results[0] in self.values.returned:
+        elif isa(op, ConcatenateOp) and op.results[0] in self.values.returned:
             self._finish_pieces(op)
         elif is_float_conversion(op) or raises_bytes(op):
             if op.results[0] not in self.values.storages:
@@ -139,25 +159,25 @@ class Tiler:
             self._compute(op)
 
     def _compute(self, op: ir.Operation) -> None:
-        if op.name not in RULES:
+        if kind_of(op) not in RULES:
             raise UnsupportedOpError(
                 "no tiling rule for this op",
                 op=op.name,
-                hint=f"there are rules for {', '.join(sorted(RULES))}",
+                hint=f"there are rules for {', '.join(sorted(k.OPERATION_NAME for k in RULES))}",
             )
         result = op.results[0]
-        is_read = op.name in COLLECTIVES or bool(list(result.uses))
+        is_read = kind_of(op) in COLLECTIVES or bool(list(result.uses))
         if not is_read or 0 in shape_of(result):
             return
-        casts = [] if op.name in IN_OWN_DTYPE else narrowing_uses(op)
+        casts = [] if kind_of(op) in IN_OWN_DTYPE else narrowing_uses(op)
         dtype = machine_dtype((casts[0].results[0] if casts else result).type)
-        storage = RULES[op.name](self.values, op, dtype)
+        storage = RULES[kind_of(op)](self.values, op, dtype)
         for value in [c.results[0] for c in casts] or [result]:
             self.values.add(value, storage)
             self._store_piece(value)
 
     def _repeat(self, op: ir.Operation) -> None:
-        final = list(self.function.regions[0].blocks[0].operations)[-1].operation
+        final = list(self.function.regions[0].blocks[0].operations)[-1]
         numbers = {value: number for number, value in enumerate(final.operands)}
         names = {value: self._result_names[number] for value, number in numbers.items()}
         taken = {a: self._result_names[n] for a, n in self.given_away.items()}
@@ -177,9 +197,9 @@ class Tiler:
         repeated_only = only_varying(block)
         for number, argument in enumerate(block.arguments):
             given = ir.DictAttr(attributes[number])
-            name = _string(given, "neuron.name", f"arg{number}")
+            name = _string(given, NAME, f"arg{number}")
             element = str(ir.RankedTensorType(argument.type).element_type)
-            kind = TensorKind.WEIGHT if "neuron.weight" in given else TensorKind.INPUT
+            kind = TensorKind.WEIGHT if WEIGHT in given else TensorKind.INPUT
             self.arguments[argument] = (name, kind)
             if ALIAS in given:
                 self.given_away[argument] = ir.IntegerAttr(given[ALIAS]).value
@@ -190,7 +210,7 @@ class Tiler:
                 shape_of(argument),
                 machine_dtype(argument.type),
                 kind,
-                host_dtype=_string(given, "neuron.host_dtype", element),
+                host_dtype=_string(given, HOST_DTYPE, element),
             )
             storage = hbm_storage(view, shape_of(argument))
             self.values.add(argument, storage)
@@ -202,14 +222,14 @@ class Tiler:
         from the start."""
         declared = {a: n for a, n in self.given_away.items() if a in self.values.storages}
         self.values.updates = plan_updates(block, declared)
-        results = list(block.operations)[-1].operation.operands
+        results = list(block.operations)[-1].operands
         for value, number in self.values.updates.ends.items():
             storage = self._declare_result(number, results[number])
             self.values.outputs[value] = self.outputs[number] = storage
 
     def _plan_pieces(self, block: ir.Block) -> None:
         """Results that are stored piece by piece, each as it is made."""
-        results = list(block.operations)[-1].operation.operands
+        results = list(block.operations)[-1].operands
         for value, number in returned_concatenations(block).items():
             if number not in self.outputs:
                 out = self._declare_result(number, results[number])
@@ -217,7 +237,7 @@ class Tiler:
                 assert whole is not None, "contiguous memory allows every reshape"
                 self.outputs[number] = out
                 self.values.returned[value] = whole
-                for operand, place in places(value.owner.operation, whole):
+                for operand, place in places(value.owner, whole):
                     self.pieces.setdefault(operand, []).append(place)
 
     def _store_piece(self, value: ir.Value) -> None:
@@ -248,14 +268,12 @@ class Tiler:
 
     @cached_property
     def _result_names(self) -> list[str]:
-        final = list(self.function.regions[0].blocks[0].operations)[-1].operation
+        final = list(self.function.regions[0].blocks[0].operations)[-1]
         count = len(final.operands)
         if "res_attrs" not in self.function.attributes:
             return [f"result{i}" for i in range(count)]
         attributes = ir.ArrayAttr(self.function.attributes["res_attrs"])
-        return [
-            _string(ir.DictAttr(a), "neuron.name", f"result{i}") for i, a in enumerate(attributes)
-        ]
+        return [_string(ir.DictAttr(a), NAME, f"result{i}") for i, a in enumerate(attributes)]
 
     def _store_result(self, number: int, value: ir.Value) -> None:
         """Nothing moves when the value was made in its own memory, or in that of the argument whose
@@ -271,7 +289,7 @@ class Tiler:
         store_result(self.values, out, value)
 
     def _constant(self, op: ir.Operation) -> None:
-        attribute = ir.DenseElementsAttr(op.attributes["value"])
+        attribute = ir.DenseElementsAttr(op.value)
         result = op.results[0]
         array = dense_to_numpy(attribute)
         if attribute.is_splat and array.size:
@@ -312,12 +330,6 @@ def tile(function: ir.Operation, target: Target, *, exact_transposes: bool = Fal
     """The tile program of an annotated function. exact_transposes: by DMA, which moves infinities
     and NaN unharmed, instead of on the tensor engine, which is faster."""
     return Tiler(function, target, exact_transposes=exact_transposes).run()
-
-
-def supported_ops() -> tuple[str, ...]:
-    """Neuron ops the tile stage has a rule for."""
-    inner = tuple(f"neuron.{name}" for name in supported_elementwise())
-    return tuple(sorted({*RULES, *VIEW_OPS, *inner, "neuron.constant"}))
 
 
 @dataclass(frozen=True)

@@ -15,14 +15,10 @@ from dataclasses import dataclass, field
 
 from torch_mlir import ir
 
+from axonc.dialects.neuron.ops import ConvertOp, DynamicUpdateSliceOp, FusedOp, kind_of
 from axonc.passes.layout.view_ops import VIEW_OPS
 
-ALIAS = "neuron.alias"
-"""Attribute of an argument: the number of the result that may take its memory."""
-
-UPDATE = "neuron.dynamic_update_slice"
-RETURNS = ("func.return", "return")
-CONVERSIONS = ("neuron.convert", "neuron.fused")
+CONVERSIONS = frozenset({ConvertOp, FusedOp})
 """What may be delayed to its readers; a fused graph that is not is read early, which is allowed
 for, too."""
 
@@ -40,15 +36,15 @@ class UpdatePlan:
 def plan_updates(block: ir.Block, given_away: Mapping[ir.Value, int]) -> UpdatePlan:
     """The plan of a function's only block. given_away: arguments whose memory may be written, with
     the number of the result that may take it; it must be where the updates lead."""
-    order = {op.operation: number for number, op in enumerate(block.operations)}
+    order = {op: number for number, op in enumerate(block.operations)}
     plan = UpdatePlan()
-    updates = {op.operation.results[0]: op.operation for op in block.operations if _updates(op)}
+    updates = {op.results[0]: op for op in block.operations if _updates(op)}
     for result, op in updates.items():
         is_ours = op.operands[0] in updates or op.operands[0] in given_away
         if is_ours and _last_read(op.operands[0], order, except_for=op) <= order[op]:
             plan.in_place.add(result)
-    final = list(block.operations)[-1].operation
-    ends = [_begin(v, updates, plan) for v in final.operands if final.name in RETURNS]
+    final = list(block.operations)[-1]
+    ends = [_begin(v, updates, plan) for v in final.operands if final.name == "func.return"]
     for result in [r for r in plan.in_place if updates[r].operands[0] in given_away]:
         if ends[given_away[updates[result].operands[0]]] != updates[result].operands[0]:
             plan.in_place.remove(result)
@@ -60,7 +56,7 @@ def plan_updates(block: ir.Block, given_away: Mapping[ir.Value, int]) -> UpdateP
 
 
 def _updates(op: ir.OpView) -> bool:
-    return bool(op.operation.name == UPDATE)
+    return bool(isinstance(op, DynamicUpdateSliceOp))
 
 
 def _begin(value: ir.Value, updates: Mapping[ir.Value, ir.Operation], plan: UpdatePlan) -> ir.Value:
@@ -75,10 +71,10 @@ def _last_read(value: ir.Value, order: dict[ir.Operation, int], except_for: ir.O
     its operand, too: it is a reader here unless it is `except_for` and the operand its own."""
     last = -1
     for use in value.uses:
-        user = use.owner.operation
+        user = use.owner
         if user == except_for and use.operand_number == 0:
             continue
-        if user.name in VIEW_OPS or user.name in CONVERSIONS:
+        if kind_of(user) in VIEW_OPS or kind_of(user) in CONVERSIONS:
             last = max(last, order[user], _last_read(user.results[0], order, except_for))
         else:
             last = max(last, order[user])

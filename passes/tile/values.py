@@ -15,6 +15,7 @@ from torch_mlir import ir
 
 from axonc.backends.numerics.dtypes import DType
 from axonc.backends.program import TensorKind
+from axonc.dialects.neuron.ops import kind_of
 from axonc.dialects.ntile.builder import KernelBuilder
 from axonc.dialects.ntile.program import View
 from axonc.passes.graph.shapes import PartitionDims, Shape, normalised, shape_of
@@ -124,7 +125,7 @@ class Values:
         found = list(self.storages.get(value, ()))
         if value in self.derived:
             op = self.derived[value]
-            forward = VIEW_OPS[op.name].forward
+            forward = VIEW_OPS[kind_of(op)].forward
             seen = [forward(op, storage) for storage in self.known(op.operands[0])]
             found += [_normal(s) for s in seen if s is not None]
         elif value in self.converted and is_narrowing(value, self.converted[value]):
@@ -188,10 +189,10 @@ class Values:
         dims = operand_dims(op, rows)
         assert dims is not None
         below = self.get(op.operands[0], dims, dtype)
-        made = VIEW_OPS[op.name].forward(op, below)
+        made = VIEW_OPS[kind_of(op)].forward(op, below)
         if made is None and result_dims(op, below.partition_dims) == rows:
             # Only the strides are in the way (of repeated or reordered elements).
-            made = VIEW_OPS[op.name].forward(op, compact(self.builder, below, ()))
+            made = VIEW_OPS[kind_of(op)].forward(op, compact(self.builder, below, ()))
         if made is None or _normal(made).partition_dims != rows:
             return self._from_device_memory(value, rows, dtype)
         return _normal(made)
@@ -204,7 +205,7 @@ class Values:
         if self.source(value) is None:  # not there, or there with strides that a reshape breaks
             on_chip = [s for s in self.known(operand) if not s.in_hbm]
             have = on_chip or [self.get(operand, default_of(op))]
-            view = VIEW_OPS[op.name].forward(op, have[0])
+            view = VIEW_OPS[kind_of(op)].forward(op, have[0])
             exact = self.builder.exact_transposes
             if view is not None and can_transpose(_normal(view), rows) and not exact:
                 return self._transposed(_normal(view), rows, dtype)

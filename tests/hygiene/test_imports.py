@@ -24,7 +24,7 @@ DIALECTS = BACKENDS | {"dialects", "dialects.neuron", "dialects.ntile"}
 GRAPH = DIALECTS | {"passes", "passes.base", "passes.unsupported", "passes.graph"}
 TILES = DIALECTS | {"passes", "passes.base", "passes.tile_level"}
 SHARED = {"backends.targets", "backends.numerics", "options", "sharding", "weights"}
-IMPORTED = SHARED | {"imported"}
+IMPORTED = SHARED | {"imported", "dialects.neuron.argument_names"}
 EXECUTOR = BACKENDS | {"backends.executor.steps", "backends.executor.memory"}
 TIMED = EXECUTOR | {"backends.executor.semantics", "backends.executor.time"}
 BOUND = TIMED | {"backends.executor.native", "backends.executor.effects"}
@@ -79,7 +79,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sharding": {"backends.targets", "backends.numerics"},
     "options": {"backends.targets", "backends.numerics"},
     "weights": SHARED,
-    "imported": SHARED,
+    "imported": SHARED | {"dialects.neuron.argument_names"},
     "partition": IMPORTED,
     "frontends": IMPORTED | {"partition"},
     # compiling and running

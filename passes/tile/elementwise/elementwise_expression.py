@@ -12,7 +12,8 @@ import numpy as np
 from torch_mlir import ir
 
 from axonc.backends.numerics.dtypes import DType
-from axonc.dialects.attributes import integers, splat_number
+from axonc.dialects.attributes import splat_number
+from axonc.dialects.neuron.ops import YieldOp, isa, short_name
 from axonc.dialects.neuron.table import COMPARISONS, ELEMENTWISE
 from axonc.passes.graph.machine_dtype import machine_dtype
 from axonc.passes.tile.elementwise.expression_nodes import (
@@ -43,7 +44,7 @@ def region_expression(block: ir.Block) -> Expression:
     for number, argument in enumerate(block.arguments):
         nodes[argument] = _leaf(argument, number, None)
     for op in block.operations:
-        if op.name == "neuron.yield":
+        if isa(op, YieldOp):
             return _count_uses(nodes[op.operands[0]])
         nodes[op.results[0]] = _node(op, nodes)
     raise AssertionError("a region ends with neuron.yield")
@@ -61,20 +62,20 @@ def _leaf(value: ir.Value, number: int, broadcast: tuple[int, ...] | None) -> Ex
 
 
 def _node(op: ir.Operation, nodes: dict[ir.Value, Expression]) -> Expression:
-    name = op.name.removeprefix("neuron.")
+    name = short_name(op)
     result = op.results[0]
     dtype = machine_dtype(result.type)
     if name == "constant":
-        return _constant(splat_number(op.attributes["value"]), dtype, is_bool(result.type))
+        return _constant(splat_number(op.value), dtype, is_bool(result.type))
     args = tuple(nodes[value] for value in op.operands)
     if name == "broadcast":
         source = args[0]
         if source.is_constant:
             return source
-        return _leaf(op.operands[0], source.argument, integers(op.attributes["dims"]))
+        return _leaf(op.operands[0], source.argument, op.dims)
     node = Expression(name, args, dtype, is_bool=is_bool(result.type))
     if name == "compare":
-        node.direction = ir.StringAttr(op.attributes["direction"]).value
+        node.direction = op.direction
     return rewrite(node)
 
 

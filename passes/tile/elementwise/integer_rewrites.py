@@ -13,6 +13,7 @@ import numpy as np
 
 from axonc.backends.numerics.dtypes import F32, I8, I16, I32, U32, DType
 from axonc.diagnostics import UnsupportedOpError
+from axonc.dialects.neuron.ops import full_name
 from axonc.passes.tile.elementwise.expression_nodes import (
     Expression,
     bits,
@@ -265,7 +266,7 @@ def rewrite_integer(e: Expression) -> Expression:
     if e.op not in INTEGER_REWRITES:
         raise UnsupportedOpError(
             f"{e.op} of {e.dtype}: no engine computes it on integers",
-            op=f"neuron.{e.op}",
+            op=full_name(e.op),
             hint="convert to f32 first",
         )
     return INTEGER_REWRITES[e.op](e)

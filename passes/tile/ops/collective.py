@@ -22,6 +22,18 @@ from axonc.backends.numerics.dtypes import U32, DType
 from axonc.backends.program import Groups, TensorKind
 from axonc.backends.targets.target import Engine
 from axonc.dialects.attributes import integer_lists, integers
+from axonc.dialects.neuron.ops import (
+    AllGatherOp,
+    AllReduceOp,
+    AllToAllOp,
+    CollectivePermuteOp,
+    DotOp,
+    FusedOp,
+    PartitionIdOp,
+    ReduceScatterOp,
+    isa,
+    short_name,
+)
 from axonc.dialects.ntile.builder import KernelBuilder, row_major
 from axonc.dialects.ntile.program import View
 from axonc.passes.graph.shapes import shape_of
@@ -55,8 +67,8 @@ def emit(builder: KernelBuilder, op: ir.Operation, dst: View, src: View) -> None
     """One collective of `op`."""
     fields: dict[str, object] = {"group": builder.replica_groups(groups_of(op))}
     if "kind" in op.attributes:
-        fields["op"] = REDUCTION_OPS[ir.StringAttr(op.attributes["kind"]).value]
-    mnemonic = op.name.removeprefix("neuron.")
+        fields["op"] = REDUCTION_OPS[op.kind]
+    mnemonic = short_name(op)
     builder.emit(mnemonic, Engine.GPSIMD, dst=dst, src=src, **fields)
 
 
@@ -93,7 +105,7 @@ def _is_own(value: ir.Value) -> bool:
     op = defining_op(value)
     if op is None or use_count(value) != 1 or is_float_conversion(op):
         return False
-    return op.name in ("neuron.dot", "neuron.fused")
+    return isa(op, DotOp, FusedOp)
 
 
 def _sizes(loops: tuple[Loop, ...]) -> list[int]:
@@ -115,7 +127,7 @@ def tile_block_collective(values: Values, op: ir.Operation, dtype: DType) -> Sto
     builder = values.builder
     own, shape = machine_dtype(op.results[0].type), shape_of(op.results[0])
     source = _in_device_memory(values, op.operands[0])
-    dst = builder.hbm(op.name.removeprefix("neuron."), shape, own, TensorKind.SCRATCH)
+    dst = builder.hbm(short_name(op), shape, own, TensorKind.SCRATCH)
     src = source.hbm_view(list(row_major((math.prod(source.shape),))), 0)
     flat = View(dst.buffer, own, 0, 0, 0, row_major((math.prod(shape),)))
     emit(builder, op, flat, src)
@@ -143,11 +155,11 @@ def tile_partition_id(values: Values, op: ir.Operation, dtype: DType) -> Storage
 
 
 COLLECTIVE_RULES = {
-    "neuron.all_reduce": tile_elementwise_collective,
-    "neuron.collective_permute": tile_block_collective,
-    "neuron.all_gather": tile_block_collective,
-    "neuron.reduce_scatter": tile_block_collective,
-    "neuron.all_to_all": tile_block_collective,
-    "neuron.partition_id": tile_partition_id,
+    AllReduceOp: tile_elementwise_collective,
+    CollectivePermuteOp: tile_block_collective,
+    AllGatherOp: tile_block_collective,
+    ReduceScatterOp: tile_block_collective,
+    AllToAllOp: tile_block_collective,
+    PartitionIdOp: tile_partition_id,
 }
 """Tiling rules. Their results have the dtype of the operation, never that of a later cast."""

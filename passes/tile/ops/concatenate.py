@@ -12,6 +12,7 @@ from torch_mlir import ir
 
 from axonc.backends.numerics.dtypes import DType
 from axonc.dialects.attributes import integers
+from axonc.dialects.neuron.ops import ConcatenateOp, isa
 from axonc.passes.graph.shapes import PartitionDims, normalised, shape_of
 from axonc.passes.graph.uses import only_user
 from axonc.passes.layout.storage import Storage
@@ -53,7 +54,7 @@ def new_result(
 
 def _place(values: Values, value: ir.Value) -> Storage | None:
     op = only_user(value)
-    if op is None or op.name != "neuron.concatenate" or op.results[0] in values.returned:
+    if op is None or not isa(op, ConcatenateOp) or op.results[0] in values.returned:
         return None
     start = next(start for operand, start in _starts(op) if operand == value)
     return _slice(op, _whole(values, op), value, start)
@@ -71,7 +72,7 @@ def _whole(values: Values, op: ir.Operation) -> Storage:
 
 def _starts(op: ir.Operation) -> list[tuple[ir.Value, int]]:
     """Operands that are not empty, with their first index along the concatenated dim."""
-    axis = ir.IntegerAttr(op.attributes["dimension"]).value
+    axis = op.dimension
     found, start = [], 0
     for operand in op.operands:
         size = shape_of(operand)[axis]
@@ -82,7 +83,7 @@ def _starts(op: ir.Operation) -> list[tuple[ir.Value, int]]:
 
 
 def _slice(op: ir.Operation, whole: Storage, operand: ir.Value, start: int) -> Storage | None:
-    axis = ir.IntegerAttr(op.attributes["dimension"]).value
+    axis = op.dimension
     shape, size = whole.shape, shape_of(operand)
     low = tuple(start if d == axis else 0 for d in range(len(shape)))
     high = tuple(start + size[axis] if d == axis else n for d, n in enumerate(shape))

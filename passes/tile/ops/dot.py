@@ -20,6 +20,7 @@ from axonc.backends.numerics.dtypes import F32, DType
 from axonc.backends.program import TensorKind
 from axonc.diagnostics import UnsupportedOpError
 from axonc.dialects.attributes import integers
+from axonc.dialects.neuron.ops import DotOp
 from axonc.dialects.ntile.program import MAX_BLOCK_BYTES, View
 from axonc.passes.graph.dot_geometry import LHS, RHS, DotSide, dot_geometry
 from axonc.passes.graph.shapes import normalised, shape_of
@@ -177,7 +178,7 @@ class DotTiler:
             if not dtype.is_float:
                 raise UnsupportedOpError(
                     f"the tensor engine has no {dtype} data path",
-                    op="neuron.dot",
+                    op=DotOp.OPERATION_NAME,
                     hint="convert the operands to f32 (exact below 2^24)",
                 )
 

@@ -23,6 +23,7 @@ from axonc.backends.numerics.dtypes import DTYPES, DType
 from axonc.backends.targets.target import Engine
 from axonc.diagnostics import UnsupportedOpError
 from axonc.dialects.attributes import dense_to_numpy, integers
+from axonc.dialects.neuron.ops import ConstantOp, DynamicSliceOp, DynamicUpdateSliceOp, isa
 from axonc.dialects.ntile.builder import KernelBuilder
 from axonc.dialects.ntile.program import View
 from axonc.passes.graph.shapes import shape_of
@@ -70,10 +71,10 @@ class Box:
 def box_of(op: ir.Operation, storage: Storage, sizes: tuple[int, ...], starts: ir.Value) -> Box:
     """The box of `storage` (device memory) that an op reads or writes; constant starts and those
     that the box leaves no choice are part of the window."""
-    first = list(integers(op.attributes["start"]))
+    first = list(op.start)
     known = _constant_starts(starts)
     moving = []
-    for number, dim in enumerate(integers(op.attributes["dims"])):
+    for number, dim in enumerate(op.dims):
         last = storage.shape[dim] - sizes[dim]
         if known is not None:
             first[dim] = min(max(int(known[number]), 0), last)
@@ -87,9 +88,9 @@ def box_of(op: ir.Operation, storage: Storage, sizes: tuple[int, ...], starts: i
 
 def _constant_starts(starts: ir.Value) -> np.ndarray | None:
     owner = starts.owner
-    if isinstance(owner, ir.Block) or owner.operation.name != "neuron.constant":
+    if isinstance(owner, ir.Block) or not isa(owner, ConstantOp):
         return None
-    return dense_to_numpy(owner.operation.attributes["value"]).reshape(-1)
+    return dense_to_numpy(owner.value).reshape(-1)
 
 
 # ---- rules -----------------------------------------------------------------------------------
@@ -315,6 +316,6 @@ def _sum(builder: KernelBuilder, a: View, b: View) -> View:
 
 
 DYNAMIC_RULES = {
-    "neuron.dynamic_slice": tile_dynamic_slice,
-    "neuron.dynamic_update_slice": tile_dynamic_update_slice,
+    DynamicSliceOp: tile_dynamic_slice,
+    DynamicUpdateSliceOp: tile_dynamic_update_slice,
 }

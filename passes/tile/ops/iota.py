@@ -15,7 +15,7 @@ from axonc.passes.tile.values import Values
 
 def tile_iota(values: Values, op: ir.Operation, dtype: DType) -> Storage:
     """GpSimdE counts along the dim, which is free."""
-    dim = ir.IntegerAttr(op.attributes["dimension"]).value
+    dim = op.dimension
     result = new_storage(
         values.builder,
         shape_of(op.results[0]),

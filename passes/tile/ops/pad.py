@@ -20,8 +20,8 @@ def tile_pad(values: Values, op: ir.Operation, dtype: DType) -> Storage:
     builder = values.builder
     shape, size = shape_of(op.results[0]), shape_of(op.operands[0])
     rows = integers(op.attributes["layout.rows"])
-    low, interior = integers(op.attributes["low"]), integers(op.attributes["interior"])
-    high = integers(op.attributes["high"])
+    low, interior = op.low, op.interior
+    high = op.high
     if min((*low, *high)) < 0:
         raise UnsupportedOpError("negative padding", hint="slice the operand instead")
     result = new_storage(builder, shape, dtype, rows, "padded")

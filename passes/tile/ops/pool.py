@@ -63,7 +63,7 @@ def _continues(window: WindowDim, before: tuple[int, int], after: tuple[int, int
 def tile_reduce_window(values: Values, op: ir.Operation, dtype: DType) -> Storage:
     """neuron.reduce_window: the dims with windows lie on the free axis (choose-layouts)."""
     operand = op.operands[0]
-    kind = ir.StringAttr(op.attributes["kind"]).value
+    kind = op.kind
     own, boolean = machine_dtype(operand.type), is_bool(operand.type)
     windows = pool_windows(op)
     count = math.prod(w.size for w in windows)

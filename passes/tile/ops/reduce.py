@@ -61,9 +61,9 @@ def vectors(
 def tile_reduce(values: Values, op: ir.Operation, dtype: DType) -> Storage:
     """neuron.reduce: the reduced dims are innermost in the pattern, every instruction works on all
     rows of a row tile."""
-    operand, dims = op.operands[0], integers(op.attributes["dims"])
+    operand, dims = op.operands[0], op.dims
     shape = shape_of(operand)
-    kind = ir.StringAttr(op.attributes["kind"]).value
+    kind = op.kind
     count = math.prod(shape[d] for d in dims)
     if not count:
         boolean = is_bool(operand.type)
@@ -80,7 +80,7 @@ def tile_reduce(values: Values, op: ir.Operation, dtype: DType) -> Storage:
 
 def _reduce_free_dims(values: Values, op: ir.Operation, how: Reduction, dtype: DType) -> Storage:
     builder = values.builder
-    operand, dims = op.operands[0], integers(op.attributes["dims"])
+    operand, dims = op.operands[0], op.dims
     kept = list(kept_dims(op))
     rows = integers(op.attributes["layout.rows"])
     source = values.get(operand, tuple(kept[d] for d in rows))
@@ -209,7 +209,7 @@ def tile_layer_norm(values: Values, op: ir.Operation, dtype: DType) -> Storage:
     gamma, beta = (_last_axis(values, op.operands[i]) for i in (1, 2))
     result = new_storage(builder, source.shape, dtype, source.partition_dims, "norm")
     size = source.shape[axis]
-    epsilon = ir.FloatAttr(op.attributes["epsilon"]).value
+    epsilon = op.epsilon
     for count, (src, dst) in vectors(builder, axis, [source, result]):
         x = along(src, source.strides[axis], size)
         moments = _moments(builder, x, count, size)
@@ -239,7 +239,7 @@ def tile_rms_norm(values: Values, op: ir.Operation, dtype: DType) -> Storage:
     gamma = _last_axis(values, op.operands[1])
     result = new_storage(builder, source.shape, dtype, source.partition_dims, "norm")
     size = source.shape[axis]
-    epsilon = ir.FloatAttr(op.attributes["epsilon"]).value
+    epsilon = op.epsilon
     for count, (src, dst) in vectors(builder, axis, [source, result]):
         x = along(src, source.strides[axis], size)
         total = sum_of_squares(builder, x)

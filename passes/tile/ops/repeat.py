@@ -14,7 +14,8 @@ from torch_mlir import ir
 
 from axonc.backends.program import TensorKind
 from axonc.dialects.locations import source_location
-from axonc.dialects.neuron.repeat import REPEAT, Repeat, block_function
+from axonc.dialects.neuron.ops import RepeatOp
+from axonc.dialects.neuron.repeat import Repeat, block_function
 from axonc.passes.graph.shapes import PartitionDims, shape_of
 from axonc.passes.layout.choose_layouts import carried_rows
 from axonc.passes.layout.layout_dims import default_rows
@@ -31,10 +32,10 @@ def only_varying(block: ir.Block) -> set[ir.Value]:
     """Arguments that nothing but the iterations of repeats uses, one each."""
     found: set[ir.Value] = set()
     for op in block.operations:
-        if op.operation.name == REPEAT:
-            varying = Repeat.of(op.operation).varying
+        if isinstance(op, RepeatOp):
+            varying = Repeat.of(op).varying
             found |= {value for values in varying for value in values}
-    return {v for v in found if all(u.owner.operation.name == REPEAT for u in v.uses)}
+    return {v for v in found if all(isinstance(u.owner, RepeatOp) for u in v.uses)}
 
 
 class RepeatTiler:
@@ -73,7 +74,7 @@ class RepeatTiler:
             for argument, slot in zip(arguments, slots, strict=False):
                 self.values.add(argument, slot)
             self._declare_varying(varying)
-            *ops, final = [op.operation for op in block.operations]
+            *ops, final = list(block.operations)
             for op in ops:
                 with self.builder.at(source_location(op)):
                     self.tile(op)

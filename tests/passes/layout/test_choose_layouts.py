@@ -13,6 +13,7 @@ from torch_mlir import ir
 from axonc.backends.targets import TARGETS
 from axonc.context import make_context, parse_module
 from axonc.dialects.attributes import integers
+from axonc.dialects.neuron.ops import LayerNormOp, RmsNormOp, SoftmaxOp, isa, short_name
 from axonc.passes.graph.shapes import normalised, shape_of
 from axonc.passes.layout.choose_layouts import choose_layouts
 from axonc.passes.layout.layout_dims import default_rows, reduced_dims
@@ -27,13 +28,13 @@ def chosen_rows(graph: Graph, *results: Value) -> list[tuple[str, tuple[int, ...
         module = parse_module(graph.text(results), context)
         function = module.body.operations[0].operation
         choose_layouts(function, TARGETS["inf2"])
-        ops = [op.operation for op in function.regions[0].blocks[0].operations]
+        ops = list(function.regions[0].blocks[0].operations)
         found = []
         for op in ops:
             if len(op.results):
                 rows = normalised(integers(op.attributes["layout.rows"]), shape_of(op.results[0]))
                 _check_rows(op, rows)
-                found.append((op.name.removeprefix("neuron."), rows))
+                found.append((short_name(op), rows))
     return found
 
 
@@ -41,7 +42,7 @@ def _check_rows(op: ir.Operation, rows: tuple[int, ...]) -> None:
     """Rows are distinct dims of the result; what is reduced along stays free."""
     assert len(set(rows)) == len(rows)
     assert all(0 <= d < len(shape_of(op.results[0])) for d in rows)
-    if op.name in ("neuron.softmax", "neuron.layer_norm", "neuron.rms_norm"):
+    if isa(op, SoftmaxOp, LayerNormOp, RmsNormOp):
         assert not set(rows) & set(reduced_dims(op))
 
 
