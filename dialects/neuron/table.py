@@ -28,13 +28,17 @@ Evaluator = Callable[..., np.ndarray]
 
 @dataclass(frozen=True)
 class Elementwise:
-    """name; arity; function: numpy semantics; dtypes: element types of operands and result."""
+    """One elementwise operation."""
 
     name: str
     arity: int
     function: Evaluator
+    """Numpy semantics."""
     dtypes: frozenset[str]
+    """Element types of operands and result."""
     summary: str
+    composite: str = ""
+    """The StableHLO composite of the same operands and meaning, if front ends write one."""
 
 
 def erf(x: np.ndarray) -> np.ndarray:
@@ -113,7 +117,7 @@ _ENTRIES = (
     Elementwise("abs", 1, np.abs, NUMBER, "absolute value"),
     Elementwise("ceil", 1, np.ceil, FLOAT, "smallest integer not below x"),
     Elementwise("cosine", 1, np.cos, FLOAT, "cos(x)"),
-    Elementwise("erf", 1, erf, FLOAT, "error function"),
+    Elementwise("erf", 1, erf, FLOAT, "error function", composite="chlo.erf"),
     Elementwise("exp", 1, np.exp, FLOAT, "e ** x"),
     Elementwise("expm1", 1, np.expm1, FLOAT, "e ** x - 1, precise near 0"),
     Elementwise("floor", 1, np.floor, FLOAT, "largest integer not above x"),
@@ -168,6 +172,16 @@ _ENTRIES = (
 ELEMENTWISE: dict[str, Elementwise] = {entry.name: entry for entry in _ENTRIES}
 """Operations whose operands and result all have one type. `compare`, `select` and `convert` are
 elementwise too, but their types differ; see `ELEMENTWISE_OPS` of axonc.dialects.neuron.ops."""
+
+COMPOSITES = (
+    *(entry.composite for entry in _ENTRIES if entry.composite),
+    "axonc.gelu",
+    "axonc.softmax",
+    "axonc.layer_norm",
+    "axonc.rms_norm",
+)
+"""StableHLO composites with a neuron operation of the same meaning: they stay whole until they are
+legalized."""
 
 COMPARISONS: dict[str, Evaluator] = {
     "EQ": np.equal,

@@ -9,7 +9,7 @@ from torch_mlir import ir
 
 from axonc.dialects.attributes import element_name
 from axonc.dialects.neuron import builder as build
-from axonc.dialects.neuron.table import FLOAT
+from axonc.dialects.neuron.table import ELEMENTWISE, FLOAT
 from axonc.dialects.stablehlo import comparison_direction, comparison_type
 from axonc.passes.graph.fold_constants import fold
 from axonc.passes.legalize.total_order import total_order
@@ -162,8 +162,9 @@ def _composite_attributes(op: ir.Operation) -> dict[str, ir.Attribute]:
 _Attributes = dict[str, ir.Attribute]
 
 
-def _erf(op: ir.Operation, attributes: _Attributes) -> ir.Value:
-    return build.create("erf", list(op.operands), op.results[0].type)
+def _direct_composite(name: str) -> Callable[[ir.Operation, _Attributes], ir.Value]:
+    """The legalizer of a composite with the operands of neuron operation `name`."""
+    return lambda op, _: build.create(name, list(op.operands), op.results[0].type)
 
 
 def _gelu(op: ir.Operation, attributes: _Attributes) -> ir.Value:
@@ -191,7 +192,7 @@ def _rms_norm(op: ir.Operation, attributes: _Attributes) -> ir.Value:
 
 
 COMPOSITES: dict[str, Callable[[ir.Operation, _Attributes], ir.Value]] = {
-    "chlo.erf": _erf,
+    **{e.composite: _direct_composite(e.name) for e in ELEMENTWISE.values() if e.composite},
     "axonc.gelu": _gelu,
     "axonc.softmax": _softmax,
     "axonc.layer_norm": _layer_norm,

@@ -4,7 +4,8 @@ Why: frontends emit many small functions. Done apart from `simplify`, so that la
 outlined before equal operations are merged across them.
 
 Precondition: StableHLO in functions.
-Postcondition: `@main` calls no function; composites other than `KEPT_COMPOSITES` are expanded;
+Postcondition: `@main` calls no function; composites that no neuron operation means are
+expanded;
 functions nobody names are gone.
 
 Before:
@@ -23,19 +24,11 @@ from dataclasses import dataclass
 from torch_mlir import ir
 from torch_mlir.passmanager import PassManager
 
+from axonc.dialects.neuron.table import COMPOSITES
 from axonc.passes.base import Pass, State
 
-KEPT_COMPOSITES = (
-    "axonc.gelu",
-    "axonc.softmax",
-    "axonc.layer_norm",
-    "axonc.rms_norm",
-    "chlo.erf",
-)
-"""Composites with a neuron operation of the same meaning."""
-
 INLINE = (
-    f"symbol-dce,func.func(stablehlo-legalize-composite-to-call{{except={','.join(KEPT_COMPOSITES)}}}),"
+    f"symbol-dce,func.func(stablehlo-legalize-composite-to-call{{except={','.join(COMPOSITES)}}}),"
     "inline,symbol-dce"
 )
 """The upstream passes that do it."""

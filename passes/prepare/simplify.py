@@ -5,7 +5,8 @@ after this pass sees functions with as few operations as upstream can make of th
 `inline-calls`, which may run before, so that something comes between.
 
 Precondition: StableHLO in functions, static shapes.
-Postcondition: `@main` calls no function; composites other than `KEPT_COMPOSITES` are expanded.
+Postcondition: `@main` calls no function; composites that no neuron operation means are
+expanded.
 
 Before:
     %0 = call @square(%x) : (tensor<4xf32>) -> tensor<4xf32>
