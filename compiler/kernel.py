@@ -51,6 +51,7 @@ from axonc.passes.lower.lowered_state import pack
 from axonc.passes.memory.allocate_memory import allocate_memory
 from axonc.passes.schedule.assign_engines import assign_engines
 from axonc.passes.schedule.schedule import schedule
+from axonc.project_paths import project_path
 
 
 @dataclass
@@ -149,7 +150,8 @@ def _calling_line() -> SourceLocation:
     frame = sys._getframe(1)
     while frame.f_code.co_filename in _BUILDER_FILES and frame.f_back is not None:
         frame = frame.f_back
-    return SourceLocation(frame.f_code.co_name, frame.f_code.co_filename, frame.f_lineno)
+    file = project_path(frame.f_code.co_filename)
+    return SourceLocation(frame.f_code.co_name, file, frame.f_lineno)
 
 
 _BUILDER_FILES = frozenset((__file__, kernel_builder.__file__))

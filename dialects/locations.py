@@ -1,4 +1,4 @@
-"""None"""
+"""Where an operation came from, read from its MLIR location."""
 
 from __future__ import annotations
 

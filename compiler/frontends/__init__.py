@@ -1,12 +1,15 @@
 """Frontends: a model of some framework -> `ImportedProgram`.
 
-A frontend is one entry of `FRONTENDS`. It is found by the names of the source's types, so that no
-framework is imported unless a program of it is given.
+A frontend is one entry of `FRONTENDS`. Types of frameworks are named as their documents name them
+and looked up among the modules that are loaded: a program of a framework that is not imported
+cannot have been given.
 """
 
 from __future__ import annotations
 
 import importlib
+import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,16 +25,30 @@ __all__ = ["FRONTENDS", "Argument", "Frontend", "ImportedProgram", "bind_arrays"
 
 @dataclass(frozen=True)
 class Frontend:
-    """accepts: full names of types; function: `module:name`, takes the source alone."""
+    """One way in."""
 
     name: str
     summary: str
-    accepts: tuple[str, ...]
+    accepts: tuple[type | str, ...]
+    """Types, or the public names of types as `module:name`."""
     function: str
+    """`module:name`, takes the source alone."""
 
     def load(self) -> Any:
         module, name = self.function.split(":")
         return getattr(importlib.import_module(module), name)
+
+    def takes(self, source: object) -> bool:
+        """Whether `source` is of an accepted type."""
+        return any(is_a(source, kind) for kind in self.accepts)
+
+
+def is_a(source: object, kind: type | str) -> bool:
+    """isinstance, where `kind` may be a type's public name `module:name`."""
+    if isinstance(kind, str):
+        module, name = kind.split(":")
+        kind = getattr(sys.modules.get(module), name, type(None))
+    return isinstance(source, kind) and source is not None
 
 
 _HERE = "axonc.frontends"
@@ -40,52 +57,49 @@ FRONTENDS: tuple[Frontend, ...] = (
     Frontend(
         "jax-lowered",
         "what jax.jit(f).lower(...) gives",
-        ("jax._src.stages.Lowered",),
+        ("jax.stages:Lowered",),
         f"{_HERE}.jax_frontend:import_lowered",
     ),
     Frontend(
         "jax-exported",
         "what jax.export.export(jax.jit(f))(...) gives",
-        ("jax._src.export._export.Exported",),
+        ("jax.export:Exported",),
         f"{_HERE}.jax_frontend:import_exported",
     ),
     Frontend(
         "torch-exported",
         "what torch.export.export(model, inputs) gives",
-        ("torch.export.exported_program.ExportedProgram",),
+        ("torch.export:ExportedProgram",),
         f"{_HERE}.torch.torch_frontend:import_exported_program",
     ),
     Frontend(
         "file",
         "path of StableHLO text, MLIR bytecode, portable artifact, HLO protobuf or HLO text",
-        ("pathlib.PurePath",),
+        (os.PathLike,),
         f"{_HERE}.stablehlo_file:import_file",
     ),
     Frontend(
         "bytes",
         "the content of such a file",
-        ("builtins.bytes",),
+        (bytes,),
         f"{_HERE}.stablehlo_file:import_bytes",
     ),
     Frontend(
         "text",
         "StableHLO or HLO text, or the path of a file",
-        ("builtins.str",),
+        (str,),
         f"{_HERE}.stablehlo_file:import_text_or_path",
     ),
     Frontend(
         "module",
         "MLIR module object of jaxlib or torch_mlir",
-        (
-            "jaxlib.mlir._mlir_libs._mlir.ir.Module",
-            "torch_mlir._mlir_libs._mlir.ir.Module",
-        ),
+        ("jaxlib.mlir.ir:Module", "torch_mlir.ir:Module"),
         f"{_HERE}.stablehlo_file:import_module_object",
     ),
     Frontend(
         "imported",
         "a program imported before",
-        ("axonc.imported.program.ImportedProgram",),
+        (ImportedProgram,),
         "axonc.imported.program:unchanged",
     ),
 )
@@ -104,18 +118,24 @@ def import_program(
     return bind_arrays(program, weights) if weights else program
 
 
-def _frontend_of(source: object) -> Frontend:
-    names = {f"{t.__module__}.{t.__qualname__}" for t in type(source).__mro__}
-    for frontend in FRONTENDS:
-        if names.intersection(frontend.accepts):
-            return frontend
-    known = "; ".join(f"{f.name}: {f.summary}" for f in FRONTENDS)
-    hints = {
-        "torch.nn.modules.module.Module": "export it first: "
-        "torch.export.export(model.eval(), inputs), or use "
+_HINTS = (
+    (
+        "torch.nn:Module",
+        "export it first: torch.export.export(model.eval(), inputs), or use "
         "axonc.frontends.torch.torch_frontend.import_module(model, inputs)",
-        "jaxlib._jax.PjitFunction": "lower it first: jax.jit(f).lower(*args)",
-    }
-    hint = next((text for name, text in hints.items() if name in names), known)
-    spelled = f"{type(source).__module__}.{type(source).__qualname__}"
-    raise UsageError(f"no frontend for a {spelled}", hint=hint)
+    ),
+    ("jax.stages:Wrapped", "lower it first: jax.jit(f).lower(*args)"),
+    ("types:FunctionType", "trace it first: jax.jit(f).lower(*args)"),
+)
+"""What to do with what is often given instead."""
+
+
+def _frontend_of(source: object) -> Frontend:
+    for frontend in FRONTENDS:
+        if frontend.takes(source):
+            return frontend
+    known = f"give one of: {', '.join(f.name for f in FRONTENDS)}"
+    hint = next((text for kind, text in _HINTS if is_a(source, kind)), known)
+    raise UsageError(
+        f"a value of type {type(source).__qualname__} is no program that can be read", hint=hint
+    )

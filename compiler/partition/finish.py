@@ -12,6 +12,7 @@ from axonc.diagnostics import CompileError, UnsupportedOpError
 from axonc.imported.aliases import aliases_of
 from axonc.imported.constants import hoist_large_constants
 from axonc.imported.program import Argument, ImportedProgram
+from axonc.imported.short_locations import use_project_paths
 from axonc.imported.stablehlo_module import (
     COLLECTIVES,
     KEPT_CHLO_OPS,
@@ -51,6 +52,7 @@ def finish_import(
             dialect.
     """
     with module.context, ir.Location.unknown():
+        use_project_paths(module)
         main = main_function(module)
         names = _unique(argument_names or argument_names_of(main))
         results = _unique(result_names or result_names_of(main))

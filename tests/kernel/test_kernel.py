@@ -13,6 +13,7 @@ from axonc.backends.targets import INF2
 from axonc.backends.targets.target import Engine
 from axonc.diagnostics import CapacityError, ExecutionError, UsageError, VerifyError
 from axonc.kernel import Kernel
+from axonc.project_paths import project_path
 
 ROOT = Path(__file__).parents[2]
 
@@ -63,7 +64,7 @@ def test_instructions_know_the_line_that_wrote_them():
     scaled(kernel)
     program = kernel.compile().program
     files = {location.file for location in program.locations[1:]}
-    assert files == {__file__}
+    assert files == {project_path(__file__)}
     assert {location.name for location in program.locations[1:]} == {"scaled"}
 
 

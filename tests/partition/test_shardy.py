@@ -16,7 +16,10 @@ from jax.sharding import PartitionSpec as P
 
 from axonc.diagnostics import UnsupportedOpError
 from axonc.frontends import ImportedProgram, import_program
+from axonc.project_paths import project_path
 from axonc.sharding import Mesh
+
+HERE_IN_PROJECT = project_path(__file__)
 
 HERE = Path(__file__).parent
 MESH = AbstractMesh((2, 2), ("dp", "tp"))
@@ -77,7 +80,7 @@ def test_arguments_are_whole_and_the_module_is_one_ranks(
     assert [str(s) for s in program.result_shardings] == ["[dp, -]"]
     text = located(program)
     assert "tensor<4x16xf32>, " in text and "sdy" not in text
-    assert f'"{__file__}"' in text
+    assert f'"{HERE_IN_PROJECT}"' in text
 
 
 def test_a_column_then_a_row_parallel_product_is_summed_once(
@@ -95,7 +98,7 @@ def test_dims_that_have_to_be_whole_are_named() -> None:
     )
     assert len(program.sharding_notes) == 1
     assert "stablehlo.sort" in program.sharding_notes[0]
-    assert __file__ in program.sharding_notes[0]
+    assert HERE_IN_PROJECT in program.sharding_notes[0]
 
 
 def test_the_rank_is_a_weight(census: object) -> None:
