@@ -36,8 +36,6 @@ def find_pass(name: str) -> type[Pass] | None:
     module = _pass_modules().get(name.replace("-", "_"))
     if name not in REGISTRY and module:
         importlib.import_module(module)
-    if name not in REGISTRY and module:
-        all_passes()  # several passes may be declared in one file (passes/tile_level/tile_state.py)
     return REGISTRY.get(name)
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
 from torch_mlir import ir
@@ -40,6 +40,8 @@ class ModuleState:
     """An MLIR module under compilation."""
 
     module: ir.Module
+    reports: list[object] = field(default_factory=list)
+    """What passes told of their work, in their order (see `Reporting`)."""
 
     def print(self) -> str:
         return self.module.operation.get_asm(enable_debug_info=False, assume_verified=True)
@@ -124,8 +126,39 @@ class Pass:
 REGISTRY: dict[str, type[Pass]] = {}
 
 
+class Reporting:
+    """A pass that tells what it did. The report travels with the state: a pass stays as it is, and
+    may be run again."""
+
+    anchor: ClassVar[str]
+
+    def apply_and_report(self, op: ir.Operation) -> tuple[bool, Sequence[object]]:
+        """Change one anchor object; whether anything changed, and what there is to tell."""
+        raise NotImplementedError
+
+    def run_on(self, state: State) -> tuple[State, bool]:
+        """Apply to every anchor object of a `ModuleState`."""
+        assert isinstance(state, ModuleState)
+        changed = False
+        for target in state.targets(self.anchor):
+            with target.context, ir.Location.unknown():
+                has_changed, reports = self.apply_and_report(target)
+            changed |= has_changed
+            state.reports.extend(reports)
+        return state, changed
+
+
+class ComparedByFingerprint:
+    """A pass that cannot say whether it changed anything: the state before and after does."""
+
+    def run_on(self, state: State) -> tuple[State, bool]:
+        before = state.fingerprint()
+        super().run_on(state)  # type: ignore[misc]  # mixed into a Pass
+        return state, state.fingerprint() != before
+
+
 @dataclass(frozen=True)
-class UpstreamPass(Pass, name="upstream"):
+class UpstreamPass(ComparedByFingerprint, Pass, name="upstream"):
     """MLIR's own passes, by a textual pipeline without its outermost `builtin.module(...)`."""
 
     pipeline: str = ""
@@ -136,12 +169,7 @@ class UpstreamPass(Pass, name="upstream"):
 
     def apply(self, op: ir.Operation) -> bool:
         UpstreamManager.parse(f"builtin.module({self.pipeline})").run(op)
-        return False  # the manager compares fingerprints
-
-    def run_on(self, state: State) -> tuple[State, bool]:
-        before = state.fingerprint()
-        super().run_on(state)
-        return state, state.fingerprint() != before
+        return False  # fingerprints are compared
 
 
 def pass_label(item: Pass) -> str:

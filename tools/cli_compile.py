@@ -8,14 +8,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
-from axonc.tools.cast_flags import (
-    add_cast_flags,
-    cast_options,
-    sample_inputs,
-    write_cast_report,
-)
+from axonc.options import add_option_flags, chosen_options, default_of
+from axonc.tools.cast_output import write_cast_report
 from axonc.tools.cli_parser import verb_parser
 from axonc.tools.neuronx_flags import (
     add_accepted_flags,
@@ -26,7 +22,6 @@ from axonc.tools.neuronx_flags import (
 
 if TYPE_CHECKING:
     from axonc.run.executable import Executable
-    from axonc.weights.references import WeightRef
 
 _SUMMARY = """\
 Compile a model for a NeuronCore.
@@ -49,9 +44,6 @@ _log = logging.getLogger("axonc")
 def make_parser() -> argparse.ArgumentParser:
     parser = verb_parser("compile", _SUMMARY, _EXAMPLES)
     parser.add_argument("model", metavar="MODEL", help="the model file")
-    parser.add_argument(
-        "--target", default="inf2", metavar="NAME", help="inf2 (default), trn1, trn1n"
-    )
     parser.add_argument(
         "--output",
         "-o",
@@ -78,69 +70,15 @@ def make_parser() -> argparse.ArgumentParser:
 
 def _add_numerics(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("numbers and effort")
+    add_option_flags(group)
     group.add_argument(
-        "--auto-cast",
-        default="none",
-        metavar="WHAT",
-        help="FP32 operations to compute in a smaller type: none (default), matmult (those of the "
-        "tensor engine), all",
+        "--pipeline-cores", type=int, metavar="N", help="cut the layers into N stages, a core each"
     )
     group.add_argument(
-        "--auto-cast-type",
-        default="bf16",
-        metavar="TYPE",
-        help="bf16 (default), fp16, tf32, fp8_e4m3, fp8_e5m2, fp8_e3m4",
-    )
-    add_cast_flags(group)
-    group.add_argument(
-        "--implicit-integer-downcast",
-        metavar="OPS",
-        help="all or default: let 64-bit integer arithmetic wrap at 32 bits; none: refuse it (what "
-        "axonc does unless asked)",
-    )
-    group.add_argument(
-        "--exact-transposes",
-        action="store_true",
-        help="transpose by DMA, which keeps infinities and NaN (slower); on the tensor engine they "
-        "are an error at run time",
-    )
-    group.add_argument(
-        "--optlevel",
-        "-O",
-        type=int,
-        default=2,
-        metavar="N",
-        help="1, 2 (default): equal layers are compiled once, as a loop; 3: each by itself, for a "
-        "few percent of modelled time; compiling takes as many times longer",
-    )
-    group.add_argument(
-        "--model-type",
-        default="generic",
-        metavar="NAME",
-        help="generic (default), transformer, unet-inference: the same today",
-    )
-    group.add_argument("--cores", type=int, default=1, metavar="N", help="NeuronCores")
-    how = group.add_mutually_exclusive_group()
-    how.add_argument(
-        "--tensor-parallel",
-        dest="parallel",
-        action="store_const",
-        const="tensor",
-        default="none",
-        help="cut the weights over --cores: columns, then rows, two all-reduces a layer",
-    )
-    how.add_argument(
-        "--data-parallel",
-        dest="parallel",
-        action="store_const",
-        const="data",
-        help="cut the batch over --cores; every core has all weights",
-    )
-    how.add_argument(
-        "--pipeline-cores",
-        type=int,
-        metavar="N",
-        help="cut the layers into N stages, a core each",
+        "--calibrate",
+        metavar="FILE",
+        help=".npz of sample inputs by name, each of the input's shape or a stack: gives ranges of "
+        "8-bit activations and the errors in the cast report",
     )
 
 
@@ -177,49 +115,36 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _compile(options: argparse.Namespace, output: Path) -> None:
-    from axonc.driver.build import build
+    from axonc.api import compile_with
     from axonc.driver.driver import DebugOptions
-    from axonc.frontends import import_program
-    from axonc.options import CompileOptions
-    from axonc.run.executable import Executable
     from axonc.tools.progress_bar import shown_progress
 
-    target, target_note = known_target(options.target)
-    lossy, lossy_note = allows_lossy_integers(options.implicit_integer_downcast)
-    for note in filter(None, (target_note, lossy_note)):
-        _log.warning("note: %s", note)
-    chosen = CompileOptions(
-        target=target,
-        auto_cast=options.auto_cast,
-        auto_cast_type=options.auto_cast_type,
-        optlevel=options.optlevel,
-        cores=options.pipeline_cores or options.cores,
-        model_type=options.model_type,
-        allow_lossy_integers=lossy,
-        exact_transposes=options.exact_transposes,
-        parallel="pipeline" if options.pipeline_cores else options.parallel,
-        **cast_options(options),
-    )
+    chosen = chosen_options(options, _made_by_hand(options))
     debug = DebugOptions(
         dump_dir=Path(options.dump_ir) if options.dump_ir else None,
         time_passes=options.time_passes,
         verify_each=options.verify_each,
     )
     with shown_progress(is_verbose=options.verbose in ("info", "debug")) as progress:
-        imported = import_program(Path(options.model), weights=_weights(options.weights))
-        samples = sample_inputs(options, imported)
-        compiled = build(imported, chosen, samples=samples, progress=progress, debug=debug)
-    executable = Executable(compiled)
+        executable = compile_with(
+            Path(options.model), chosen, options.weights, options.calibrate, progress, debug
+        )
     executable.save(output, embed_weights=options.embed_weights)
     _tell(executable, output)
-    if compiled.cast_report is not None:
-        write_cast_report(compiled.cast_report, output)
+    if executable.compiled.cast_report is not None:
+        write_cast_report(executable.compiled.cast_report, output)
 
 
-def _weights(files: list[str]) -> dict[str, WeightRef]:
-    from axonc.weights.references import open_weight_file
-
-    return {name: ref for file in files for name, ref in open_weight_file(file).items()}
+def _made_by_hand(options: argparse.Namespace) -> dict[str, Any]:
+    """Options whose flags mean more or less than one value; notes go to the log."""
+    target, target_note = known_target(options.target or default_of("target"))
+    lossy, lossy_note = allows_lossy_integers(options.allow_lossy_integers)
+    for note in filter(None, (target_note, lossy_note)):
+        _log.warning("note: %s", note)
+    made: dict[str, Any] = {"target": target, "allow_lossy_integers": lossy}
+    if options.pipeline_cores:
+        made |= {"parallel": "pipeline", "cores": options.pipeline_cores}
+    return made
 
 
 def _tell(executable: Executable, output: Path) -> None:

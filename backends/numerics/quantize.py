@@ -19,7 +19,6 @@ from axonc.diagnostics import UsageError
 CHANNEL_RANGE = 1000.0
 """Channels of trained weights differ less than this in magnitude, with few exceptions (assumed)."""
 
-SCALE_OPTIONS = ("auto", "channel", "tensor")
 
 Scales = np.ndarray | np.float32
 

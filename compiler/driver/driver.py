@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,11 +19,8 @@ from axonc.options import CompileOptions
 from axonc.partition.parallel import spread_over_cores
 from axonc.pass_manager import ManagerOptions, PassManager
 from axonc.passes.base import ModuleState, Pass
-from axonc.passes.cast.auto_cast import AutoCastPass
 from axonc.passes.cast.cast_data import CastData, Sample
-from axonc.passes.cast.cast_report import CastReport
-from axonc.passes.cast.plan_casts import PlanCastsPass
-from axonc.passes.cast.quantize import QuantizePass
+from axonc.passes.cast.cast_report import CastReport, CastRow
 from axonc.passes.graph.module import cores_of, main_function
 from axonc.passes.layout.choose_layouts import ChooseLayoutsPass
 from axonc.passes.legalize.legalize_to_neuron import find_unsupported
@@ -102,7 +99,7 @@ def compile_imported(
     refuse_what_cannot_fit(state.module, imported, options)
     _check_samples(samples, imported, options)
     cast_data = CastData(imported.weights, samples)
-    tensor_passes = tensor_pipeline(tensor_options(options, cast_data))
+    tensor_passes = tensor_pipeline(TensorOptions(options, cast_data))
     recorder = _Recorder(state, len(tensor_passes), progress)
     passes = (
         *tensor_passes,
@@ -112,7 +109,8 @@ def compile_imported(
     lowered = manager.run(state)
     if not isinstance(lowered, LoweredState):
         raise InternalError(f"the pipeline ends with {type(lowered).__name__}")
-    report, rules = _cast_report(passes), _derivations(passes)
+    report = _cast_report(state.reports)
+    rules = [told for told in state.reports if isinstance(told, Derivation)]
     shardings = {a.name: a.sharding for a in imported.arguments if a.weight and a.sharding}
     return CompiledProgram(
         program=lowered.pack(),
@@ -166,22 +164,6 @@ def find_unsupported_ops(imported: ImportedProgram) -> list[Finding]:
     # Narrowed all the same, so that 64-bit arithmetic does not hide the other findings.
     PassManager((NarrowIntegersPass(allow_lossy=True),)).run(state)
     return lossy + find_unsupported(state.module)
-
-
-def tensor_options(options: CompileOptions, cast_data: CastData | None = None) -> TensorOptions:
-    """What of the user's options concerns the tensor passes."""
-    return TensorOptions(
-        options.auto_cast,
-        options.auto_cast_type,
-        allow_lossy=options.allow_lossy_integers,
-        weight_dtype=options.weight_dtype,
-        weight_scale=options.weight_scale,
-        overrides=options.auto_cast_override,
-        budget=options.auto_cast_budget,
-        target=options.target,
-        cast_data=cast_data or CastData(),
-        repeat_layers=options.repeat_layers,
-    )
 
 
 def _check_samples(
@@ -284,14 +266,10 @@ def _shape_and_dtype(kind: ir.Type) -> tuple[tuple[int, ...], str]:
     return shape, str(ranked.element_type)
 
 
-def _cast_report(passes: tuple[Pass, ...]) -> CastReport:
+def _cast_report(reports: Sequence[object]) -> CastReport:
     """Planned casts, then those auto-cast made by its own rule."""
-    planned = [report for p in passes if isinstance(p, PlanCastsPass) for report in p.report]
+    planned = [told for told in reports if isinstance(told, CastReport)]
     rows = [row for report in planned for row in report.rows]
-    rows += [row for p in passes if isinstance(p, AutoCastPass) for row in p.report]
+    rows += [told for told in reports if isinstance(told, CastRow)]
     search = next((report.search for report in planned if report.search), None)
     return CastReport(tuple(rows), search)
-
-
-def _derivations(passes: tuple[Pass, ...]) -> list[Derivation]:
-    return [rule for p in passes if isinstance(p, QuantizePass) for rule in p.derived]

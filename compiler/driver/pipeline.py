@@ -12,6 +12,7 @@ from axonc.diagnostics import UsageError
 from axonc.dialects.attributes import integer_array
 from axonc.dialects.neuron.argument_names import ALIAS, NAME, PARTS, WEIGHT
 from axonc.imported.program import Argument, ImportedProgram
+from axonc.options import CompileOptions
 from axonc.pass_manager import ManagerOptions, PassManager
 from axonc.passes.base import ModuleState, Pass, UpstreamPass
 from axonc.passes.canonicalize.fold_batch_norm import FoldBatchNormPass
@@ -45,22 +46,11 @@ from axonc.passes.recognize.recognize_softmax import RecognizeSoftmaxPass
 
 @dataclass(frozen=True)
 class TensorOptions:
-    """auto_cast: none | matmult | all. auto_cast_type: bf16 | fp16 | tf32, or an 8-bit float.
+    """What the tensor passes are told. By default nothing is cast and no layers are repeated."""
 
-    allow_lossy: let 64-bit integer arithmetic wrap at 32 bits. The others as `CompileOptions`;
-    cast_data: weights and samples that casts may look at.
-    """
-
-    auto_cast: str = "none"
-    auto_cast_type: str = "bf16"
-    allow_lossy: bool = False
-    weight_dtype: str = "none"
-    weight_scale: str = "auto"
-    overrides: tuple[str, ...] = ()
-    budget: float = 0.0
-    target: str = "inf2"
+    chosen: CompileOptions = field(default_factory=lambda: CompileOptions(optlevel=3))
     cast_data: CastData = field(default_factory=CastData)
-    repeat_layers: bool = False
+    """Weights and samples that casts may look at."""
 
     @property
     def plans_casts(self) -> bool:
@@ -71,29 +61,31 @@ class TensorOptions:
     @property
     def repeats_layers(self) -> bool:
         """Whether equal layers become one block."""
-        return self.repeat_layers and not self.plans_casts
+        return self.chosen.repeat_layers and not self.plans_casts
 
     def cast_passes(self) -> tuple[Pass, ...]:
         """What decides on casts and makes them."""
+        kind = self.chosen.auto_cast_type
         # 8 bits are for what the tensor engine reads: other values are kept in bf16.
-        wide = "bf16" if self.auto_cast_type in FORMATS else self.auto_cast_type
+        wide = "bf16" if kind in FORMATS else kind
         # Quantize last: auto-cast has then settled the types that products are rounded to.
         casts = (
             self._plan_casts(),
-            AutoCastPass(self.auto_cast, wide),
-            QuantizePass(self.weight_scale),
+            AutoCastPass(self.chosen.auto_cast, wide),
+            QuantizePass(self.chosen.weight_scale),
         )
         return (InlineBlocksPass(), *casts) if self.plans_casts else casts
 
     def _plan_casts(self) -> PlanCastsPass:
+        chosen = self.chosen
         return PlanCastsPass(
-            self.auto_cast,
-            self.auto_cast_type,
-            self.weight_dtype,
-            self.weight_scale,
-            self.overrides,
-            self.budget,
-            self.target,
+            chosen.auto_cast,
+            chosen.auto_cast_type,
+            chosen.weight_dtype,
+            chosen.weight_scale,
+            chosen.auto_cast_override,
+            chosen.auto_cast_budget,
+            chosen.target,
             self.cast_data,
         )
 
@@ -111,7 +103,7 @@ def stablehlo_pipeline(options: TensorOptions) -> tuple[Pass, ...]:
         *outline,
         SimplifyPass(),
         # After inlining: only then is the constant beside an addition visible.
-        NarrowIntegersPass(allow_lossy=options.allow_lossy),
+        NarrowIntegersPass(allow_lossy=options.chosen.allow_lossy_integers),
     )
 
 

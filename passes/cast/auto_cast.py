@@ -17,8 +17,10 @@ After (mode=matmult type=bf16):
 
 A tensor is converted once, however many dots read it, and before reshapes and transposes, so that
 the conversion meets its producer. An operation with the attribute `cast.compute` (plan-casts) takes
-that type in any mode; where it is an 8-bit float, `quantize` converts the operands. `report` lists
-every cast that was not planned. Options: mode = none | matmult | all; type = bf16 | fp16 | tf32.
+that type in any mode; where it is an 8-bit float, `quantize` converts the operands. The report
+lists every cast that was not planned.
+
+Options: mode = none | matmult | all; type = bf16 | fp16 | tf32.
 """
 
 from __future__ import annotations
@@ -47,7 +49,7 @@ from axonc.dialects.neuron.ops import (
     kind_of,
     short_name,
 )
-from axonc.passes.base import Pass
+from axonc.passes.base import Pass, Reporting
 from axonc.passes.cast.cast_choice import FLOATS, choice_of
 from axonc.passes.cast.cast_report import CastRow
 from axonc.passes.cast.integer_products import becomes_exact, is_integer_product
@@ -64,22 +66,21 @@ PRODUCTS = {
 
 
 @dataclass(frozen=True)
-class AutoCastPass(Pass, name="auto-cast", anchor="func.func"):
+class AutoCastPass(Reporting, Pass, name="auto-cast", anchor="func.func"):
     """Compute in a smaller float type where the user allows it; report every cast."""
 
     mode: str = "none"
     type: str = "bf16"
-    report: list[CastRow] = field(default_factory=list, init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         _check("mode", self.mode, _MODES)
         _check("type", self.type, TYPES)
 
-    def apply(self, op: ir.Operation) -> bool:
+    def apply_and_report(self, op: ir.Operation) -> tuple[bool, list[CastRow]]:
         block = op.regions[0].blocks[0]
-        caster = _Caster(ir.Type.parse(FLOATS[self.type]), self.report)
+        caster = _Caster(ir.Type.parse(FLOATS[self.type]))
         changed = _MODES[self.mode](block, caster)
-        return erase_dead(block) or changed
+        return erase_dead(block) or changed, caster.report
 
 
 def _check(option: str, value: str, known: object) -> None:
@@ -97,7 +98,7 @@ class _Caster:
     changed: results that were f32 before."""
 
     element: ir.Type
-    report: list[CastRow]
+    report: list[CastRow] = field(default_factory=list)
     made: dict[tuple[ir.Value, ir.Type], ir.Value] = field(default_factory=dict)
     changed: set[ir.Value] = field(default_factory=set)
 

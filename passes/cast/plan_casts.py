@@ -29,12 +29,13 @@ from dataclasses import dataclass, field
 
 from torch_mlir import ir
 
-from axonc.backends.numerics.quantize import FORMATS, SCALE_OPTIONS
+from axonc.backends.numerics.format_names import SCALE_OPTIONS
+from axonc.backends.numerics.quantize import FORMATS
 from axonc.diagnostics import CompileError, UsageError, nearest
 from axonc.dialects.locations import source_location
 from axonc.dialects.neuron.ops import kind_of
 from axonc.dialects.neuron.repeat import REPEAT, repeats_in
-from axonc.passes.base import Pass
+from axonc.passes.base import Pass, Reporting
 from axonc.passes.cast.cast_choice import COMPUTE, SAME, SCALES_ATTRIBUTE, CastChoice, Override
 from axonc.passes.cast.cast_data import CastData
 from axonc.passes.cast.cast_effects import CastEffects
@@ -49,7 +50,7 @@ MODES = ("none", "matmult", "all")
 
 
 @dataclass(frozen=True)
-class PlanCastsPass(Pass, name="plan-casts", anchor="func.func"):
+class PlanCastsPass(Reporting, Pass, name="plan-casts", anchor="func.func"):
     """Decide what every operation computes in and how its weights are stored."""
 
     mode: str = "none"
@@ -60,7 +61,6 @@ class PlanCastsPass(Pass, name="plan-casts", anchor="func.func"):
     budget: float = 0.0
     target: str = "inf2"
     data: CastData = field(default_factory=CastData, compare=False, repr=False)
-    report: list[CastReport] = field(default_factory=list, init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         _check("mode", self.mode, MODES)
@@ -77,9 +77,9 @@ class PlanCastsPass(Pass, name="plan-casts", anchor="func.func"):
                 hint="use auto-cast none or matmult",
             )
 
-    def apply(self, op: ir.Operation) -> bool:
+    def apply_and_report(self, op: ir.Operation) -> tuple[bool, list[CastReport]]:
         if not self.is_needed:
-            return False
+            return False, []
         if repeats_in(op):
             raise CompileError(
                 "casts are chosen layer by layer, and the layers are one block",
@@ -95,7 +95,7 @@ class PlanCastsPass(Pass, name="plan-casts", anchor="func.func"):
             plan, search = search_casts(
                 effects, plan, is_fixed, candidate, self.budget, self.target
             )
-        self.report.append(CastReport(tuple(effects.rows(plan)), search))
+        report = CastReport(tuple(effects.rows(plan)), search)
         scales = [effects.activation_scales(*item) for item in plan.items()]
         # Attributes last: the hash of an operation, which analyses look it up by, depends on them.
         for (one, choice), numbers in zip(plan.items(), scales, strict=True):
@@ -104,7 +104,7 @@ class PlanCastsPass(Pass, name="plan-casts", anchor="func.func"):
                 f64 = ir.F64Type.get()
                 attributes = [ir.FloatAttr.get(f64, x) for x in numbers]
                 one.attributes[SCALES_ATTRIBUTE] = ir.ArrayAttr.get(attributes)
-        return bool(plan)
+        return bool(plan), [report]
 
     @property
     def is_needed(self) -> bool:

@@ -36,9 +36,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from torch_mlir import ir
 
+from axonc.backends.numerics.format_names import SCALE_OPTIONS
 from axonc.backends.numerics.quantize import (
     FORMATS,
-    SCALE_OPTIONS,
     QuantizedFormat,
     quantize,
     scales_of,
@@ -64,7 +64,7 @@ from axonc.dialects.neuron.ops import (
     kind_of,
     short_name,
 )
-from axonc.passes.base import Pass
+from axonc.passes.base import Pass, Reporting
 from axonc.passes.cast.cast_choice import (
     COMPUTE_ATTRIBUTE,
     SCALES_ATTRIBUTE,
@@ -97,11 +97,10 @@ BOUNDED = {
 
 
 @dataclass(frozen=True)
-class QuantizePass(Pass, name="quantize", anchor="func.func"):
+class QuantizePass(Reporting, Pass, name="quantize", anchor="func.func"):
     """Keep factors of products, and tables, in 8 bits; put the scales behind the product."""
 
     scale: str = "auto"
-    derived: list[Derivation] = field(default_factory=list, init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.scale not in SCALE_OPTIONS:
@@ -110,7 +109,7 @@ class QuantizePass(Pass, name="quantize", anchor="func.func"):
                 f"scale '{self.scale}' is none of {', '.join(SCALE_OPTIONS)}", hint=hint
             )
 
-    def apply(self, op: ir.Operation) -> bool:
+    def apply_and_report(self, op: ir.Operation) -> tuple[bool, list[Derivation]]:
         block = op.regions[0].blocks[0]
         planned = [o for o in block.operations if choice_of(o)]
         quantizer = _Quantizer(DerivedArguments(op), weight_names(op), self.scale)
@@ -125,8 +124,8 @@ class QuantizePass(Pass, name="quantize", anchor="func.func"):
             for name in (COMPUTE_ATTRIBUTE, WEIGHT_ATTRIBUTE, SCALES_ATTRIBUTE):
                 if name in one.attributes:
                     del one.attributes[name]
-        self.derived.extend(quantizer.arguments.finish())
-        return erase_dead(block) or bool(planned)
+        rules = quantizer.arguments.finish()
+        return erase_dead(block) or bool(planned), list(rules)
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from torch_mlir import ir
 from torch_mlir.passmanager import PassManager
 
 from axonc.dialects.neuron.table import COMPOSITES
-from axonc.passes.base import Pass, State
+from axonc.passes.base import ComparedByFingerprint, Pass
 
 INLINE = (
     f"symbol-dce,func.func(stablehlo-legalize-composite-to-call{{except={','.join(COMPOSITES)}}}),"
@@ -35,13 +35,8 @@ INLINE = (
 
 
 @dataclass(frozen=True)
-class InlineCallsPass(Pass, name="inline-calls"):
+class InlineCallsPass(ComparedByFingerprint, Pass, name="inline-calls"):
     """Replace calls, and composites legalisation does not know, by what they compute."""
-
-    def run_on(self, state: State) -> tuple[State, bool]:
-        before = state.fingerprint()
-        super().run_on(state)
-        return state, state.fingerprint() != before
 
     def apply(self, op: ir.Operation) -> bool:
         PassManager.parse(f"builtin.module({INLINE})").run(op)

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from torch_mlir import ir
 from torch_mlir.passmanager import PassManager
 
-from axonc.passes.base import Pass, State
+from axonc.passes.base import ComparedByFingerprint, Pass
 from axonc.passes.prepare.inline_calls import INLINE
 
 _PIPELINE = (
@@ -33,13 +33,8 @@ _PIPELINE = (
 
 
 @dataclass(frozen=True)
-class SimplifyPass(Pass, name="simplify"):
+class SimplifyPass(ComparedByFingerprint, Pass, name="simplify"):
     """Inline calls and simplify StableHLO with upstream passes."""
-
-    def run_on(self, state: State) -> tuple[State, bool]:
-        before = state.fingerprint()
-        super().run_on(state)
-        return state, state.fingerprint() != before
 
     def apply(self, op: ir.Operation) -> bool:
         PassManager.parse(_PIPELINE).run(op)

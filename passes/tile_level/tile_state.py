@@ -10,7 +10,7 @@ every one of them can be run on text."""
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,7 +19,7 @@ from torch_mlir import ir
 from axonc.backends.targets.target import Engine
 from axonc.diagnostics import CompileError
 from axonc.dialects.ntile import ops as ntile
-from axonc.dialects.ntile.program import TileOp, TileProgram
+from axonc.dialects.ntile.program import Buffer, HbmTensor, TileOp, TileProgram
 from axonc.dialects.ntile.rules import verify_program
 from axonc.passes.base import ModuleState, State
 from axonc.passes.tile_level.dependencies import dependence_graph
@@ -64,25 +64,35 @@ class TileState:
 
     def snapshot(self) -> Callable[[], str]:
         """Passes replace forms, addresses and tensors; those are kept. Views refer to buffers by
-        identity, so the text is made by putting the old addresses back: the state is lost by
-        that."""
+        identity, so the old addresses are in force while the text is made."""
         program = replace(
             self.program, ops=[TileOp(op.forms, op.location) for op in self.program.ops]
         )
         program.buffers = list(self.program.buffers)
-        places = [(buffer.address, buffer.tensor) for buffer in program.buffers]
-        before = replace(self, program=program)
+        before, places = replace(self, program=program), _places(program.buffers)
 
         def text() -> str:
-            for buffer, (address, tensor) in zip(program.buffers, places, strict=True):
-                buffer.address, buffer.tensor = address, tensor
-            return before.print()
+            now = _places(program.buffers)
+            _move(program.buffers, places)
+            try:
+                return before.print()
+            finally:
+                _move(program.buffers, now)
 
         return text
 
     def targets(self, anchor: str) -> list[Any]:
         """The one thing tile-level passes are applied to: this state."""
         return [self]
+
+
+def _places(buffers: Sequence[Buffer]) -> list[tuple[int, HbmTensor | None]]:
+    return [(buffer.address, buffer.tensor) for buffer in buffers]
+
+
+def _move(buffers: Sequence[Buffer], places: list[tuple[int, HbmTensor | None]]) -> None:
+    for buffer, (address, tensor) in zip(buffers, places, strict=True):
+        buffer.address, buffer.tensor = address, tensor
 
 
 def _memory_of(program: TileProgram) -> MemoryPlan | None:

@@ -15,8 +15,10 @@ from axonc.dialects.locations import source_location
 from axonc.dialects.neuron.evaluate import evaluate_module
 from axonc.driver.pipeline import TensorOptions, load_module, lower_to_neuron, tensor_pipeline
 from axonc.frontends.jax_frontend import import_lowered
+from axonc.options import CompileOptions
 from axonc.pass_manager import ManagerOptions, PassManager
 from axonc.passes.base import ModuleState
+from axonc.passes.cast.cast_report import CastRow
 
 RNG = np.random.default_rng(3)
 
@@ -219,7 +221,9 @@ def test_auto_cast_stays_close_and_is_exact_in_float64(mode: str, kind: str) -> 
     arguments = [a.astype(np.float32) for a in arguments]
     expected = np.asarray(jax.jit(mlp)(*arguments))
     program = import_lowered(jax.jit(mlp).lower(*arguments))
-    module = lower_to_neuron(program, TensorOptions(auto_cast=mode, auto_cast_type=kind))
+    module = lower_to_neuron(
+        program, TensorOptions(CompileOptions(auto_cast=mode, auto_cast_type=kind, optlevel=3))
+    )
     found = evaluate_module(module, arguments)[0]
     assert found.dtype == np.float32
     error = np.abs(found - expected).max()
@@ -231,9 +235,10 @@ def test_auto_cast_stays_close_and_is_exact_in_float64(mode: str, kind: str) -> 
 def test_auto_cast_reports_every_dot() -> None:
     arguments = [array(6, 16), array(16, 32), array(32), array(32, 8), array(8)]
     module = load_module(import_lowered(jax.jit(mlp).lower(*arguments)))
-    passes = tensor_pipeline(TensorOptions(auto_cast="matmult"))
-    PassManager(passes).run(ModuleState(module))
-    report = next(p for p in passes if p.name == "auto-cast").report  # type: ignore[attr-defined]
+    passes = tensor_pipeline(TensorOptions(CompileOptions(auto_cast="matmult", optlevel=3)))
+    state = ModuleState(module)
+    PassManager(passes).run(state)
+    report = [row for row in state.reports if isinstance(row, CastRow)]
     assert [(row.op, row.source, row.target) for row in report] == [
         ("neuron.dot", "f32", "bf16")
     ] * 2
@@ -259,3 +264,14 @@ def test_pipeline_is_nearly_linear() -> None:
     manager = PassManager(tensor_pipeline(), ManagerOptions())
     manager.run(ModuleState(load_module(program)))
     assert sum(t.seconds for t in manager.timings) < 5
+
+
+def test_a_pass_that_ran_before_tells_the_same_again() -> None:
+    arguments = [array(6, 16), array(16, 32), array(32), array(32, 8), array(8)]
+    passes = tensor_pipeline(TensorOptions(CompileOptions(auto_cast="matmult", optlevel=3)))
+    told = []
+    for _ in range(2):
+        state = ModuleState(load_module(import_lowered(jax.jit(mlp).lower(*arguments))))
+        PassManager(passes).run(state)
+        told.append(state.reports)
+    assert told[0] and told[0] == told[1]

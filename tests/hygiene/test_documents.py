@@ -50,7 +50,7 @@ def test_links_lead_somewhere(path: Path) -> None:
     assert [t for t in targets if not (path.parent / t).exists()] == []
 
 
-@pytest.mark.parametrize("name", ["pass", "op", "instruction"])
+@pytest.mark.parametrize("name", ["pass", "option", "op", "instruction"])
 def test_files_of_the_how_to_pages_exist(name: str) -> None:
     text = (ROOT / "docs" / "how-to-add" / f"{name}.md").read_text()
     folders = r"(?:compiler|dialects|passes|backends|tests|tools|docs)"

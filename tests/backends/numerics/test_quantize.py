@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from axonc.backends.numerics.format_names import FORMAT_NAMES
 from axonc.backends.numerics.quantize import FORMATS, dequantize, quantize, scales_of
 from axonc.diagnostics import UsageError
 
@@ -96,3 +97,7 @@ def test_a_bf16_weight_and_an_empty_one() -> None:
     array = np.array([[1.5, -2.0]], ml_dtypes.bfloat16)
     assert scales_of(array, (), FORMATS["int8"]).item() == pytest.approx(2 / 127)
     assert scales_of(np.zeros((0, 4), np.float32), (1,), FORMATS["int8"]).tolist() == [[1] * 4]
+
+
+def test_the_names_for_option_lists_are_those_of_the_formats() -> None:
+    assert FORMAT_NAMES == tuple(FORMATS)

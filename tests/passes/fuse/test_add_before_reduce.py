@@ -57,7 +57,7 @@ def test_the_reference_interpreter_agrees_on_one_and_on_many_cores(
     cores: int, repeat: bool
 ) -> None:
     imported, arrays = program()
-    options = TensorOptions(repeat_layers=repeat)
+    options = TensorOptions(CompileOptions(optlevel=2 if repeat else 3))
     (wanted,) = evaluate_module(lower_to_neuron(imported, options), arrays, f64=True)
     sharded = shard_by_tensor(imported, cores)
     module = lower_to_neuron(sharded, options)

@@ -15,6 +15,7 @@ from axonc.diagnostics import UnsupportedOpError
 from axonc.dialects.neuron.evaluate_cores import evaluate_on_cores
 from axonc.driver.driver import machine_pipeline
 from axonc.driver.pipeline import TensorOptions, tensor_pipeline
+from axonc.options import CompileOptions
 from axonc.pass_manager import ManagerOptions, PassManager
 from axonc.passes.base import ModuleState
 
@@ -46,7 +47,9 @@ def compiled(text: str, **options: object):
     """(the neuron module, the program)."""
     state = ModuleState(parse_module(text, make_context()))
     checked = ManagerOptions(verify_each=True)
-    PassManager(tensor_pipeline(TensorOptions(**options)), checked).run(state)  # type: ignore[arg-type]
+    PassManager(
+        tensor_pipeline(TensorOptions(CompileOptions(**{"optlevel": 3, **options}))), checked
+    ).run(state)  # type: ignore[arg-type]
     module = state.module
     lowered = PassManager(machine_pipeline("inf2"), checked).run(state)
     return module, lowered.pack()

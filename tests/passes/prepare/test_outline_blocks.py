@@ -15,6 +15,7 @@ from axonc.dialects.attributes import NUMPY_DTYPES, element_name
 from axonc.dialects.neuron.evaluate import evaluate_module
 from axonc.dialects.neuron.repeat import Repeat, repeats_in
 from axonc.driver.pipeline import TensorOptions, tensor_pipeline
+from axonc.options import CompileOptions
 from axonc.pass_manager import PassManager, parse_pipeline
 from axonc.passes.base import ModuleState
 from axonc.passes.graph.module import main_function
@@ -116,7 +117,9 @@ def test_the_tensor_pipeline_takes_functions_as_it_takes_main(cast: str) -> None
         ModuleState(lowered(network(3), f"inline-calls{more}")) for more in ("", ",outline-blocks")
     )
     for state in (flat, outlined):
-        PassManager(tensor_pipeline(TensorOptions(auto_cast=cast))).run(state)
+        PassManager(tensor_pipeline(TensorOptions(CompileOptions(auto_cast=cast, optlevel=3)))).run(
+            state
+        )
     assert repeats_in(main_function(outlined.module.operation))
     inputs = random_inputs(flat.module)
     pairs = zip(
