@@ -4,7 +4,8 @@ Each option is one field of `CompileOptions`: its type, default, values, help te
 keyword arguments of `axonc.compile`, the flags of `axonc compile`, their `--help` and the manifest
 of a program are made from the fields (docs/how-to-add/option.md).
 
-Source of names, values and defaults: hardware.md 5.1 (the neuronx-cc command-line reference).
+Source of names, values and defaults: machine.md#compiler-flags (the neuronx-cc command-line
+reference).
 """
 
 from __future__ import annotations
@@ -261,7 +262,8 @@ def takes_options(function: _Function) -> _Function:
     keywords = [
         inspect.Parameter(f.name, kind, default=f.default, annotation=f.type) for f in fields
     ]
-    function.__signature__ = signature.replace(parameters=[*own, *keywords])  # type: ignore[attr-defined]
+    shown = signature.replace(parameters=[*own, *keywords])
+    function.__signature__ = shown  # type: ignore[attr-defined]
     lines = "\n    ".join(_described(f.name) for f in fields)
     function.__doc__ = (function.__doc__ or "").replace("{options}", lines)
     return function

@@ -1,6 +1,6 @@
 """Flags of `neuronx-cc compile` that have no separate meaning here: accepted, with a one-line note.
 
-Names, values and meanings: hardware.md 5.1 (the neuronx-cc command-line reference).
+Names, values and meanings: machine.md#compiler-flags (the neuronx-cc command-line reference).
 """
 
 from __future__ import annotations

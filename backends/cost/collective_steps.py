@@ -1,9 +1,9 @@
 """The algorithms of collectives: who sends how much to whom, step by step.
 
-As the public page on communication within an instance describes them (hardware.md 1.5 names it and
-sums it up). Written down for all_gather and reduce_scatter; all_reduce is the latter and then the
-former, or one exchange of everything. In a step all flows go at once; what a step leaves behind is
-read by the next.
+As the public page on communication within an instance describes them (machine.md#collectives names
+it and sums it up). Written down for all_gather and reduce_scatter; all_reduce is the latter and
+then the former, or one exchange of everything. In a step all flows go at once; what a step leaves
+behind is read by the next.
 
 | name | all_gather | steps of all_reduce on n cores |
 | --- | --- | --- |

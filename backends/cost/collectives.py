@@ -1,5 +1,5 @@
-"""How long a collective takes: T = start + steps x step latency + bytes / bandwidth (hardware.md
-1.5).
+"""How long a collective takes: T = start + steps x step latency + bytes / bandwidth
+(machine.md#collectives).
 
 An algorithm is a list of steps (collective_steps.py); in a step some cores send bytes to others,
 all at once. A step lasts its latency plus the time of the busiest resource: a link between chips,

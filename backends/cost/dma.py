@@ -1,7 +1,7 @@
 """How long DMA engines need for a transfer: descriptors, their times, their spread over engines.
 
 A transfer is a list of descriptors, one per run that is contiguous in both source and destination
-(hardware.md 1.4); a tile needs at least one per partition. Up to `target.dma.engines` engines share
+(machine.md#dma); a tile needs at least one per partition. Up to `target.dma.engines` engines share
 the descriptors evenly. `docs/design/0004-executor-and-time.md` has the calibration.
 """
 

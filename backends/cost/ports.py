@@ -1,7 +1,7 @@
 """Memory ports that two engines share: at most one of them may use the memory at a time.
 
 NeuronCore-v2: VectorE and GpSimdE never use SBUF at the same time, VectorE and ScalarE never PSUM;
-NeuronCore-v3 lifts both (hardware.md 1.2, 1.3).
+NeuronCore-v3 lifts both (machine.md#the-chip).
 """
 
 from __future__ import annotations

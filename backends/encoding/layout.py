@@ -9,7 +9,7 @@ An instruction is little-endian and a multiple of 8 bytes long:
     packed    8-byte words of the shorter fields, lowest bits first; no field crosses a word
 
 The real encoding is not published; this one is ours. Its fields are as wide as the hardware's are
-known to be: uint16 sizes and int16 strides on chip (hardware.md 3.0).
+known to be: uint16 sizes and int16 strides on chip (machine.md#operands).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ENGINE_CODES: dict[Engine, int] = {
     Engine.VECTOR: 5,
     Engine.SYNC: 6,
 }
-"""Engine numbers of NKI (hardware.md 3.0)."""
+"""Engine numbers of NKI (machine.md#operands)."""
 
 MEMORY_CODES: dict[Memory, int] = {Memory.SBUF: 0, Memory.PSUM: 1, Memory.HBM: 2}
 

@@ -1,10 +1,10 @@
 """Casts between float32 and every storage type: what engines and DMA do on load and on store.
 
 Float formats keep denormals and signed zeros; too large values become infinities, also in the
-8-bit formats (hardware.md 2.1: saturation is not specified, IEEE is the safest reading); a NaN
+8-bit formats (machine.md#formats: saturation is not specified, IEEE is the safest reading); a NaN
 stays a NaN (its payload is unspecified). Integers: round to nearest even, saturate, NaN gives 0
 (assumed; the NKI 0.6 notes say rounding and saturating). 32-bit integers round to nearest even on
-the way to float32, so they are exact up to 2^24 (hardware.md 2.3).
+the way to float32, so they are exact up to 2^24 (machine.md#arithmetic).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def from_float32(
     """float32 `array` in the storage type of `dtype`; may return the argument.
 
     rounding: "rne" to nearest, ties to even; "stochastic" takes one of the two neighbours with a
-    probability proportional to the distance to the other (needs `rng`; hardware.md 2.2).
+    probability proportional to the distance to the other (needs `rng`; machine.md#rounding).
     """
     if rounding == "stochastic":
         if rng is None:

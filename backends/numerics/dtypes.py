@@ -1,6 +1,6 @@
 """Element types of the machine: one table, from name to size and numpy dtype.
 
-Source: hardware.md 2.1 (data-types.rst, nki.api.shared.rst). fp8 e4m3 is the IEEE-style one (has
+Source: machine.md#formats (data-types.rst, nki.api.shared.rst). fp8 e4m3 is the IEEE-style one (has
 infinities, largest finite value 240). tf32 is stored in four bytes, its low 13 mantissa bits zero.
 bool tensors are u8 on the machine.
 """

@@ -1,8 +1,8 @@
 """8-bit storage of float tensors: value = number x scale, one scale per channel or per tensor.
 
 The scale maps the largest magnitude of a channel to the largest finite number of the format, so
-nothing overflows: e4m3 has infinities beyond 240 (hardware.md 2.1). Numbers are rounded to nearest,
-ties to even. int8 is symmetric: -127 to 127, no zero point.
+nothing overflows: e4m3 has infinities beyond 240 (machine.md#formats). Numbers are rounded to
+nearest, ties to even. int8 is symmetric: -127 to 127, no zero point.
 """
 
 from __future__ import annotations

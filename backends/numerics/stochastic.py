@@ -1,7 +1,8 @@
 """Stochastic rounding: to one of the two neighbours, the nearer the likelier.
 
-Source: hardware.md 2.2 (rounding-modes.rst: the probability is proportional to the distance). The
-bits that decide are ours: the hardware's generator is not published (hardware.md 8.7).
+Source: machine.md#rounding (rounding-modes.rst: the probability is proportional to the distance).
+The bits that decide are ours: the hardware's generator is not published
+(machine.md#what-is-not-published).
 """
 
 from __future__ import annotations

@@ -8,11 +8,11 @@ from axonc.backends.targets.target import Target as Target
 from axonc.backends.targets.topology import Instance
 from axonc.diagnostics import UsageError, nearest
 
-TRN1_LINK_BYTES_PER_NS = 384.0 / 4  # hardware.md 1.2: 384 GB/s per chip over 4 links
+TRN1_LINK_BYTES_PER_NS = 384.0 / 4  # machine.md#instances-and-links: 384 GB/s per chip over 4 links
 
 TARGETS: dict[str, Target] = {
     "inf2": INF2,
-    "trn1": replace(  # the same NeuronCore-v2 (hardware.md 1.2)
+    "trn1": replace(  # the same NeuronCore-v2 (machine.md#the-chip)
         INF2,
         name="trn1",
         instances=(

@@ -2,7 +2,8 @@
 
 Chips form a torus of one or two dims (a ring is a torus of one); every chip has a link to each
 neighbour, in both directions. Core r of a program lies on chip r // cores_per_chip, chips in
-row-major order, so that neighbouring ranks are neighbours in the machine (hardware.md 1.2).
+row-major order, so that neighbouring ranks are neighbours in the machine
+(machine.md#instances-and-links).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Element-wise custom calls that programs traced for neuronx-cc contain -> StableHLO (and chlo).
 
-The names are those neuronx-cc lists (hardware.md 5.2); the functions are what the names say, in the
-operand's type. Calls that are not here keep their name and are refused by it.
+The names are those neuronx-cc lists (machine.md#operators-of-hlo); the functions are what the names
+say, in the operand's type. Calls that are not here keep their name and are refused by it.
 """
 
 from __future__ import annotations

@@ -311,7 +311,7 @@ class KernelBuilder:
 
     def copy(self, dst: View, src: View) -> None:
         """Copy or cast, on ScalarE or VectorE, whichever has less to do. 32-bit integers do not
-        survive ScalarE's float32 path, so they stay on VectorE (hardware.md 2.3)."""
+        survive ScalarE's float32 path, so they stay on VectorE (machine.md#arithmetic)."""
         vector = Form(Engine.VECTOR, (step("tensor_copy", dst=dst, src=src),))
         if src.dtype.is_float and dst.dtype.is_float:
             self.append(Form(Engine.SCALAR, (self._activation_copy(dst, src),)), vector)

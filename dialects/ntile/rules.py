@@ -30,7 +30,8 @@ RULES: dict[str, str] = {
     "C36": "a choice has at least two forms, which write the same views",
     "C37": "views of device memory have no partitions",
 }
-"""Sources: the sizes are the target's (hardware.md 1.2); the rest says what the passes rely on."""
+"""Sources: the sizes are the target's (machine.md#the-chip); the rest says what the passes rely
+on."""
 
 _verifiers = {name: Verifier(target) for name, target in TARGETS.items()}
 

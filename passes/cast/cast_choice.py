@@ -19,8 +19,8 @@ FLOATS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "tf32": "tf32"}
 """MLIR element type of the compute types that need no scale."""
 
 COMPUTE = (*FLOATS, *(name for name, kind in FORMATS.items() if kind.is_float))
-"""Types the tensor engine multiplies (hardware.md 3.1). int8 is storage only: there is no 8-bit
-integer path (hardware.md 1.2)."""
+"""Types the tensor engine multiplies (machine.md#tensor-engine). int8 is storage only: there is no
+8-bit integer path (machine.md#the-chip)."""
 
 SAME = "same"
 """A weight stored in the type it is computed in."""

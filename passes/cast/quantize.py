@@ -1,7 +1,8 @@
 """Keep factors of products, and tables, in 8 bits; put the scales behind the product.
 
 Why: a weight of 8 bits takes half the device memory and DMA traffic of bf16, and the weight stream
-is what bounds a small batch. The tensor engine multiplies 8-bit floats directly (hardware.md 3.1).
+is what bounds a small batch. The tensor engine multiplies 8-bit floats directly
+(machine.md#tensor-engine).
 
 Precondition: `plan-casts` has put `cast.*` attributes on operations; before fusion, so that scales
 join epilogues.
@@ -20,7 +21,7 @@ After:
     %2 = "neuron.multiply"(%0, %1)
 
 int8, and any format under tf32, has no path through the tensor engine: the operand is converted,
-which the weight stream does by a casting DMA (hardware.md 1.4). Scales of activations are those of
+which the weight stream does by a casting DMA (machine.md#dma). Scales of activations are those of
 `cast.scales`; of a constant, its own; of softmax and the like, their known range; else 1.
 Convolutions are products too, their kernels weights. A weight whose views mix channels with what is
 summed over gets one scale. Leaves alone: products with an epilogue.

@@ -90,7 +90,7 @@ def dot_geometry(op: ir.Operation) -> DotGeometry:
 
 def stacks_on_partitions(rows: int, batch_count: int, target: Target) -> bool:
     """Whether groups of `rows` rows, one per batch element, keep legal start partitions when
-    stacked on the partition axis (hardware.md 3.0: starts by size; PE rows in quadrants)."""
+    stacked on the partition axis (machine.md#operands: starts by size; PE rows in quadrants)."""
     if batch_count == 1:
         return True
     half = target.partitions // 2

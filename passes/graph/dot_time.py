@@ -7,7 +7,8 @@ from axonc.passes.graph.dot_geometry import DotGeometry
 
 
 def matmul_ns(geometry: DotGeometry, stationary: int, target: Target) -> float:
-    """TensorE time with the given side stationary (hardware.md 3.1: max(64, columns) per tile)."""
+    """TensorE time with the given side stationary (machine.md#tensor-engine: max(64, columns) per
+    tile)."""
     still, moving = geometry.sides[stationary], geometry.sides[1 - stationary]
     columns = moving.count(moving.free)
     row_tiles = -(-still.count(still.free) // target.pe_columns)

@@ -17,7 +17,7 @@ DEVICE_MEMORY_CONVERSION_NS = 5000.0
 
 STACKED_EVICTION_NS = 100.0
 """Results stacked on partitions are evicted one batch element at a time: the fixed cost of each
-(hardware.md 3.0, about 100 cycles)."""
+(machine.md#costs, about 100 cycles)."""
 
 
 SHORT_ROW_BYTES_PER_NS = 104.0

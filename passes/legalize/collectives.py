@@ -1,8 +1,8 @@
 """StableHLO collectives as neuron operations: part of `legalize-to-neuron`.
 
 neuron collectives stack blocks along a new first dim; reshapes and transposes put them where
-StableHLO wants them. The machine reduces in FP32 (hardware.md 1.5), so integers, which it might
-round, are gathered instead and reduced on every core.
+StableHLO wants them. The machine reduces in FP32 (machine.md#collectives), so integers, which it
+might round, are gathered instead and reduced on every core.
 
 Replica groups name processes in one of several ways (StableHLO, "process groups"). A program has
 partitions or replicas, not both; a core is one of them.

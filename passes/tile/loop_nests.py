@@ -10,7 +10,7 @@ from axonc.backends.isa.access_pattern import Memory
 from axonc.passes.layout.storage import Lane, merge_loops
 
 MAX_DIMS = 3
-"""Free dims most instructions can hold beside other operands (hardware.md 3.0: 1 to 3)."""
+"""Free dims most instructions can hold beside other operands (machine.md#operands: 1 to 3)."""
 
 
 MAX_TILE_ELEMENTS = 2048

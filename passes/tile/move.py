@@ -14,10 +14,10 @@ from axonc.passes.layout.storage import ROW_TILES, Lane, Loop, Storage, merge_lo
 from axonc.passes.tile.loop_nests import MAX_DIMS, MAX_TILE_ELEMENTS, nest_tiles, power_of_two
 
 MAX_DMA_TILE_DIMS = 4
-"""Free dims of the on-chip side of a transfer (hardware.md 1.4: up to 4)."""
+"""Free dims of the on-chip side of a transfer (machine.md#dma: up to 4)."""
 
 MIN_ROW_BYTES = 256
-"""Below this a DMA row costs its overhead only (hardware.md 1.4): transposing on the PE is
+"""Below this a DMA row costs its overhead only (machine.md#dma-bandwidth): transposing on the PE is
 cheaper."""
 
 
@@ -85,8 +85,8 @@ def _load_row(builder: KernelBuilder, result: Storage, source: Storage) -> None:
 
 
 def repeat_row(builder: KernelBuilder, result: Storage, row: View) -> None:
-    """Replicated result = row [1, n]: ones[1, 128].T @ row puts it on every partition (hardware.md
-    3.1)."""
+    """Replicated result = row [1, n]: ones[1, 128].T @ row puts it on every partition
+    (machine.md#tensor-engine)."""
     size = row.elements_per_partition
     partitions = builder.target.partitions
     ones = builder.ones_row(row.dtype)
@@ -201,9 +201,9 @@ def can_transpose(source: Storage, rows: PartitionDims) -> bool:
 def transpose(builder: KernelBuilder, result: Storage, source: Storage) -> None:
     """result = source with its partition dims and the result's exchanged, through PSUM.
 
-    A transposed block is a matmul with the unit matrix (hardware.md 3.1); blocks that end up at the
-    same place of consecutive row tiles, or of consecutive free indices, share a PSUM bank and one
-    eviction, which also casts.
+    A transposed block is a matmul with the unit matrix (machine.md#tensor-engine); blocks that end
+    up at the same place of consecutive row tiles, or of consecutive free indices, share a PSUM bank
+    and one eviction, which also casts.
     """
     partitions = builder.target.partitions
     old_rows, new_rows = source.rows, result.rows

@@ -19,8 +19,8 @@ from axonc.passes.layout.storage import Loop, Storage
 from axonc.passes.tile.move import fetch
 
 CHUNK_BYTES = 8 * 1024
-"""Bytes per partition of one transfer: DMA rows of this length reach full bandwidth (hardware.md
-1.4), 1 MiB in all."""
+"""Bytes per partition of one transfer: DMA rows of this length reach full bandwidth
+(machine.md#dma-bandwidth), 1 MiB in all."""
 
 SHARED_CHUNK_BYTES = 4 * 1024
 """The same where cores meet: a collective waits for the transfers that are under way (0004: an

@@ -30,7 +30,7 @@ class OperationTimer:
 
     def _step_ns(self, engine: Engine, step: Step) -> float:
         if step.spec.mnemonic == "load_stationary":
-            return 0.0  # in the shadow of the previous MultiplyMoving (hardware.md 3.1)
+            return 0.0  # in the shadow of the previous MultiplyMoving (machine.md#tensor-engine)
         shapes = tuple(
             None if v is None else (v.memory, v.dtype.code, v.num_partitions, v.dims)
             for v in step.operands

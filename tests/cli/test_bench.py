@@ -23,7 +23,7 @@ def test_every_row_has_a_name_of_its_own_and_a_model_of_the_zoo() -> None:
 
 
 def test_published_throughput_and_latency_agree() -> None:
-    # hardware.md 6.7: throughput = 2 cores x batch / p50.
+    # machine.md#encoders: throughput = 2 cores x batch / p50.
     by_name = {row.name: row.published_ms for row in ROWS}
     throughput = {"bert-base-b8": 2674.2, "bert-large-b4": 950.0, "distilbert-b16": 5307.9}
     for name, per_second in throughput.items():

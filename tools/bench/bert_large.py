@@ -26,7 +26,7 @@ from axonc.tools.xla_reference import XlaProgram
 from axonc.weights.references import open_weight_file
 
 PUBLISHED_MS = 2.69
-"""Inf2, neuronx-cc, matmult in bf16, with runtime and framework (hardware.md 6.7)."""
+"""Inf2, neuronx-cc, matmult in bf16, with runtime and framework (machine.md#encoders)."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
     python -m axonc.tools.bench.gemm_kernels [name ...]
 
 prints modelled against published latency of [4096, 8192] x [8192, 8192] in bf16 on one
-NeuronCore-v2 (hardware.md 6.1). The loops, tiles and blocks are those of the tutorial
+NeuronCore-v2 (machine.md#gemm-kernels). The loops, tiles and blocks are those of the tutorial
 (aws-neuron-sdk at 1514f016, nki/tutorials/matrix_multiplication.rst); order of issue, addresses and
 overlap are the compiler's there and our passes' here. Only time is modelled: nothing is computed.
 
@@ -189,7 +189,7 @@ def _store_packed(kernel: Kernel, destination: View, tiles: Sequence[View]) -> N
 
 @dataclass(frozen=True)
 class Row:
-    """A kernel and its published latency (hardware.md 6.1)."""
+    """A kernel and its published latency (machine.md#gemm-kernels)."""
 
     build: Callable[[Kernel, Problem], None]
     published_ms: float

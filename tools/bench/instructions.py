@@ -1,4 +1,5 @@
-"""Single instructions: modelled against published profiler measurements (hardware.md 6.0).
+"""Single instructions: modelled against published profiler measurements
+(machine.md#single-instructions).
 
     python -m axonc.tools.bench.instructions
 
@@ -174,7 +175,8 @@ MEASURED: dict[str, tuple[float, Callable[[], float]]] = {
 
 
 def main() -> None:
-    table = Table("what", "published ns", "modelled ns", "error", title="hardware.md 6.0")
+    title = "machine.md#single-instructions"
+    table = Table("what", "published ns", "modelled ns", "error", title=title)
     for name, (published, measure) in MEASURED.items():
         found = measure()
         error = f"{found / published - 1:+.1%}"

@@ -1,7 +1,7 @@
 """The rows of the model table, with the published latencies they are shown beside.
 
 Published figures are single-core p50 latencies of neuronx-cc programs, FP32 models with
-`--auto-cast matmult` in bf16, runtime and framework included (hardware.md 6.7-6.9). Those of 6.6
+`--auto-cast matmult` in bf16, runtime and framework included (machine.md#encoders). Those of Inf1
 are of NeuronCore-v1, which is no target here.
 """
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 @dataclass(frozen=True)
 class Row:
     """model: a name of the zoo; layers: None for all of them. published_ms: None where nobody
-    published one; source: section of hardware.md. derived: the figure is computed from throughput,
+    published one; source: section of machine.md. derived: the figure is computed from throughput,
     as the section explains."""
 
     model: str
@@ -40,26 +40,26 @@ class Row:
 
 ROWS: tuple[Row, ...] = (
     Row("minilm"),
-    Row("distilbert", 1, "inf2", 0.579, "6.7"),
-    Row("distilbert", 16, "inf2", 6.011, "6.7"),
-    Row("distilbert", 1, "trn1", 0.543, "6.8"),
-    Row("distilbert", 16, "trn1", 5.010, "6.8"),
-    Row("albert-base", 1, "inf2", 0.937, "6.7"),
-    Row("albert-base", 8, "inf2", 5.068, "6.7"),
-    Row("albert-base", 1, "trn1", 0.860, "6.8"),
-    Row("albert-base", 16, "trn1", 9.289, "6.8"),
-    Row("bert-base", 1, "inf2", 0.999, "6.7"),
-    Row("bert-base", 8, "inf2", 5.974, "6.7"),
-    Row("bert-base", 1, "trn1", 0.943, "6.8"),
-    Row("bert-base", 16, "trn1", 9.345, "6.8"),
-    Row("bert-large", 1, "inf2", 2.694, "6.7"),
-    Row("bert-large", 4, "inf2", 8.411, "6.7"),
-    Row("bert-large", 1, "trn1", 2.669, "6.8"),
-    Row("bert-large", 4, "trn1", 7.241, "6.8"),
+    Row("distilbert", 1, "inf2", 0.579, "encoders"),
+    Row("distilbert", 16, "inf2", 6.011, "encoders"),
+    Row("distilbert", 1, "trn1", 0.543, "encoders"),
+    Row("distilbert", 16, "trn1", 5.010, "encoders"),
+    Row("albert-base", 1, "inf2", 0.937, "encoders"),
+    Row("albert-base", 8, "inf2", 5.068, "encoders"),
+    Row("albert-base", 1, "trn1", 0.860, "encoders"),
+    Row("albert-base", 16, "trn1", 9.289, "encoders"),
+    Row("bert-base", 1, "inf2", 0.999, "encoders"),
+    Row("bert-base", 8, "inf2", 5.974, "encoders"),
+    Row("bert-base", 1, "trn1", 0.943, "encoders"),
+    Row("bert-base", 16, "trn1", 9.345, "encoders"),
+    Row("bert-large", 1, "inf2", 2.694, "encoders"),
+    Row("bert-large", 4, "inf2", 8.411, "encoders"),
+    Row("bert-large", 1, "trn1", 2.669, "encoders"),
+    Row("bert-large", 4, "trn1", 7.241, "encoders"),
     Row("bert-large", 10),
     Row("electra-large"),
-    Row("resnet-50", 1, "inf2", 0.83, "6.9"),
-    Row("resnet-50", 8, "inf2", 3.64, "6.9", derived=True),
+    Row("resnet-50", 1, "inf2", 0.83, "vision"),
+    Row("resnet-50", 8, "inf2", 3.64, "vision", derived=True),
     Row("gpt2-prefill"),
     Row("gpt2-decode"),
     Row("llama-prefill", layers=1),

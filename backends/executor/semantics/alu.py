@@ -95,7 +95,7 @@ Only `INTEGER_EXACT` names may be looked up; sums and products are exact modulo 
 """
 
 INTEGER_EXACT = frozenset(INTEGER_FUNCTIONS) - {"rsqrt", "reciprocal"}
-"""Operators that GpSimdE computes on integers without going through float32 (hardware.md 2.3
+"""Operators that GpSimdE computes on integers without going through float32 (machine.md#arithmetic
 names add, subtract, multiply and power; the others are assumed: the engine is programmable)."""
 
 

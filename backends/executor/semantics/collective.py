@@ -1,7 +1,7 @@
 """What collectives compute: from the sources of the cores of a group to their destinations.
 
-Reductions are in float32 whatever the element type, in the order of the group (hardware.md 1.5);
-everything else moves bytes.
+Reductions are in float32 whatever the element type, in the order of the group
+(machine.md#collectives); everything else moves bytes.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 tensor_tensor, tensor_scalar and scalar_tensor_tensor compute in float32. Two exceptions read and
 write storage ("raw"): bit operators, and GpSimdE when every tile is i32 or u32, which is exact
-modulo 2^32 (hardware.md 2.3).
+modulo 2^32 (machine.md#arithmetic).
 """
 
 from __future__ import annotations

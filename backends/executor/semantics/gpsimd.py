@@ -25,7 +25,7 @@ from axonc.backends.numerics.cast import from_float32
 from axonc.backends.numerics.dtypes import DType
 from axonc.diagnostics import ExecutionError
 
-PARTITIONS_PER_CORE = 16  # hardware.md 3.4
+PARTITIONS_PER_CORE = 16  # machine.md#gpsimd-engine
 
 
 def affine_pattern(fields: Fields, shape: tuple[int, ...]) -> np.ndarray:

@@ -43,8 +43,8 @@ class EngineState:
     """What an engine keeps between instructions; one per engine and run.
 
     generator: of the random bits of VectorE (`rng`; replaced by `set_rng_seed`). The hardware's is
-    a linear-feedback shift register whose polynomial is not published (hardware.md 8.7); ours is
-    numpy's. rounding_rng: decides stochastic rounding.
+    a linear-feedback shift register whose polynomial is not published
+    (machine.md#what-is-not-published); ours is numpy's. rounding_rng: decides stochastic rounding.
     """
 
     generator: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))

@@ -21,14 +21,15 @@ from axonc.backends.executor.semantics.registry import (
 )
 
 QUADRANT = 32
-"""Partitions that `stream_shuffle` and `vector_transpose` work on at a time (hardware.md 3.2)."""
+"""Partitions that `stream_shuffle` and `vector_transpose` work on at a time
+(machine.md#vector-engine)."""
 
 KEEP_PARTITION = 255
 _MASK_FIELDS = tuple(f"mask{i}" for i in range(8))
 
 
 def raw_if_same_dtype(fields: Fields, context: Context) -> OperandMode:
-    """Equal types keep every bit, others go through float32 (hardware.md 2.3)."""
+    """Equal types keep every bit, others go through float32 (machine.md#arithmetic)."""
     return "raw" if context.dtypes["dst"] is context.dtypes["src"] else "float32"
 
 

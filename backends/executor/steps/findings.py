@@ -37,7 +37,7 @@ HINTS: dict[FindingKind, str] = {
     FindingKind.RACE: "let the later one wait for the semaphore the earlier one signals",
     FindingKind.DEADLOCK: "some signal is missing, or a wait comes before the work it waits for",
     FindingKind.PSUM_ACCUMULATE: "start the accumulation group with accumulate=False",
-    FindingKind.ACTIVATION_RANGE: "clamp or range-reduce the input (hardware.md 3.3)",
+    FindingKind.ACTIVATION_RANGE: "clamp or range-reduce the input (machine.md#scalar-engine)",
     FindingKind.TRANSPOSE_RANGE: "compile with exact transposes (axonc.compile(..., "
     "exact_transposes=True), --exact-transposes), which go by DMA; or keep the values finite",
     FindingKind.COLLECTIVE_MISMATCH: "all cores of a group issue the same collectives, on equal "

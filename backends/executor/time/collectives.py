@@ -2,7 +2,7 @@
 
 A collective starts when every core of its group has triggered it, the collectives of its group
 before it are over, and the DMA engines of its cores have finished the transfers they are at
-(engines serve their queues in turn, a transfer at a time: hardware.md 1.4). It then keeps those
+(engines serve their queues in turn, a transfer at a time: machine.md#dma). It then keeps those
 engines busy for the bytes it sends, and ends after its cost (backends/cost/collectives.py).
 """
 

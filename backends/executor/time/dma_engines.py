@@ -2,7 +2,7 @@
 
 A trigger puts a transfer into its queue; after the fixed latency its descriptors are ready to move.
 A queue is a ring on every engine: its transfers start in order, and the engines serve the queues
-round-robin, one transfer at a time each (hardware.md 1.4). A transfer with fewer descriptors than
+round-robin, one transfer at a time each (machine.md#dma). A transfer with fewer descriptors than
 engines takes the next engines in turn (assumed). Device-memory bandwidth is shared by all. A queue
 completes in order (assumed).
 """

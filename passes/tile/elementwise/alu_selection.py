@@ -15,7 +15,7 @@ class Mode(enum.Enum):
     """How the instruction sees its operands."""
 
     FLOAT = "float32, whatever is stored"
-    WORDS = "32-bit integers, exact; every tile must be one (GpSimdE, hardware.md 2.3)"
+    WORDS = "32-bit integers, exact; every tile must be one (GpSimdE, machine.md#arithmetic)"
     BITS = "bits; every tile has the node's dtype"
 
 

@@ -208,7 +208,7 @@ class TileEmitter:
         return wide
 
     def in_sbuf(self, lane: Lane) -> Lane:
-        """The lane, or a copy where GpSimdE can read it (hardware.md 1.2)."""
+        """The lane, or a copy where GpSimdE can read it (machine.md#the-chip)."""
         return lane if lane.buffer.memory is Memory.SBUF else self._copied(lane)
 
     def _copied(self, lane: Lane) -> Lane:
@@ -217,7 +217,7 @@ class TileEmitter:
         return copy
 
     def _not_both_psum(self, a: Lane, b: Lane) -> tuple[Lane, Lane]:
-        """Two-input instructions may not have both inputs in PSUM (hardware.md 3.0)."""
+        """Two-input instructions may not have both inputs in PSUM (machine.md#operands)."""
         if a.buffer.memory is Memory.PSUM and b.buffer.memory is Memory.PSUM:
             return a, self._copied(b)
         return a, b

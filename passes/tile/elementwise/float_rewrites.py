@@ -80,7 +80,7 @@ def truncated(x: Expression, dtype: DType) -> Expression:
 
 
 def sqrt(x: Expression) -> Expression:
-    """By the power of GpSimdE, as ScalarE's table is not valid at 0 (hardware.md 3.3)."""
+    """By the power of GpSimdE, as ScalarE's table is not valid at 0 (machine.md#scalar-engine)."""
     return node("power", _above_minus_infinity(x), 0.5)
 
 

@@ -1,8 +1,8 @@
 """Integer and boolean operations out of what the engines compute exactly.
 
-GpSimdE has 32-bit integers (hardware.md 2.3); VectorE has bit operators on any integer, and float32
-arithmetic, exact below 2^24. Narrower integers are computed wide and wrapped by masks; the engines
-would saturate where StableHLO wraps.
+GpSimdE has 32-bit integers (machine.md#arithmetic); VectorE has bit operators on any integer, and
+float32 arithmetic, exact below 2^24. Narrower integers are computed wide and wrapped by masks; the
+engines would saturate where StableHLO wraps.
 """
 
 from __future__ import annotations

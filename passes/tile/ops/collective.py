@@ -49,11 +49,11 @@ from axonc.passes.tile.values import Values, hbm_storage
 
 CHUNK_BYTES = 16 * 1024
 """Bytes per partition of one collective on SBUF tiles: 2 MiB in all, where the time of the bytes is
-several times that of the steps (hardware.md 1.5), and four row tiles of 1024 float32, which a
-product finishes together (tile_dot.GROUP_BANKS)."""
+several times that of the steps (machine.md#collectives), and four row tiles of 1024 float32, which
+a product finishes together (tile_dot.GROUP_BANKS)."""
 
 MAX_TILE_DIMS = 4
-"""Free dims of a tile in a DMA transfer (hardware.md 1.4)."""
+"""Free dims of a tile in a DMA transfer (machine.md#dma)."""
 
 REDUCTION_OPS = {"sum": "add", "max": "max", "min": "min"}
 """`kind` of neuron collectives -> `op` of the instructions."""

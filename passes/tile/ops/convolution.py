@@ -280,7 +280,8 @@ class ConvolutionTiler:
         return replace(column, dims=((0, features.height),))
 
     def _clear(self, work: Work) -> None:
-        """Zeros in all of the box, as the start of a sum (a copy would not do: hardware.md 3.1)."""
+        """Zeros in all of the box, as the start of a sum (a copy would not do:
+        machine.md#tensor-engine)."""
         zero = self.builder.fill(0.0, self.dtypes[0])[0:1]
         self.builder.matmul(
             work.tile,

@@ -1,6 +1,6 @@
 """Tiles slices and updates whose place is known only when the program runs.
 
-The tensor lies in device memory; a box of it is moved by indirect DMA (hardware.md 3.5), each
+The tensor lies in device memory; a box of it is moved by indirect DMA (machine.md#operators), each
 partition of the on-chip side naming the place of its piece by an index. The index of partition p is
 `fixed[p] + sum of clamp(starts[j]) * scale[j]`: a constant plus what GpSimdE computes, exactly,
 from the run-time starts. Indices count units of the largest step that reaches every piece.

@@ -15,7 +15,7 @@ from axonc.passes.tile.values import Values
 
 
 def tile_gather_rows(values: Values, op: ir.Operation, dtype: DType) -> Storage:
-    """Indirect DMA: each partition fetches the table row its index names (hardware.md 3.5)."""
+    """Indirect DMA: each partition fetches the table row its index names (machine.md#operators)."""
     builder = values.builder
     table, indices = op.operands[0], op.operands[1]
     source = values.in_device_memory(table, "table")

@@ -132,7 +132,7 @@ def _with_dims(result: Storage, kept: list[int], rank: int) -> Storage:
 
 def tile_softmax(values: Values, op: ir.Operation, dtype: DType) -> Storage:
     """exp(x - max(x)) / sum: VectorE takes the maximum, ScalarE the exponential and, in the same
-    instruction, its sum (hardware.md 4, softmax recipe)."""
+    instruction, its sum."""
     builder = values.builder
     rows = integers(op.attributes["layout.rows"])
     axis = reduced_dims(op)[0]
@@ -275,8 +275,8 @@ def _moments(builder: KernelBuilder, x: View, rows: int, size: int) -> View:
 def _inverse_root(
     builder: KernelBuilder, dst: View, src: View, scale: float, epsilon: float
 ) -> None:
-    """dst = (src * scale + epsilon) ** -0.5. On GpSimdE, which has the power (hardware.md 3.5): on
-    ScalarE it would switch the activation table twice."""
+    """dst = (src * scale + epsilon) ** -0.5. On GpSimdE, which has the power
+    (machine.md#operators): on ScalarE it would switch the activation table twice."""
     if scale != 1.0:
         builder.emit(
             "tensor_scalar",

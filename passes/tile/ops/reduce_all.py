@@ -3,7 +3,7 @@
 Each partition reduces what it holds to one value; then the values of the partitions meet: for float
 sums on the tensor engine (a matmul with ones, which leaves the sum on every partition), else by way
 of device memory, which repeats all of them on every partition. Both keep infinities apart, which a
-transpose on the tensor engine would not (hardware.md 2.3).
+transpose on the tensor engine would not (machine.md#arithmetic).
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@ which type.
 
 VectorE reduces in float32, or on bits; it is exact for booleans and narrow extremes, and for narrow
 sums that stay below 2^24. 32-bit integers are folded in halves by GpSimdE, which is exact
-(hardware.md 2.3).
+(machine.md#arithmetic).
 """
 
 from __future__ import annotations

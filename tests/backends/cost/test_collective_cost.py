@@ -43,7 +43,7 @@ def test_a_ring_is_walked_the_shorter_way():
 def test_the_torus_has_the_published_neighbours():
     torus = TRN1.instance_for(32)
     near = [chip for chip in range(16) if len(torus.route(0, chip)) == 1]
-    assert near == [1, 3, 4, 12]  # hardware.md 1.2
+    assert near == [1, 3, 4, 12]  # machine.md#the-chip
     assert [chip for chip in range(16) if len(torus.route(1, chip)) == 1] == [0, 2, 5, 13]
     for source in range(16):
         for target in range(16):
@@ -88,7 +88,8 @@ def test_algorithms_are_made_for_some_numbers_of_cores():
 
 @pytest.mark.parametrize("cores", [4, 6, 8, 24])
 def test_every_core_sends_what_the_bus_bandwidth_formula_says(cores):
-    """2 (N - 1) / N of the bytes for all_reduce, half of that to gather (hardware.md 1.5)."""
+    """2 (N - 1) / N of the bytes for all_reduce, half of that to gather
+    (machine.md#collectives)."""
     for mnemonic, factor in (("all_reduce", 2), ("all_gather", 1), ("reduce_scatter", 1)):
         for name, steps in ways(mnemonic, cores, 8 * MIB).items():
             if name in ("mesh", "doubling", "ring"):

@@ -1,4 +1,5 @@
-"""The time model against the published single-instruction measurements (hardware.md 6.0, 6.1)."""
+"""The time model against the published single-instruction measurements
+(machine.md#single-instructions and machine.md#gemm-kernels)."""
 
 from __future__ import annotations
 
@@ -114,7 +115,7 @@ def test_independent_activations_are_pipelined():
 
 
 def test_dependent_vector_instructions_cost_about_100_cycles_more():
-    """hardware.md 6.3: 90 to 110 cycles per instruction beyond the formulas."""
+    """machine.md#a-long-kernel: 90 to 110 cycles per instruction beyond the formulas."""
     made = ProgramMaker()
     for i in range(10):
         operands = {"dst": sbuf(2048 * (i + 1), 512), "src": sbuf(2048 * i, 512)}
@@ -128,7 +129,8 @@ def test_dependent_vector_instructions_cost_about_100_cycles_more():
     ("columns", "interval_cycles"), [(512, 512), (128, 128), (64, 64), (8, 64)]
 )
 def test_matmul_interval_hides_the_stationary_load(columns, interval_cycles):
-    """hardware.md 3.1: a pair takes max(min(64, stationary columns), moving columns) cycles."""
+    """machine.md#tensor-engine: a pair takes max(min(64, stationary columns), moving columns)
+    cycles."""
     made = ProgramMaker()
     for _ in range(10):
         made.add("load_stationary", Engine.TENSOR, {"stationary": sbuf(0, 128, dtype=BF16)})
@@ -169,7 +171,7 @@ def test_sustained_bandwidth(row_bytes, gigabytes_per_second):
 
 
 def test_loads_of_the_tiled_gemm_take_1_58_us_per_matmul():
-    """hardware.md 6.1: 51.80 ms for 32768 pairs of a 256-byte-row and a 1-KiB-row load."""
+    """machine.md#gemm-kernels: 51.80 ms for 32768 pairs of a 256-byte-row and a 1-KiB-row load."""
     assert loads(256, 1024) == close(1580)
 
 
@@ -185,7 +187,8 @@ def test_one_load_takes_the_fixed_latency_and_its_rows():
 
 
 def test_trivial_kernel_timeline():
-    """hardware.md 6.0: load, exp, store of 250 x 512 fp32 took 29.26 us; two tiles of 125 rows."""
+    """machine.md#single-instructions: load, exp, store of 250 x 512 fp32 took 29.26 us; two tiles
+    of 125 rows."""
     made = ProgramMaker()
     x = made.tensor("x", TensorKind.INPUT, 250, 512)
     out = made.tensor("out", TensorKind.OUTPUT, 250, 512)

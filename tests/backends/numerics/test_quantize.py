@@ -72,7 +72,7 @@ def test_beyond_the_scale_numbers_saturate(name: str) -> None:
 
 
 def test_limits_are_those_of_the_machine() -> None:
-    """hardware.md 2.1: e4m3 has infinities, so 240 and not 448."""
+    """machine.md#formats: e4m3 has infinities, so 240 and not 448."""
     limits = {name: kind.limit for name, kind in FORMATS.items()}
     assert limits == {"fp8_e4m3": 240, "fp8_e5m2": 57344, "fp8_e3m4": 15.5, "int8": 127}
 

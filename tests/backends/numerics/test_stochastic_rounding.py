@@ -15,7 +15,7 @@ def stochastic(x: np.ndarray, dtype: DType, seed: int) -> np.ndarray:
 
 
 def test_documented_sum_of_halves() -> None:
-    """hardware.md 2.2: fp16 1024 + 2048 times 0.5: 1024 with RNE, about 2048 stochastically.
+    """machine.md#rounding: fp16 1024 + 2048 times 0.5: 1024 with RNE, about 2048 stochastically.
 
     Each of the 2048 steps adds 0 or 1 with probability 1/2 up to 2048, where the spacing doubles:
     standard deviation of one lane below 23; of the mean of 400 lanes below 1.2.

@@ -214,7 +214,7 @@ def test_instruction_accumulates_float32_results_before_the_cast(execute: Execut
 
 
 def test_instruction_copies_words_through_float32(execute: Execute) -> None:
-    """ScalarE has no exact copy: integers above 2^24 are rounded (hardware.md 2.3)."""
+    """ScalarE has no exact copy: integers above 2^24 are rounded (machine.md#arithmetic)."""
     words = np.array([[2**24 + 1, 3]], np.int32)
     found = execute("activation", {"src": words}, {"dst": ((1, 2), "i32")}, func="copy")
     assert found["dst"].tolist() == [[2**24, 3]]
