@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import numpy as np
 from torch_mlir import ir
 
 from axonc.backends.numerics.quantize import FORMATS
 from axonc.context import make_context, parse_module
 from axonc.diagnostics import UsageError
 from axonc.dialects.attributes import integer_array
-from axonc.dialects.neuron.argument_names import ALIAS, NAME, PARTS, WEIGHT
+from axonc.dialects.neuron.argument_names import ALIAS, INFINITE, NAME, PARTS, WEIGHT
 from axonc.imported.program import Argument, ImportedProgram
 from axonc.options import CompileOptions
 from axonc.pass_manager import ManagerOptions, PassManager
 from axonc.passes.base import ModuleState, Pass, UpstreamPass
 from axonc.passes.canonicalize.fold_batch_norm import FoldBatchNormPass
 from axonc.passes.canonicalize.group_repeated_heads import GroupRepeatedHeadsPass
+from axonc.passes.canonicalize.guard_masked_softmax import GuardMaskedSoftmaxPass
 from axonc.passes.canonicalize.merge_views import MergeViewsPass
 from axonc.passes.canonicalize.sink_reshape import SinkReshapePass
 from axonc.passes.canonicalize.sink_transpose import SinkTransposePass
@@ -42,6 +44,7 @@ from axonc.passes.recognize.recognize_gelu import RecognizeGeluPass
 from axonc.passes.recognize.recognize_layer_norm import RecognizeLayerNormPass
 from axonc.passes.recognize.recognize_silu import RecognizeSiluPass
 from axonc.passes.recognize.recognize_softmax import RecognizeSoftmaxPass
+from axonc.weights.references import HeldArray, WeightRef
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,8 @@ def tensor_pipeline(options: TensorOptions | None = None) -> tuple[Pass, ...]:
         RecognizeLayerNormPass(),
         RecognizeGeluPass(),
         RecognizeSiluPass(),
+        # While dots still read the softmax itself.
+        GuardMaskedSoftmaxPass(),
         # Repeats stand right in front of their dots then.
         SinkTransposePass(),
         # Before reshapes sink: it leaves one below each dot.
@@ -194,7 +199,21 @@ def _argument_attributes(argument: Argument, program: ImportedProgram) -> dict[s
         attributes[PARTS] = integer_array(argument.sharding.parts)
     if argument.weight is not None:
         attributes[WEIGHT] = ir.UnitAttr.get()
+        if _holds_infinities(argument.weight):
+            attributes[INFINITE] = ir.UnitAttr.get()
     elif argument.name in program.aliases:
         number = program.result_names.index(program.aliases[argument.name])
         attributes[ALIAS] = ir.IntegerAttr.get(ir.IntegerType.get_signless(64), number)
     return attributes
+
+
+LARGEST_SCANNED_BYTES = 16 << 20
+"""Larger arrays are weights of a model rather than masks; they are not read when compiling."""
+
+
+def _holds_infinities(weight: WeightRef) -> bool:
+    """Of arrays in memory, such as constants of the program; weights in files are not read."""
+    array = weight.storage.array if isinstance(weight.storage, HeldArray) else None
+    if array is None or array.dtype.kind != "f" or array.nbytes > LARGEST_SCANNED_BYTES:
+        return False
+    return not np.isfinite(array).all()

@@ -9,6 +9,9 @@ WEIGHT = "neuron.weight"
 HOST_DTYPE = "neuron.host_dtype"
 """Of an argument or result: its element type as the host has it, where the machine's differs."""
 
+INFINITE = "neuron.infinite"
+"""Of an argument that is a weight: it holds infinities or NaN, as far as that is known."""
+
 ALIAS = "neuron.alias"
 """Of an argument: the number of the result that takes its place in memory."""
 

@@ -332,6 +332,11 @@ def softmax(value: ir.Value, axis: int, loc: ir.Location | None = None) -> ir.Va
     return create("softmax", (value,), value.type, {"axis": integer(axis)}, loc)
 
 
+def masked_softmax(value: ir.Value, axis: int, loc: ir.Location | None = None) -> ir.Value:
+    """Softmax along `axis`; zeros for a row of nothing but -inf."""
+    return create("masked_softmax", (value,), value.type, {"axis": integer(axis)}, loc)
+
+
 def layer_norm(
     value: ir.Value,
     gamma: ir.Value,

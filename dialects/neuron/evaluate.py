@@ -354,6 +354,12 @@ def _softmax(op: ir.Operation, operands: Operands, f64: bool) -> np.ndarray:
     return powers / powers.sum(axis, keepdims=True)
 
 
+def _masked_softmax(op: ir.Operation, operands: Operands, f64: bool) -> np.ndarray:
+    axis = ir.IntegerAttr(op.attributes["axis"]).value
+    is_empty = np.isneginf(operands[0]).all(axis, keepdims=True)
+    return np.where(is_empty, 0, _softmax(op, operands, f64))
+
+
 def _layer_norm(op: ir.Operation, operands: Operands, f64: bool) -> np.ndarray:
     x, gamma, beta = (_wide(a, f64) for a in operands)
     centred = x - x.mean(-1, keepdims=True)
@@ -391,6 +397,7 @@ _RULES: dict[str, Rule] = {f"neuron.{name}": _elementwise(name) for name in ELEM
     "neuron.reduce_window": _reduce_window,
     "neuron.gather_rows": _gather_rows,
     "neuron.softmax": _softmax,
+    "neuron.masked_softmax": _masked_softmax,
     "neuron.layer_norm": _layer_norm,
     "neuron.rms_norm": _rms_norm,
     "neuron.fused": _fused,

@@ -459,6 +459,13 @@ class SoftmaxOp(NeuronOp, dialect=Neuron, name="softmax", traits=_pure(rules.sof
     axis: ir.IntegerAttr
 
 
+class MaskedSoftmaxOp(SoftmaxOp, name="masked_softmax", traits=_pure(rules.softmax)):
+    """`softmax`, but a row of nothing but -inf gives zeros, not NaN.
+
+    (C2) operand and result have one float type. (C3) axis is one of its dims.
+    """
+
+
 class LayerNormOp(NeuronOp, dialect=Neuron, name="layer_norm", traits=_pure(rules.norm)):
     """(x - mean) / sqrt(variance + epsilon) * gamma + beta over the last axis, in float32.
 

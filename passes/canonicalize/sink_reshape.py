@@ -29,7 +29,7 @@ from dataclasses import dataclass
 
 from torch_mlir import ir
 
-from axonc.dialects.attributes import splat
+from axonc.dialects.attributes import integer, splat
 from axonc.dialects.neuron import builder as build
 from axonc.dialects.neuron.ops import (
     ELEMENTWISE_OPS,
@@ -100,7 +100,9 @@ def _sink_softmax(op: ir.Operation, followers: set[ir.Value]) -> bool:
     if not found:
         return False
     with in_place_of(op):
-        result = build.softmax(before, found[0][0])
+        result = build.create(
+            short_name(op), (before,), before.type, {"axis": integer(found[0][0])}
+        )
         redirect(op.results, [build.reshape(result, after)])
     followers.add(result)
     return True

@@ -57,6 +57,7 @@ from axonc.dialects.neuron.ops import (
     ErfOp,
     GatherRowsOp,
     LogisticOp,
+    MaskedSoftmaxOp,
     OpClass,
     SineOp,
     SoftmaxOp,
@@ -88,6 +89,7 @@ from axonc.weights.derived import Derivation
 
 BOUNDED = {
     SoftmaxOp: 1.0,
+    MaskedSoftmaxOp: 1.0,
     LogisticOp: 1.0,
     TanhOp: 1.0,
     ErfOp: 1.0,

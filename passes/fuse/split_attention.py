@@ -28,7 +28,7 @@ from torch_mlir import ir
 from axonc.backends.targets import TARGETS
 from axonc.dialects.attributes import integers
 from axonc.dialects.neuron import builder as build
-from axonc.dialects.neuron.ops import DotOp, SoftmaxOp, isa
+from axonc.dialects.neuron.ops import DotOp, SoftmaxOp, isa, short_name
 from axonc.passes.base import Pass
 from axonc.passes.fuse.dot_slices import converted, dot_like, is_conversion, sliced, sliced_extra
 from axonc.passes.graph.dot_geometry import LHS, RHS, DotGeometry, dot_geometry
@@ -154,8 +154,11 @@ def _split(chain: _Chain, group: int) -> None:
 def _part(chain: _Chain, start: int, stop: int) -> ir.Value:
     """The context of heads [start, stop)."""
     scores = _scores(chain, start, stop)
-    axis = chain.softmax.axis
-    probabilities = build.softmax(scores, axis, chain.softmax.location)
+    softmax = chain.softmax
+    attributes = {"axis": softmax.attributes["axis"]}
+    probabilities = build.create(
+        short_name(softmax), (scores,), scores.type, attributes, softmax.location
+    )
     if chain.conversion is not None:
         element = chain.conversion.results[0].type.element_type
         probabilities = converted(probabilities, element, chain.conversion.location)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from axonc.backends.numerics.dtypes import F32, DType
+from axonc.backends.targets.target import Engine
 from axonc.dialects.ntile.builder import KernelBuilder
 from axonc.dialects.ntile.program import Pool, View
 from axonc.passes.graph.shapes import PartitionDims, Shape, normalised
@@ -198,6 +199,38 @@ def can_transpose(source: Storage, rows: PartitionDims) -> bool:
     return bool(rows) and bool(source.partition_dims) and not set(rows) & set(source.partition_dims)
 
 
+def transpose_exactly(builder: KernelBuilder, result: Storage, source: Storage) -> None:
+    """As `transpose`, bit by bit: VectorE exchanges 32 partitions and 32 elements at a time
+    (machine.md#vector-engine), so infinities and NaN stay where they are."""
+    if result.dtype is not source.dtype:
+        rows, last = result.partition_dims, source.partition_dims
+        whole = new_storage(builder, source.shape, source.dtype, rows, "transpose", last)
+        transpose_exactly(builder, whole, source)
+        cast(builder, result, whole)
+        return
+    partitions, side = builder.target.partitions, builder.target.partition_quadrant
+    source = _with_mergeable(builder, source, result.partition_dims)
+    strides = _row_stride(result, source.partition_dims), _row_stride(source, result.partition_dims)
+    for src_row in range(0, source.rows, side):
+        height = min(side, source.rows - src_row)
+        for (row, width, _), loops in _blocks(result.rows, side, _other_loops(result, source)):
+            src = replace(source.lane(src_row, height, loops, partitions), strides=strides[1:])
+            dst = replace(result.lane(row, width, loops, partitions), strides=strides[:1])
+            builder.emit(
+                "vector_transpose",
+                Engine.VECTOR,
+                dst=dst.advanced(0, src_row).view((height,)),
+                src=src.advanced(0, row).view((width,)),
+            )
+
+
+def _other_loops(result: Storage, source: Storage) -> list[Loop]:
+    """Over the dims that are on partitions neither before nor after."""
+    on_partitions = {*source.partition_dims, *result.partition_dims}
+    sizes = enumerate(source.shape)
+    return [Loop(d, size) for d, size in sizes if size > 1 and d not in on_partitions]
+
+
 def transpose(builder: KernelBuilder, result: Storage, source: Storage) -> None:
     """result = source with its partition dims and the result's exchanged, through PSUM.
 
@@ -207,11 +240,7 @@ def transpose(builder: KernelBuilder, result: Storage, source: Storage) -> None:
     """
     partitions = builder.target.partitions
     old_rows, new_rows = source.rows, result.rows
-    rest = [
-        Loop(d, size)
-        for d, size in enumerate(source.shape)
-        if size > 1 and d not in source.partition_dims and d not in result.partition_dims
-    ]
+    rest = _other_loops(result, source)
     source = _with_mergeable(builder, source, result.partition_dims)
     result_stride = _row_stride(result, source.partition_dims)
     source_stride = _row_stride(source, result.partition_dims)

@@ -35,6 +35,7 @@ from axonc.dialects.neuron.ops import (
     GatherRowsOp,
     IotaOp,
     LayerNormOp,
+    MaskedSoftmaxOp,
     OpClass,
     PadOp,
     ReduceOp,
@@ -51,6 +52,7 @@ from axonc.dialects.ntile.builder import KernelBuilder
 from axonc.dialects.ntile.program import TileProgram
 from axonc.dialects.ntile.reader import body
 from axonc.passes.base import Pass, State
+from axonc.passes.graph.infinities import Infinities
 from axonc.passes.graph.module import FUNCTION, cores_of
 from axonc.passes.graph.shapes import shape_of
 from axonc.passes.layout.storage import Storage
@@ -89,6 +91,7 @@ RULES: dict[OpClass, Rule] = {
     FusedOp: tile_fused,
     DotOp: tile_dot,
     SoftmaxOp: tile_softmax,
+    MaskedSoftmaxOp: tile_softmax,
     LayerNormOp: tile_layer_norm,
     RmsNormOp: tile_rms_norm,
     ReduceOp: tile_reduce,
@@ -116,7 +119,7 @@ class Tiler:
         self.builder = KernelBuilder(target, exact_transposes=exact_transposes)
         if function.parent is not None:
             self.builder.program.cores = cores_of(function.parent.operation)
-        self.values = Values(self.builder)
+        self.values = Values(self.builder, Infinities(function))
         self.arguments: dict[ir.Value, tuple[str, TensorKind]] = {}
         # Arguments that the caller gave away: the number of the result that may take their memory.
         self.given_away: dict[ir.Value, int] = {}

@@ -18,6 +18,7 @@ from axonc.backends.program import TensorKind
 from axonc.dialects.neuron.ops import kind_of
 from axonc.dialects.ntile.builder import KernelBuilder
 from axonc.dialects.ntile.program import View
+from axonc.passes.graph.infinities import Infinities
 from axonc.passes.graph.shapes import PartitionDims, Shape, normalised, shape_of
 from axonc.passes.layout.layout_dims import MAX_REPLICATED_ELEMENTS, default_rows
 from axonc.passes.layout.storage import Storage
@@ -31,6 +32,7 @@ from axonc.passes.tile.move import (
     new_storage,
     store,
     transpose,
+    transpose_exactly,
     wants_transpose,
 )
 from axonc.passes.tile.update_in_place import UpdatePlan
@@ -70,6 +72,8 @@ class Values:
     transfers, by what they are made from (tile_dynamic.py)."""
 
     builder: KernelBuilder
+    infinities: Infinities
+    """Which values may not be transposed on the tensor engine."""
     storages: dict[ir.Value, list[Storage]] = field(default_factory=dict)
     copies: dict[tuple[ir.Value, PartitionDims, DType], Storage] = field(default_factory=dict)
     derived: dict[ir.Value, ir.Operation] = field(default_factory=dict)
@@ -153,7 +157,7 @@ class Values:
             return self._cast(same_rows, dtype)
         for storage in on_chip:
             if can_transpose(storage, rows) and not self.builder.exact_transposes:
-                return self._transposed(storage, rows, dtype)
+                return self._transposed(value, storage, rows, dtype)
         in_hbm = next((s for s in have if s.in_hbm), None)
         if in_hbm is not None:
             return self._load(value, in_hbm, rows, dtype)
@@ -208,7 +212,7 @@ class Values:
             view = VIEW_OPS[kind_of(op)].forward(op, have[0])
             exact = self.builder.exact_transposes
             if view is not None and can_transpose(_normal(view), rows) and not exact:
-                return self._transposed(_normal(view), rows, dtype)
+                return self._transposed(value, _normal(view), rows, dtype)
             self.add(operand, self.to_device_memory(have[0], "relayout"))
         source = self.source(value)
         assert source is not None, "a row-major copy allows every relabelling"
@@ -229,15 +233,19 @@ class Values:
         if other is not None and source.dtype.is_float:
             first = self.get(value, other, dtype)
             if can_transpose(first, rows):
-                return self._transposed(first, rows, dtype)
+                return self._transposed(value, first, rows, dtype)
         result = new_storage(self.builder, source.shape, dtype, rows, "load")
         load(self.builder, result, source)
         return result
 
-    def _transposed(self, source: Storage, rows: PartitionDims, dtype: DType) -> Storage:
+    def _transposed(
+        self, value: ir.Value, source: Storage, rows: PartitionDims, dtype: DType
+    ) -> Storage:
+        """By the tensor engine, unless infinities or NaN would be lost there."""
         last = source.partition_dims
         result = new_storage(self.builder, source.shape, dtype, rows, "transpose", last)
-        transpose(self.builder, result, source)
+        move = transpose_exactly if self.infinities[value] else transpose
+        move(self.builder, result, source)
         return result
 
     def fresh_device_memory(self, value: ir.Value, name: str) -> Storage:

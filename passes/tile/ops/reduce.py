@@ -12,6 +12,7 @@ from torch_mlir import ir
 from axonc.backends.numerics.dtypes import F32, DType
 from axonc.backends.targets.target import Engine
 from axonc.dialects.attributes import integers
+from axonc.dialects.neuron.ops import MaskedSoftmaxOp, isa
 from axonc.dialects.ntile.builder import KernelBuilder
 from axonc.dialects.ntile.program import View
 from axonc.passes.graph.machine_dtype import machine_dtype
@@ -28,6 +29,7 @@ from axonc.passes.tile.ops.reduction_steps import Reduction, identity_of, reduce
 from axonc.passes.tile.ops.wide_rows import (
     WIDE_ROW,
     along,
+    bound_above,
     scale_rows,
     softmax_wide_row,
     sum_of_squares,
@@ -132,8 +134,9 @@ def _with_dims(result: Storage, kept: list[int], rank: int) -> Storage:
 
 def tile_softmax(values: Values, op: ir.Operation, dtype: DType) -> Storage:
     """exp(x - max(x)) / sum: VectorE takes the maximum, ScalarE the exponential and, in the same
-    instruction, its sum."""
-    builder = values.builder
+    instruction, its sum. A masked softmax bounds the maximum and the inverse of the sum: for a row
+    of nothing but -inf that is exp(-inf + largest) = 0 times the largest number, 0."""
+    builder, is_masked = values.builder, isa(op, MaskedSoftmaxOp)
     rows = integers(op.attributes["layout.rows"])
     axis = reduced_dims(op)[0]
     source = values.get(op.operands[0], rows)
@@ -146,11 +149,11 @@ def tile_softmax(values: Values, op: ir.Operation, dtype: DType) -> Storage:
         strides = source.strides[axis], result.strides[axis]
         if size > WIDE_ROW:
             for _, (src, dst) in nest_tiles([lp.size for lp in loops], lanes, 1):
-                softmax_wide_row(builder, size, src, dst, strides)
+                softmax_wide_row(builder, size, src, dst, strides, is_masked)
             continue
         limit = max(1, MAX_SOFTMAX_ELEMENTS // size)
         for sizes, (src, dst) in nest_tiles([lp.size for lp in loops], lanes, limit, 2):
-            _softmax_piece(builder, sizes, size, src, dst, strides)
+            _softmax_piece(builder, sizes, size, src, dst, strides, is_masked)
     return result
 
 
@@ -161,6 +164,7 @@ def _softmax_piece(
     src: Lane,
     dst: Lane,
     strides: tuple[int, int],
+    is_masked: bool,
 ) -> None:
     count = math.prod(sizes)
     height = src.num_partitions
@@ -177,6 +181,8 @@ def _softmax_piece(
         num_axes=1,
         negate=True,
     )
+    if is_masked:
+        bound_above(builder, negative_max)
     pieces = list(nest_tiles(sizes, [src, dst], 1))
     for number, (_, (one, _)) in enumerate(pieces):
         builder.emit(
@@ -189,6 +195,8 @@ def _softmax_piece(
             scale=1.0,
         )
     builder.emit("reciprocal", Engine.VECTOR, dst=inverse, src=total)
+    if is_masked:
+        bound_above(builder, inverse)
     for number, (_, (_, one)) in enumerate(pieces):
         out = along(one, strides[1], size)
         scale_rows(builder, out, raised[0:height, number], inverse[0:height, number])

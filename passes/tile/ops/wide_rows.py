@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+import numpy as np
+
 from axonc.backends.numerics.dtypes import F32
 from axonc.backends.targets.target import Engine
 from axonc.dialects.ntile.builder import KernelBuilder, step
@@ -52,8 +54,27 @@ def sum_of_squares(builder: KernelBuilder, x: View) -> View:
     return _combined(builder, sums, "add")
 
 
+def bound_above(builder: KernelBuilder, column: View) -> None:
+    """+inf becomes the largest float32."""
+    largest = float(np.finfo(np.float32).max)
+    builder.emit(
+        "tensor_scalar",
+        Engine.VECTOR,
+        dst=column,
+        src=column,
+        imm0=largest,
+        op0="min",
+        op1="bypass",
+    )
+
+
 def softmax_wide_row(
-    builder: KernelBuilder, size: int, src: Lane, dst: Lane, strides: tuple[int, int]
+    builder: KernelBuilder,
+    size: int,
+    src: Lane,
+    dst: Lane,
+    strides: tuple[int, int],
+    is_masked: bool,
 ) -> None:
     """softmax along one row per partition: exp(x - max(x)) / sum, each step piece by piece."""
     cut = list(pieces(along(src, strides[0], size)))
@@ -63,6 +84,8 @@ def softmax_wide_row(
         _reduce(builder, maxima[0:rows, number : number + 1], piece, "max")
     negative_max = builder.sbuf((rows, 1), F32, "negative_max")
     _reduce(builder, negative_max, maxima, "max", negate=True)
+    if is_masked:
+        bound_above(builder, negative_max)
     sums = builder.sbuf((rows, len(cut)), F32, "sum")
     raised = [builder.sbuf((rows, p.elements_per_partition), F32, "exp") for p in cut]
     for number, (piece, out) in enumerate(zip(cut, raised, strict=True)):
@@ -77,6 +100,8 @@ def softmax_wide_row(
         )
     inverse = builder.sbuf((rows, 1), F32, "inverse_sum")
     builder.emit("reciprocal", Engine.VECTOR, dst=inverse, src=_combined(builder, sums, "add"))
+    if is_masked:
+        bound_above(builder, inverse)
     for out, piece in zip(pieces(along(dst, strides[1], size)), raised, strict=True):
         scale_rows(builder, out, piece, inverse)
 

@@ -172,6 +172,10 @@ BROKEN = {
     " -> tensor<4xf32>",
     "softmax C2": '"neuron.softmax"(%i) {axis = 0 : i64} : (tensor<4xi32>) -> tensor<4xi32>',
     "softmax C3": '"neuron.softmax"(%v) {axis = 1 : i64} : (tensor<8xf32>) -> tensor<8xf32>',
+    "masked_softmax C2": '"neuron.masked_softmax"(%i) {axis = 0 : i64} :'
+    " (tensor<4xi32>) -> tensor<4xi32>",
+    "masked_softmax C3": '"neuron.masked_softmax"(%v) {axis = 1 : i64} :'
+    " (tensor<8xf32>) -> tensor<8xf32>",
     "layer_norm C2": '"neuron.layer_norm"(%s, %v, %v) {epsilon = 1.0 : f64} :'
     " (tensor<f32>, tensor<8xf32>, tensor<8xf32>) -> tensor<f32>",
     "layer_norm C3": '"neuron.layer_norm"(%w4, %v, %v) {epsilon = 1.0 : f64} :'
