@@ -44,7 +44,7 @@ from axonc.passes.recognize.recognize_gelu import RecognizeGeluPass
 from axonc.passes.recognize.recognize_layer_norm import RecognizeLayerNormPass
 from axonc.passes.recognize.recognize_silu import RecognizeSiluPass
 from axonc.passes.recognize.recognize_softmax import RecognizeSoftmaxPass
-from axonc.weights.references import HeldArray, WeightRef
+from axonc.weights.references import WeightRef, is_absent
 
 
 @dataclass(frozen=True)
@@ -207,13 +207,13 @@ def _argument_attributes(argument: Argument, program: ImportedProgram) -> dict[s
     return attributes
 
 
-LARGEST_SCANNED_BYTES = 16 << 20
-"""Larger arrays are weights of a model rather than masks; they are not read when compiling."""
+LARGEST_SCANNED_BYTES = 4 << 20
+"""Larger weights are a model's rather than masks; they are not read when compiling."""
 
 
 def _holds_infinities(weight: WeightRef) -> bool:
-    """Of arrays in memory, such as constants of the program; weights in files are not read."""
-    array = weight.storage.array if isinstance(weight.storage, HeldArray) else None
-    if array is None or array.dtype.kind != "f" or array.nbytes > LARGEST_SCANNED_BYTES:
+    """Whether a weight that may be a mask has elements that are not finite."""
+    is_float = weight.dtype.startswith(("f", "bf"))
+    if not is_float or weight.size_bytes > LARGEST_SCANNED_BYTES or is_absent(weight):
         return False
-    return not np.isfinite(array).all()
+    return not np.isfinite(weight.load().astype(np.float32)).all()

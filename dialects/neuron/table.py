@@ -48,6 +48,12 @@ def erf(x: np.ndarray) -> np.ndarray:
     return _erf_float32(np.asarray(x, np.float32))
 
 
+def erfc(x: np.ndarray) -> np.ndarray:
+    """1 - erf(x), precise where that is small."""
+    exact = np.vectorize(math.erfc, otypes=[np.float64])(x) if x.size else x
+    return np.asarray(exact, x.dtype)
+
+
 def logistic(x: np.ndarray) -> np.ndarray:
     """1 / (1 + exp(-x)), without overflow."""
     small = np.exp(-np.abs(x))
@@ -118,6 +124,7 @@ _ENTRIES = (
     Elementwise("ceil", 1, np.ceil, FLOAT, "smallest integer not below x"),
     Elementwise("cosine", 1, np.cos, FLOAT, "cos(x)"),
     Elementwise("erf", 1, erf, FLOAT, "error function", composite="chlo.erf"),
+    Elementwise("erfc", 1, erfc, FLOAT, "1 - erf(x)", composite="chlo.erfc"),
     Elementwise("exp", 1, np.exp, FLOAT, "e ** x"),
     Elementwise("expm1", 1, np.expm1, FLOAT, "e ** x - 1, precise near 0"),
     Elementwise("floor", 1, np.floor, FLOAT, "largest integer not above x"),

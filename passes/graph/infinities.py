@@ -6,8 +6,8 @@ and rows that are masked whole make NaN. The analysis follows such values from w
 through every operation:
 
 * constants with infinite elements,
-* weights that are known to hold some (constants of the program that are too large for it),
-* arguments of the program that are added to, or chosen for, what a softmax reads: masks that are
+* small weights that hold some (constants of the program that are too large for it, masks),
+* inputs of the program that are added to, or chosen for, what a softmax reads: masks that are
   given.
 
 It never leaves out a value that comes from these. What it does not know is found when the program
@@ -23,7 +23,7 @@ import numpy as np
 from torch_mlir import ir
 
 from axonc.dialects.attributes import dense_to_numpy, splat_number
-from axonc.dialects.neuron.argument_names import INFINITE
+from axonc.dialects.neuron.argument_names import INFINITE, WEIGHT
 from axonc.dialects.neuron.ops import (
     PRODUCTS,
     VIEWS,
@@ -269,7 +269,7 @@ _MASK_WAYS = VIEWS | {AddOp, SubtractOp, SelectOp, ConvertOp, MaximumOp, Minimum
 
 
 def _given_masks(main: ir.Operation, blocks: Sequence[ir.Block]) -> Iterator[ir.Value]:
-    """Float arguments of `main` that are added to what a softmax reads. An argument of a function
+    """Float inputs of `main` that are added to what a softmax reads. An argument of a function
     that is repeated stands for what every call gets in its place."""
     callers = {
         argument: value
@@ -285,6 +285,7 @@ def _given_masks(main: ir.Operation, blocks: Sequence[ir.Block]) -> Iterator[ir.
     }
     softmaxes = [o for b in blocks for o in b.operations if isa(o, SoftmaxOp)]
     stack, seen = [o.operands[0] for o in softmaxes], set()
+    weights = _arguments_with(main, blocks[0], WEIGHT)
     while stack:
         value = stack.pop()
         if value in seen or not _is_float(value):
@@ -294,7 +295,7 @@ def _given_masks(main: ir.Operation, blocks: Sequence[ir.Block]) -> Iterator[ir.
         if value in callers:
             stack.append(callers[value])
         elif isinstance(owner, ir.Block):
-            if owner == blocks[0]:
+            if owner == blocks[0] and value not in weights:
                 yield value
         elif kind_of(owner) in PRODUCTS:
             stack.extend(owner.extras)

@@ -1,33 +1,95 @@
 """Cones: all operations between some source values and a root, and what they compute.
 
-The recognisers find a candidate cone by structure (dominance) and then decide by *meaning*: they
-run the cone in float64 on probe values and compare with the function it might be. So operand
-order, the spelling of constants and the algebra a framework chose do not matter, and a wrong guess
-cannot get through.
+The recognisers find a candidate cone by structure (dominance) and then *prove* what it computes
+(docs/design/0014). Sums, products, quotients, powers, exponentials and the like are real-analytic
+where they are defined. Two such functions that agree on a set of probes with inner points, on every
+connected part of their domain, agree everywhere: the zeros of an analytic function that is not zero
+have measure 0, so random probes find a difference with probability 1. So operand order, the
+spelling of constants and the algebra a framework chose do not matter.
+
+What is only piecewise analytic is not decided by probes: a clip at 20 does nothing between -14 and
+14. Where an operation *chooses* one of its operands (select, maximum, minimum, abs: x or -x), the
+cone is run with each of its choices, whatever the condition: if all of them agree with a function,
+so does the cone, because for each input it is one of them. Other operations (floor, sign, integer
+arithmetic ...) are never in a cone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import itertools
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 from torch_mlir import ir
 
 from axonc.dialects.neuron.evaluate import evaluate_op
 from axonc.dialects.neuron.ops import (
-    ELEMENTWISE_OPS,
+    AbsOp,
+    AddOp,
+    AndOp,
     BroadcastOp,
+    CompareOp,
+    ConvertOp,
+    DivideOp,
+    ErfcOp,
+    ErfOp,
+    Expm1Op,
+    ExpOp,
+    GeluOp,
+    GeluTanhOp,
+    Log1pOp,
+    LogisticOp,
+    LogOp,
+    MaximumOp,
+    MinimumOp,
+    MultiplyOp,
+    NegateOp,
+    NotOp,
     OpClass,
+    OrOp,
+    PowerOp,
+    ReciprocalOp,
     ReduceOp,
     ReshapeOp,
+    RsqrtOp,
+    SelectOp,
+    SiluOp,
+    SqrtOp,
+    SquareOp,
+    SubtractOp,
+    TanhOp,
+    XorOp,
+    isa,
     kind_of,
 )
 from axonc.passes.graph.fold_constants import constant_attribute
 from axonc.passes.graph.uses import defining_op
 
-REDUCING_OPS = ELEMENTWISE_OPS | {BroadcastOp, ReshapeOp, ReduceOp}
+ANALYTIC_OPS: frozenset[OpClass] = frozenset(
+    {
+        AddOp, SubtractOp, MultiplyOp, DivideOp, NegateOp, ReciprocalOp, SquareOp, PowerOp, SqrtOp,
+        RsqrtOp, ExpOp, Expm1Op, LogOp, Log1pOp, TanhOp, LogisticOp, ErfOp, ErfcOp, GeluOp,
+        GeluTanhOp, SiluOp, ConvertOp,
+    }
+)  # fmt: skip
+"""Elementwise operations that are real-analytic inside their domain."""
+
+CHOOSING_OPS: frozenset[OpClass] = frozenset({SelectOp, MaximumOp, MinimumOp, AbsOp})
+"""The result is one of the operands of `_choices`, for each element."""
+
+CONDITIONS: frozenset[OpClass] = frozenset({CompareOp, AndOp, OrOp, NotOp, XorOp})
+"""What a choice may depend on: not looked at, as all choices are tried."""
+
+ACTIVATION_OPS = ANALYTIC_OPS | CHOOSING_OPS | CONDITIONS
+"""What activation functions are made of."""
+
+REDUCING_OPS = ACTIVATION_OPS | {BroadcastOp, ReshapeOp, ReduceOp}
 """What softmax and norms are made of."""
+
+MAX_CHOICES = 5
+"""More choosing operations are not tried: each doubles the work."""
 
 MAX_OPS = 100
 """Larger cones are not looked at: the longest known one, an expanded erfc gelu, has 70
@@ -56,14 +118,56 @@ class Cone:
         """Whether one of these operations is in the cone."""
         return any(kind_of(op) in kinds for op in self.ops)
 
-    def evaluate(self, arrays: Mapping[ir.Value, np.ndarray], elementwise: bool) -> np.ndarray:
-        """The root in float64. elementwise: constants stand for numbers, so that arrays of any one
-        shape may be given for the sources."""
-        values = dict(arrays)
+    def evaluate(
+        self,
+        arrays: Mapping[ir.Value, np.ndarray],
+        elementwise: bool,
+        inert: Mapping[ir.Value, int] = MappingProxyType({}),
+        f64: bool = True,
+    ) -> Iterator[np.ndarray]:
+        """The root in float64 (or float32), for every way its choosing operations may choose;
+        nothing if they are too many, or a reduction is no sum. elementwise: constants stand for
+        numbers, so that arrays of any one shape may be given for the sources. inert: the number of
+        the operand that a choosing operation is proved to choose, by its result."""
+        choosing = [op for op in self.ops if kind_of(op) in CHOOSING_OPS]
+        open_ones = [op for op in choosing if op.results[0] not in inert]
+        sums = all(op.kind == "sum" for op in self.ops if isa(op, ReduceOp))
+        if len(open_ones) > MAX_CHOICES or not sums:
+            return
+        for numbers in itertools.product((0, 1), repeat=len(open_ones)):
+            chosen = dict(inert) | {
+                op.results[0]: n for op, n in zip(open_ones, numbers, strict=True)
+            }
+            yield self._evaluate(dict(arrays), elementwise, chosen, f64)
+
+    def _evaluate(
+        self,
+        values: dict[ir.Value, np.ndarray],
+        elementwise: bool,
+        chosen: Mapping[ir.Value, int],
+        f64: bool,
+    ) -> np.ndarray:
         for op in self.ops:
-            operands = [_operand(v, values, elementwise) for v in op.operands]
-            values[op.results[0]] = evaluate_op(op, operands, f64=True)
+            if kind_of(op) in CONDITIONS:
+                continue
+            number = chosen.get(op.results[0])
+            if number is None:
+                operands = [_operand(v, values, elementwise) for v in op.operands]
+                result = evaluate_op(op, operands, f64=f64)
+            else:
+                result = _choice(op, number, lambda v: _operand(v, values, elementwise))
+            values[op.results[0]] = result
         return values[self.ops[-1].results[0]]
+
+
+def _choice(
+    op: ir.Operation, number: int, array_of: Callable[[ir.Value], np.ndarray]
+) -> np.ndarray:
+    """What a choosing operation gives where it chooses operand `number`."""
+    if isa(op, AbsOp):
+        return array_of(op.operands[0]) * (-1.0 if number else 1.0)
+    first = 1 if isa(op, SelectOp) else 0
+    return array_of(op.operands[first + number])
 
 
 def _attributes(op: ir.Operation) -> str:

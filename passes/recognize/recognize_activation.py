@@ -10,9 +10,9 @@ from torch_mlir import ir
 
 from axonc.dialects.neuron import builder as build
 from axonc.dialects.neuron.ops import (
-    ELEMENTWISE_OPS,
     ConvertOp,
     DivideOp,
+    ErfcOp,
     ErfOp,
     ExpOp,
     LogisticOp,
@@ -23,18 +23,21 @@ from axonc.dialects.neuron.ops import (
 from axonc.dialects.neuron.table import ELEMENTWISE
 from axonc.passes.graph.rewrite import redirect
 from axonc.passes.graph.uses import erase_dead
-from axonc.passes.recognize.cone import Cone, Dominators, find_cone
+from axonc.passes.recognize.cone import ACTIVATION_OPS, Cone, Dominators, find_cone
 
 _ROOTS = frozenset({MultiplyOp, DivideOp, ConvertOp})
-_SIGNS = frozenset({ErfOp, ExpOp, TanhOp, LogisticOp})
+_SIGNS = frozenset({ErfOp, ErfcOp, ExpOp, TanhOp, LogisticOp})
 """An activation contains one of these; anything else is not worth probing."""
 
 _CHAIN = 4
 TOLERANCE = 1e-6
-"""Largest |difference| / max(1, |x|): an erfc expanded to float32 polynomials differs by 3e-7."""
+"""Largest |difference| / max(1, |x|): constants are given in float32."""
+
+_LARGE = np.array([-1e30, -1e4, -200.0, -90.0, -40.0, 40.0, 90.0, 200.0, 1e4, 1e30], np.float32)
+"""Where float32 overflows on the way in forms that are right in real numbers only."""
 
 _PROBES = np.concatenate(
-    [np.linspace(-14.0, 14.0, 449), np.array([-40.0, -25.0, 25.0, 40.0, 1e-3, -1e-3, 1e-6])]
+    [np.linspace(-14.0, 14.0, 449), _LARGE[2:-2], np.array([1e-3, -1e-3, 1e-6])]
 )
 
 
@@ -63,7 +66,7 @@ def _match(
     for source in dominators.chain(root, _CHAIN):
         if source.type != root.type:
             continue
-        cone = find_cone(root, (source,), ELEMENTWISE_OPS)
+        cone = find_cone(root, (source,), ACTIVATION_OPS)
         if cone is None:
             return None  # a longer one holds the same operation that is not allowed
         if not cone.contains(_SIGNS):
@@ -78,10 +81,17 @@ def _match(
 
 def _meaning(cone: Cone, names: Sequence[str]) -> str:
     """The function the cone computes, "" for none of them."""
+    source = cone.sources[0]
     with np.errstate(all="ignore"):
-        found = cone.evaluate({cone.sources[0]: _PROBES}, elementwise=True)
+        found = list(cone.evaluate({source: _PROBES}, elementwise=True))
         for name in names:
-            expected = ELEMENTWISE[name].function(_PROBES)
-            if np.all(np.abs(found - expected) <= TOLERANCE * np.maximum(1, np.abs(_PROBES))):
-                return name
+            function = ELEMENTWISE[name].function
+            if found and all(_agree(f, function(_PROBES), _PROBES) for f in found):
+                large = list(cone.evaluate({source: _LARGE}, elementwise=True, f64=False))
+                is_safe = all(_agree(f, function(_LARGE), _LARGE) for f in large)
+                return name if is_safe else ""
     return ""
+
+
+def _agree(found: np.ndarray, expected: np.ndarray, x: np.ndarray) -> bool:
+    return bool(np.all(np.abs(found - expected) <= TOLERANCE * np.maximum(1, np.abs(x))))

@@ -22,7 +22,7 @@ places.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -34,6 +34,7 @@ from axonc.dialects.neuron.ops import (
     BroadcastOp,
     ConvertOp,
     DivideOp,
+    MaximumOp,
     MultiplyOp,
     PowerOp,
     ReciprocalOp,
@@ -190,23 +191,52 @@ def _recognized(cone: Cone, epsilon: float) -> _Form | None:
     source, *vectors = cone.sources
     rng = np.random.default_rng(0)
     x = _probe(build.shape_of(source), epsilon, rng)
-    values = [rng.uniform(0.5, 1.5, build.shape_of(v)) for v in vectors]
+    values = [rng.uniform(-1.5, 1.5, build.shape_of(v)) for v in vectors]
     arrays = dict(zip(cone.sources, (x, *values), strict=True))
     with np.errstate(all="ignore"):
-        found = cone.evaluate(arrays, elementwise=False)
+        inert = _bounds_below_squares(cone, arrays)
+        found = list(cone.evaluate(arrays, elementwise=False, inert=inert))
         flat = [v.reshape(-1) for v in values]
         for form in _FORMS[len(vectors)]:
             expected = _norm(form, x, flat, epsilon)
-            if np.all(np.abs(found - expected) <= _TOLERANCE * (1 + np.abs(expected))):
+            if found and all(_agree(f, expected) for f in found):
                 return form
     return None
 
 
+def _agree(found: np.ndarray, expected: np.ndarray) -> bool:
+    return bool(np.all(np.abs(found - expected) <= _TOLERANCE * (1 + np.abs(expected))))
+
+
+def _bounds_below_squares(cone: Cone, arrays: Mapping[ir.Value, np.ndarray]) -> dict[ir.Value, int]:
+    """Results of maximum(v, c), c <= 0, with the number of v, where v is a variance or a mean of
+    squares: these are never below 0, so the bound does nothing. (In floats E[x^2] - E[x]^2 may be;
+    then the norm, which subtracts the mean first, is nearer to the truth.)"""
+    x = arrays[cone.sources[0]]
+    squares = [np.square(x).mean(-1), np.square(x - x.mean(-1, keepdims=True)).mean(-1)]
+    found = {}
+    for op in [o for o in cone.ops if isa(o, MaximumOp)]:
+        for number in (0, 1):
+            bound = splat_of(op.operands[1 - number])
+            if bound is None or bound > 0:
+                continue
+            below = find_cone(op.operands[number], cone.sources, REDUCING_OPS)
+            values = list(below.evaluate(arrays, elementwise=False)) if below else []
+            if values and any(all(_is_same(v, s) for v in values) for s in squares):
+                found[op.results[0]] = number
+    return found
+
+
+def _is_same(found: np.ndarray, rows: np.ndarray) -> bool:
+    return found.size == rows.size and _agree(found.reshape(rows.shape), rows)
+
+
 def _probe(shape: Sequence[int], epsilon: float, rng: np.random.Generator) -> np.ndarray:
-    """Rows whose variance goes from about epsilon to 1, their means as far from 0 as they are
-    wide."""
+    """Rows whose variance goes from about epsilon to 1 or above, their means as far from 0 as they
+    are wide."""
     small = math.sqrt(max(epsilon, 1e-12))
-    scale = np.exp(rng.uniform(math.log(small), 0.0, (*shape[:-1], 1)))
+    large = max(1.0, 3 * small)
+    scale = np.exp(rng.uniform(math.log(small), math.log(large), (*shape[:-1], 1)))
     scale.reshape(-1)[0] = small
     return scale * (rng.standard_normal(shape) + rng.uniform(-1, 1, (*shape[:-1], 1)))
 

@@ -14,10 +14,15 @@ Before:
 After:
     %6 = "neuron.softmax"(%x) {axis = 1 : i64} : (tensor<4x8xf32>) -> tensor<4x8xf32>
 
-Decides by meaning: the cone, run in float64 on random values, must agree with softmax within 1e-9
-(of the
-sources that do the farthest: softmax forgives a shift, so the maximum goes too). Leaves alone: sums
-over several dims, tensors of more than 2^24 elements.
+Proof (docs/design/0014): the cone is a function of x and of the maximum m that is subtracted. With
+independent random numbers for both it must be softmax(x), so it is for every m, as both are
+analytic; and m is the maximum of the rows of x, so that no exponential overflows and a row with an
+infinity or NaN gives what softmax gives: -inf - m is -inf, and exp of it 0; a row of nothing but
+-inf, or with +inf or NaN, has NaN for inf - inf.
+
+Leaves alone: what subtracts no maximum (it overflows where softmax does not), the maximum of
+another tensor or dim, clips and selects in between, sums over several dims, tensors of more than
+2^24 elements.
 """
 
 from __future__ import annotations
@@ -89,10 +94,9 @@ class _Search:
         for source in self.dominators.chain(root, _CHAIN):
             if source.type != root.type:
                 continue
-            cone = find_cone(root, (source,), REDUCING_OPS)
-            if cone is None:
-                break
-            if self._is_softmax(cone, axis):
+            maximum = _row_maximum(source, axis)
+            cone = find_cone(root, (source, maximum), REDUCING_OPS) if maximum else None
+            if cone is not None and self._is_softmax(cone, axis):
                 found = source
         return found
 
@@ -103,13 +107,26 @@ class _Search:
         return self.known[key]
 
 
+def _row_maximum(source: ir.Value, axis: int) -> ir.Value | None:
+    """The maximum of `source` along `axis`, if the program computes it."""
+    for use in source.uses:
+        op = use.owner
+        if isa(op, ReduceOp) and op.kind == "max" and op.dims == (axis,):
+            return op.results[0]
+    return None
+
+
 def _agrees(cone: Cone, axis: int) -> bool:
-    shape = build.shape_of(cone.sources[0])
-    x = np.random.default_rng(0).uniform(-4, 4, shape)
+    """Whether the cone is a softmax of its first source whatever its second is."""
+    source, maximum = cone.sources
+    rng = np.random.default_rng(0)
+    x = rng.uniform(-4, 4, build.shape_of(source))
+    shift = rng.uniform(-4, 4, build.shape_of(maximum))
     powers = np.exp(x)
     expected = powers / powers.sum(axis, keepdims=True)
-    found = cone.evaluate({cone.sources[0]: x}, elementwise=False)
-    return bool(np.all(np.abs(found - expected) <= _TOLERANCE))
+    found = list(cone.evaluate({source: x, maximum: shift}, elementwise=False))
+    is_used = any(maximum in op.operands for op in cone.ops)
+    return is_used and bool(found) and all(np.abs(f - expected).max() <= _TOLERANCE for f in found)
 
 
 def _summed_axis(op: ir.Operation) -> int | None:

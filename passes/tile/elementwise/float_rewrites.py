@@ -8,7 +8,7 @@ for the sign of a zero result.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from axonc.backends.numerics.dtypes import F32, I32, DType
 from axonc.passes.tile.elementwise.expression_nodes import (
@@ -246,6 +246,41 @@ def atan2(y: Expression, x: Expression) -> Expression:
     return select(compare(y, "LT", 0.0), multiply(upper, -1.0), upper, F32)
 
 
+ERFC_NEAR = (
+    2.326819970068386e-2, -1.387039388740657e-1, 3.687424674597105e-1, -5.824733027278666e-1,
+    6.210004621745983e-1, -4.944515323274145e-1, 3.404879937665872e-1, -2.741127028184656e-1,
+    5.638259427386472e-1,
+)  # fmt: skip
+ERFC_FAR = (
+    -1.047766399936249e1, 1.297719955372516e1, -7.495518717768503, 2.921019019210786,
+    -1.015265279202700, 4.218463358204948e-1, -2.820767439740514e-1, 5.641895067754075e-1,
+)  # fmt: skip
+"""|x| exp(x^2) erfc(|x|) as polynomials in 1 / x^2, highest power first, for |x| in [1, 2] and
+above (the Cephes library's erfcf)."""
+
+
+def erfc(x: Expression) -> Expression:
+    """1 - erf(x) below 1; above by exp(-x^2) / |x| times a polynomial, reflected for negative x."""
+    size = node("maximum", magnitude(x), 1.0)
+    inverse = node("reciprocal", size)
+    square = multiply(inverse, inverse)
+    far = select(
+        compare(size, "LT", 2.0), _polynomial(ERFC_NEAR, square), _polynomial(ERFC_FAR, square), F32
+    )
+    power = node("table_exp", multiply(multiply(size, size), -1.0))
+    tail = multiply(multiply(power, inverse), far)
+    reflected = select(compare(x, "LT", 0.0), subtract(2.0, tail), tail, F32)
+    near = subtract(1.0, node("table_erf", x))
+    return select(compare(magnitude(x), "LT", 1.0), near, reflected, F32)
+
+
+def _polynomial(coefficients: Sequence[float], x: Expression) -> Expression:
+    total = add(multiply(x, coefficients[0]), coefficients[1])
+    for coefficient in coefficients[2:]:
+        total = add(multiply(total, x), coefficient)
+    return total
+
+
 # ---- the table -----------------------------------------------------------------------------
 
 TABLES = {
@@ -270,6 +305,7 @@ _FUNCTIONS: dict[str, Callable[..., Expression]] = {
     "ceil": ceil,
     "cosine": cosine,
     "divide": divide,
+    "erfc": erfc,
     "expm1": expm1,
     "floor": floor,
     "log": log,
