@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from axonc.backends.encoding import decode_stream, encode_stream
 from axonc.backends.isa.collective import is_collective
+from axonc.backends.isa.collective_groups import group_number
 from axonc.backends.isa.instruction import Instruction
 from axonc.backends.program import CoreProgram, Groups, Program
 from axonc.diagnostics import UsageError
@@ -49,7 +50,5 @@ def _renumbered(instruction: Instruction, numbers: list[int]) -> Instruction:
     """The instruction with the number that its group has in the common table."""
     if not is_collective(instruction):
         return instruction
-    index = instruction.spec.field_index["group"]
-    old = instruction.fields
-    number = numbers[int(old[index])]  # type: ignore[call-overload]
-    return replace(instruction, fields=(*old[:index], number, *old[index + 1 :]))
+    number = numbers[group_number(instruction)]
+    return replace(instruction, fields=instruction.fields_with("group", number))

@@ -73,7 +73,7 @@ class CostModel:
             return None
         source, destination = instruction.operand("src"), instruction.operand("dst")
         assert source is not None and destination is not None
-        indirect = str(instruction.field("indirect"))
+        indirect = instruction.text("indirect")
         return transfer_cost(self.target.dma, source, destination, indirect)
 
 

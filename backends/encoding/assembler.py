@@ -62,9 +62,9 @@ class _Builder(Transformer):
         address, *rest = list(parts[1:] if partitions else parts)
         register, shift = NO_REGISTER, 0
         if isinstance(rest[0], int):
-            register = int(rest.pop(0))  # type: ignore[call-overload]
+            register, rest = rest[0], rest[1:]
         if isinstance(rest[0], _Tagged):
-            _, shift = rest.pop(0)  # type: ignore[misc]
+            (_, shift), rest = rest[0], rest[1:]
         name, *dims = rest
         place = _integer(str(address)), register, shift
         return self._access(memory, partitions, place, name, dims)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from axonc.backends.encoding.layout import (
     EITHER,
@@ -26,7 +27,7 @@ from axonc.diagnostics import ProgramFormatError
 ABSENT_TILE = (0, 0, 0, 0, 0, bytes(TILE_DIMS.size))
 ABSENT_EITHER = (0, 0, 0, 0, 0, 0, bytes(EITHER_DIMS.size), 0)
 OFFSET_BITS = 24
-ToBits = Callable[[object], int]
+ToBits = Callable[[Any], int]
 
 
 class Encoder:
@@ -161,8 +162,8 @@ def _to_bits(packed: PackedField) -> ToBits:
     low = -(1 << (field.bits - 1)) if field.kind is FieldKind.INT else 0
     high = low + (1 << field.bits)
 
-    def to_bits(value: object) -> int:
-        number = int(value)  # type: ignore[call-overload]
+    def to_bits(value: Any) -> int:
+        number = int(value)
         if not low <= number < high:
             raise ValueError(f"{field.name} = {number} does not fit {field.bits} bits")
         return number & packed.mask

@@ -137,7 +137,7 @@ class MultiCoreMachine:
             results = collective_permute(sources, groups)
         else:
             members = next(group for group in groups if set(group) == set(prepared))
-            op = str(first.field("op")) if "op" in first.spec.field_index else ""
+            op = first.text("op") if "op" in first.spec.field_index else ""
             src = first.operand("src")
             assert src is not None
             compute = COLLECTIVES[first.spec.mnemonic]

@@ -18,7 +18,7 @@ GroupKey = tuple[int, Members]
 
 def group_number(instruction: Instruction) -> int:
     """The entry of the table of groups that a collective names."""
-    return int(instruction.field("group"))  # type: ignore[call-overload]
+    return instruction.integer("group")
 
 
 def members_of(table: tuple[Groups, ...], instruction: Instruction, core: int) -> Members:
@@ -46,7 +46,7 @@ def signature(instruction: Instruction) -> tuple[object, ...]:
         for spec, access in zip(instruction.spec.operands, instruction.operands, strict=True)
         if access is not None
     ]
-    op = instruction.field("op") if "op" in instruction.spec.field_index else ""
+    op = instruction.text("op") if "op" in instruction.spec.field_index else ""
     return (instruction.spec.mnemonic, op, *operands)
 
 

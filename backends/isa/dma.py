@@ -38,11 +38,11 @@ INDIRECT_MODES = ("none", "gather", "scatter")
 def indirect_sides(instruction: Instruction) -> tuple[Access | None, Access | None]:
     """(table, rows): the device-memory side that is indexed, and the other one."""
     dst, src = instruction.operand("dst"), instruction.operand("src")
-    return (src, dst) if instruction.field("indirect") == "gather" else (dst, src)
+    return (src, dst) if instruction.text("indirect") == "gather" else (dst, src)
 
 
 def _equal_counts(instruction: Instruction, target: Target) -> str | None:
-    if instruction.field("indirect") != "none":
+    if instruction.text("indirect") != "none":
         return None
     dst, src = instruction.operand("dst"), instruction.operand("src")
     assert dst is not None and src is not None
@@ -52,14 +52,14 @@ def _equal_counts(instruction: Instruction, target: Target) -> str | None:
 
 
 def _index_presence(instruction: Instruction, target: Target) -> str | None:
-    mode, index = instruction.field("indirect"), instruction.operand("index")
+    mode, index = instruction.text("indirect"), instruction.operand("index")
     if (mode == "none") == (index is None):
         return None
     return f"indirect = {mode} {'without' if index is None else 'with'} index"
 
 
 def _table_shape(instruction: Instruction, target: Target) -> str | None:
-    if instruction.field("indirect") == "none":
+    if instruction.text("indirect") == "none":
         return None
     table, rows = indirect_sides(instruction)
     if not isinstance(table, HbmAccess) or not isinstance(rows, TileAccess) or not table.dims:
@@ -72,7 +72,7 @@ def _table_shape(instruction: Instruction, target: Target) -> str | None:
 
 def _one_index_per_row(instruction: Instruction, target: Target) -> str | None:
     index = instruction.operand("index")
-    if index is None or instruction.field("indirect") == "none":
+    if index is None or instruction.text("indirect") == "none":
         return None
     _, rows = indirect_sides(instruction)
     assert isinstance(index, TileAccess) and rows is not None
@@ -82,7 +82,7 @@ def _one_index_per_row(instruction: Instruction, target: Target) -> str | None:
 
 
 def _queue(instruction: Instruction, target: Target) -> str | None:
-    queue = int(instruction.field("queue"))  # type: ignore[call-overload]
+    queue = instruction.integer("queue")
     return None if queue < target.dma.queues else f"queue is {queue}"
 
 

@@ -7,8 +7,8 @@ from axonc.backends.isa.instruction import Instruction
 from axonc.backends.isa.spec import Role
 
 READS_DESTINATION = {
-    "multiply_moving": lambda i: bool(i.field("accumulate")),
-    "dma_copy": lambda i: i.field("op") != "copy",
+    "multiply_moving": lambda i: i.flag("accumulate"),
+    "dma_copy": lambda i: i.text("op") != "copy",
 }
 """Instructions whose `dst` has role WRITE but is also read for some field values."""
 

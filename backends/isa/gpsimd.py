@@ -36,7 +36,7 @@ AFFINE_FIELDS = (
 
 def local_gather_cycles(instruction: Instruction, target: Target) -> float:
     """150 + indices * e * C: the published formula divides by C, which cannot be meant (8.8)."""
-    run = int(instruction.field("elements_per_index"))  # type: ignore[call-overload]
+    run = instruction.integer("elements_per_index")
     indices = PARTITIONS_PER_CORE * tile(instruction, "indices").elements_per_partition
     size = tile(instruction, "src").dtype.size_bytes
     per_run = 4 * run
@@ -50,14 +50,14 @@ def _whole_cores(instruction: Instruction, target: Target) -> str | None:
 
 
 def _gathered_count(instruction: Instruction, target: Target) -> str | None:
-    run = int(instruction.field("elements_per_index"))  # type: ignore[call-overload]
+    run = instruction.integer("elements_per_index")
     wanted = PARTITIONS_PER_CORE * tile(instruction, "indices").elements_per_partition * run
     found = tile(instruction, "dst").elements_per_partition
     return None if found == wanted else f"dst has {found} elements per partition, not {wanted}"
 
 
 def _run_length(instruction: Instruction, target: Target) -> str | None:
-    run = instruction.field("elements_per_index")
+    run = instruction.integer("elements_per_index")
     return None if run in GATHER_RUNS else f"elements_per_index is {run}"
 
 
@@ -67,7 +67,7 @@ def _index_count(instruction: Instruction, target: Target) -> str | None:
 
 
 def _bitwise_integers(instruction: Instruction, target: Target) -> str | None:
-    op = str(instruction.field("op"))
+    op = instruction.text("op")
     floats = tile(instruction, "src").dtype.is_float or tile(instruction, "dst").dtype.is_float
     return f"{op} of a float tile" if op.startswith("bitwise") and floats else None
 

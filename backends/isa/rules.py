@@ -136,7 +136,7 @@ def operators_on_engine(number: str, *fields: str) -> Rule:
 
 def operator(instruction: Instruction, field: str) -> AluOp:
     """The ALU operator a field names."""
-    return ALU_BY_NAME[str(instruction.field(field))]
+    return ALU_BY_NAME[instruction.text(field)]
 
 
 def is_bitvec(instruction: Instruction, field: str) -> bool:
@@ -151,8 +151,8 @@ def operators_satisfy(
 
     def check(instruction: Instruction, target: Target) -> str | None:
         for name in fields:
-            if instruction.field(name) not in names:
-                return f"{name} = {instruction.field(name)}"
+            if instruction.text(name) not in names:
+                return f"{name} = {instruction.text(name)}"
         return None
 
     return Rule(number, f"{' and '.join(fields)}: {text}", check)
@@ -232,7 +232,7 @@ def unused_steps_are_zero(number: str) -> Rule:
         ((_, dst),) = _present(instruction, ("dst",))
         used = len(dst.dims)
         for position in range(used, 4):
-            if instruction.field(f"step{position}"):
+            if instruction.integer(f"step{position}"):
                 return f"step{position} is set, dst has {used} free dims"
         return None
 

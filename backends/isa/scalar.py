@@ -27,7 +27,7 @@ def table_load_cycles(instruction: Instruction, target: Target) -> float:
 
 def _reciprocal_has_no_bias(instruction: Instruction, target: Target) -> str | None:
     has_bias = instruction.operand("bias") is not None
-    return "bias is present" if has_bias and instruction.field("func") == "reciprocal" else None
+    return "bias is present" if has_bias and instruction.text("func") == "reciprocal" else None
 
 
 INSTRUCTIONS.add(

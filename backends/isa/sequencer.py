@@ -47,6 +47,11 @@ COMPARE_FUNCTIONS: dict[str, Callable[[int, int], bool]] = {
 }
 
 
+def semaphore_and_value(instruction: Instruction) -> tuple[int, int]:
+    """What a semaphore_wait, semaphore_set or semaphore_add names."""
+    return instruction.integer("semaphore"), instruction.integer("value")
+
+
 @dataclass(slots=True)
 class Registers:
     """The registers of one engine."""
@@ -59,29 +64,29 @@ class Registers:
         self.values = [0] * self.count
 
     def second_value(self, instruction: Instruction) -> int:
-        if instruction.field("use_imm"):
-            return int(instruction.field("imm"))  # type: ignore[call-overload]
-        return self.values[int(instruction.field("b"))]  # type: ignore[call-overload]
+        if instruction.flag("use_imm"):
+            return instruction.integer("imm")
+        return self.values[instruction.integer("b")]
 
     def execute_alu(self, instruction: Instruction) -> None:
-        function = REGISTER_FUNCTIONS[str(instruction.field("op"))]
-        first = self.values[int(instruction.field("a"))]  # type: ignore[call-overload]
+        function = REGISTER_FUNCTIONS[instruction.text("op")]
+        first = self.values[instruction.integer("a")]
         self._assign(instruction, function(first, self.second_value(instruction)))
 
     def execute_move(self, instruction: Instruction) -> None:
-        self._assign(instruction, int(instruction.field("imm")))  # type: ignore[call-overload]
+        self._assign(instruction, instruction.integer("imm"))
 
     def is_taken(self, instruction: Instruction) -> bool:
         """Whether a branch goes to its target."""
-        compare = COMPARE_FUNCTIONS[str(instruction.field("compare"))]
-        first = self.values[int(instruction.field("a"))]  # type: ignore[call-overload]
+        compare = COMPARE_FUNCTIONS[instruction.text("compare")]
+        first = self.values[instruction.integer("a")]
         return compare(first, self.second_value(instruction))
 
     def load(self, instruction: Instruction, value: int) -> None:
         self._assign(instruction, value)
 
     def stored(self, instruction: Instruction) -> int:
-        return self.values[int(instruction.field("src"))]  # type: ignore[call-overload]
+        return self.values[instruction.integer("src")]
 
     def _assign(self, instruction: Instruction, value: int) -> None:
-        self.values[int(instruction.field("dst"))] = wrap(value)  # type: ignore[call-overload]
+        self.values[instruction.integer("dst")] = wrap(value)

@@ -46,8 +46,8 @@ DISPATCH_TEXT = (
 
 
 def _semaphore_in_range(instruction: Instruction, target: Target) -> str | None:
-    number = int(instruction.field("semaphore"))  # type: ignore[call-overload]
-    value = int(instruction.field("value"))  # type: ignore[call-overload]
+    number = instruction.integer("semaphore")
+    value = instruction.integer("value")
     if number >= target.semaphores:
         return f"semaphore {number} of {target.semaphores}"
     return None if value <= target.semaphore_max else f"value {value}"

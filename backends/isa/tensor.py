@@ -50,13 +50,13 @@ def _one_bank(instruction: Instruction, target: Target) -> str | None:
 
 def _dst_dtype(instruction: Instruction, target: Target) -> str | None:
     dtype = tile(instruction, "dst").dtype
-    if dtype is F32 or instruction.field("is_transpose"):
+    if dtype is F32 or instruction.flag("is_transpose"):
         return None
     return f"dst is {dtype.name}"
 
 
 def _transpose_overwrites(instruction: Instruction, target: Target) -> str | None:
-    both = instruction.field("is_transpose") and instruction.field("accumulate")
+    both = instruction.flag("is_transpose") and instruction.flag("accumulate")
     return "accumulate and is_transpose are both set" if both else None
 
 

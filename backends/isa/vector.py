@@ -61,7 +61,7 @@ def tensor_tensor_cycles(instruction: Instruction, target: Target) -> float:
     count = first.elements_per_partition
     one_port = in_psum(first) or in_psum(second)
     fast = (
-        instruction.field("op") in HALF_COST_TENSOR_OPS
+        instruction.text("op") in HALF_COST_TENSOR_OPS
         and all(a.dtype is BF16 and is_unit_stride(a) for a in (first, second))
         and tile(instruction, "dst").dtype is BF16
     )
@@ -76,8 +76,8 @@ def scalar_tensor_tensor_cycles(instruction: Instruction, target: Target) -> flo
     fast = (
         first.dtype is BF16
         and second.dtype is BF16
-        and instruction.field("op0") == "subtract"
-        and instruction.field("op1") == "multiply"
+        and instruction.text("op0") == "subtract"
+        and instruction.text("op1") == "multiply"
         and count % 2 == 0
     )
     return streamed(instruction, target, count if fast else 2 * count)
@@ -88,7 +88,7 @@ def tensor_reduce_cycles(instruction: Instruction, target: Target) -> float:
     fast = (
         source.dtype is BF16
         and tile(instruction, "dst").dtype is BF16
-        and instruction.field("op") in ("add", "max")
+        and instruction.text("op") in ("add", "max")
     )
     return streamed(instruction, target, source.elements_per_partition * (0.5 if fast else 1))
 
@@ -101,14 +101,14 @@ def copy_predicated_cycles(instruction: Instruction, target: Target) -> float:
 
 def memset_cycles(instruction: Instruction, target: Target) -> float:
     destination = tile(instruction, "dst")
-    fast = destination.dtype in (BF16, F16) and instruction.field("value_bits") == 0
+    fast = destination.dtype in (BF16, F16) and instruction.integer("value_bits") == 0
     factor = 0.5 if fast and instruction.engine is Engine.VECTOR else 1
     return streamed(instruction, target, factor * destination.elements_per_partition)
 
 
 def _reduced_count(instruction: Instruction, target: Target) -> str | None:
     dims = tile(instruction, "src").dims
-    axes = int(instruction.field("num_axes"))  # type: ignore[call-overload]
+    axes = instruction.integer("num_axes")
     if axes > len(dims):
         return f"num_axes {axes}, src has {len(dims)} free dims"
     kept = 1
@@ -119,12 +119,12 @@ def _reduced_count(instruction: Instruction, target: Target) -> str | None:
 
 
 def _negate_is_arithmetic(instruction: Instruction, target: Target) -> str | None:
-    wrong = instruction.field("negate") and is_bitvec(instruction, "op")
-    return f"negate with {instruction.field('op')}" if wrong else None
+    wrong = instruction.flag("negate") and is_bitvec(instruction, "op")
+    return f"negate with {instruction.text('op')}" if wrong else None
 
 
 def _value_fits(instruction: Instruction, target: Target) -> str | None:
-    bits = int(instruction.field("value_bits"))  # type: ignore[call-overload]
+    bits = instruction.integer("value_bits")
     dtype = tile(instruction, "dst").dtype
     too_wide = bits >> (8 * dtype.size_bytes)
     return f"{bits:#x} is wider than {dtype.name}" if too_wide else None
@@ -157,7 +157,7 @@ def _one_element(instruction: Instruction, target: Target) -> str | None:
 
 
 def _axes_found(instruction: Instruction, target: Target) -> str | None:
-    axes = int(instruction.field("num_axes"))  # type: ignore[call-overload]
+    axes = instruction.integer("num_axes")
     return None if 1 <= axes <= 4 else f"num_axes is {axes}"
 
 
@@ -188,7 +188,7 @@ def mask_words(mask: list[int]) -> dict[str, int]:
 
 def shuffle_mask(instruction: Instruction) -> bytes:
     """The 32 mask entries of a `stream_shuffle`."""
-    words = (int(instruction.field(name)) for name in MASK_FIELDS)  # type: ignore[call-overload]
+    words = (instruction.integer(name) for name in MASK_FIELDS)
     return b"".join(word.to_bytes(4, "little") for word in words)
 
 

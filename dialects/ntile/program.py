@@ -24,7 +24,7 @@ from axonc.backends.isa.access_pattern import (
     element_count,
     span_elements,
 )
-from axonc.backends.isa.instruction import Instruction
+from axonc.backends.isa.instruction import FieldValues, Instruction
 from axonc.backends.isa.spec import InstructionSpec, Role
 from axonc.backends.numerics.dtypes import DType
 from axonc.backends.program import Groups, HbmTensor
@@ -168,7 +168,7 @@ def _range(item: object, size: int) -> tuple[int, int]:
 
 
 @dataclass(slots=True)
-class Step:
+class Step(FieldValues):
     """One instruction of a form, its operands still views."""
 
     spec: InstructionSpec

@@ -145,7 +145,7 @@ def _collectives(
         elif mnemonic == "branch":
             _require_known(instruction, unknown, locations)
             if registers.is_taken(instruction):
-                index = int(instruction.field("target"))  # type: ignore[call-overload]
+                index = instruction.integer("target")
         else:
             _execute(instruction, registers, unknown)
     raise CompileError(f"{engine.value}: {MAX_STEPS:,} instructions before its last collective")
@@ -168,20 +168,20 @@ def _execute(instruction: Instruction, registers: Registers, unknown: set[int]) 
 
 
 def _register(instruction: Instruction, field: str) -> int:
-    return int(instruction.field(field))  # type: ignore[call-overload]
+    return instruction.integer(field)
 
 
 def _reads_unknown(instruction: Instruction, unknown: set[int]) -> bool:
     if "a" not in instruction.spec.field_index:
         return False
-    second = not instruction.field("use_imm") and _register(instruction, "b") in unknown
+    second = not instruction.flag("use_imm") and _register(instruction, "b") in unknown
     return _register(instruction, "a") in unknown or second
 
 
 def _require_known(
     branch: Instruction, unknown: set[int], locations: Sequence[SourceLocation]
 ) -> None:
-    if branch.field("compare") != "always" and _reads_unknown(branch, unknown):
+    if branch.text("compare") != "always" and _reads_unknown(branch, unknown):
         raise CompileError(
             "a branch that depends on memory in a stream with collectives: cores may take it "
             "differently and wait for each other for ever",

@@ -163,11 +163,7 @@ def _added(engine: Engine, register: int, amount: int) -> Instruction:
 def _waited_semaphores(body: list[Instruction]) -> set[int]:
     """Semaphores of waits that count from a register."""
     found = {semaphore for made in body for semaphore, _ in made.waits}
-    found |= {
-        int(made.field("semaphore"))  # type: ignore[call-overload]
-        for made in body
-        if made.spec.mnemonic == "semaphore_wait"
-    }
+    found |= {made.integer("semaphore") for made in body if made.spec.mnemonic == "semaphore_wait"}
     return found
 
 

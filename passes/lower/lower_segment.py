@@ -202,10 +202,9 @@ def semaphore_of(op: TileOp, target: Target) -> int:
     step = op.form.steps[0]
     index = step.spec.field_index
     if "queue" in index:
-        return len(ENGINES) + int(step.fields[index["queue"]])  # type: ignore[call-overload]
+        return len(ENGINES) + step.integer("queue")
     if "group" in index:
-        number = int(step.fields[index["group"]])  # type: ignore[call-overload]
-        return len(ENGINES) + target.dma.queues + number
+        return len(ENGINES) + target.dma.queues + step.integer("group")
     return ENGINES.index(op.form.engine)
 
 

@@ -159,12 +159,8 @@ def _sliced(view: View, axis: int, start: int, count: int) -> View:
 
 def _later(step: Step, axis: int, start: int) -> tuple[object, ...]:
     """The fields of an iota that begins `start` steps later on loop `axis`."""
-    index = step.spec.field_index
-    offset, stride = step.fields[index["offset"]], step.fields[index[f"step{axis}"]]
-    assert isinstance(offset, int) and isinstance(stride, int)
-    fields = list(step.fields)
-    fields[index["offset"]] = offset + start * stride
-    return tuple(fields)
+    offset, stride = step.integer("offset"), step.integer(f"step{axis}")
+    return step.fields_with("offset", offset + start * stride)
 
 
 def without_wide_streams(program: TileProgram) -> TileProgram:

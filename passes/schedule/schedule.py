@@ -198,7 +198,7 @@ class Scheduler:
         """Completion of a collective triggered at `start`, after those of its group and the
         transfers that are under way; later transfers wait for the bytes it sends."""
         step = op.form.steps[0]
-        number = int(step.fields[step.spec.field_index["group"]])  # type: ignore[call-overload]
+        number = step.integer("group")
         groups = self.program.groups[number]
         cost = self.timer.collective_cost(step, groups, self.program.cores)
         begin = max(start, self.collective_free.get(number, 0.0))
@@ -254,9 +254,7 @@ def _require_one_trigger(program: TileProgram) -> None:
 
 def with_field(step: Step, name: str, value: object) -> Step:
     """The step with one immediate field changed."""
-    index = step.spec.field_index[name]
-    fields = (*step.fields[:index], value, *step.fields[index + 1 :])
-    return replace(step, fields=fields)
+    return replace(step, fields=step.fields_with(name, value))
 
 
 def schedule(program: TileProgram) -> Schedule:

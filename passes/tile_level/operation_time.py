@@ -52,6 +52,6 @@ class OperationTimer:
         instruction = step.instruction(Engine.SYNC, 0)
         dst, src = instruction.operand("dst"), instruction.operand("src")
         assert dst is not None and src is not None
-        indirect = str(instruction.field("indirect"))
+        indirect = instruction.text("indirect")
         dma = self.target.dma
         return transfer_cost(dma, src, dst, indirect).busiest_engine_ns(dma)

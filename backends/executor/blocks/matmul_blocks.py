@@ -251,7 +251,7 @@ class _Planner:
             return None
         assert isinstance(stationary, TileAccess)
         assert isinstance(moving, TileAccess) and isinstance(result, TileAccess)
-        if second.field("is_transpose"):
+        if second.flag("is_transpose"):
             unit = self.copies.source(moving)
             if unit is None or not is_unit_matrix(unit, self.copies.memory):
                 self.copies.read(region_of(moving))
@@ -259,7 +259,7 @@ class _Planner:
             return Transpose(self.steps[load], stationary, result)
         sources = [self.copies.source(tile) or tile for tile in (stationary, moving)]
         reads = tuple(region_of(s) for s in sources if isinstance(s, TileAccess))
-        accumulate = bool(second.field("accumulate"))
+        accumulate = second.flag("accumulate")
         return Pair(self.steps[load], sources[0], sources[1], result, accumulate, reads)
 
 

@@ -168,14 +168,14 @@ def _pages(region: Region) -> range:
 
 def _may_skip(instruction: Instruction) -> bool:
     """Whether rows of the destination may keep what they hold."""
-    return instruction.spec.mnemonic == "dma_copy" and instruction.field("indirect") != "none"
+    return instruction.spec.mnemonic == "dma_copy" and instruction.text("indirect") != "none"
 
 
 def _is_verbatim(instruction: Instruction) -> bool:
     return (
         instruction.spec.mnemonic == "dma_copy"
-        and instruction.field("op") == "copy"
-        and instruction.field("indirect") == "none"
+        and instruction.text("op") == "copy"
+        and instruction.text("indirect") == "none"
     )
 
 

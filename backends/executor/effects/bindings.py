@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -66,11 +65,6 @@ def store(view: np.ndarray, result: np.ndarray) -> None:
     if result.shape != view.shape and result.size == view.size:
         result = result.reshape(view.shape)
     np.copyto(view, result, casting="unsafe")
-
-
-def field_values(instruction: Instruction) -> dict[str, Any]:
-    names = (spec.name for spec in instruction.spec.fields)
-    return dict(zip(names, instruction.fields, strict=True))
 
 
 def present_operands(instruction: Instruction) -> list[tuple[str, Role, Access]]:

@@ -12,7 +12,6 @@ from axonc.backends.executor.effects.bindings import (
     BoundOperand,
     Closure,
     bound_operands,
-    field_values,
     make_context,
     store,
 )
@@ -37,7 +36,7 @@ def _closure(
     writes: list[BoundOperand],
 ) -> Closure:
     semantics = SEMANTICS[instruction.spec.mnemonic]
-    context, fields = make_context(instruction, bindings), field_values(instruction)
+    context, fields = make_context(instruction, bindings), instruction.values()
     function = semantics.function
     if semantics.mode(fields, context) == "raw":
         return _raw_closure(lambda inputs: function(inputs, fields, context), reads, writes)

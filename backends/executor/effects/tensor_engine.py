@@ -45,14 +45,14 @@ def bind_multiply_moving(instruction: Instruction, bindings: Bindings) -> Closur
     array, source = bindings.array, bindings.memory.view(moving)
     target, rows = bindings.memory.view(destination), source.shape[0]
     flat = free_flattened(target) if target.dtype == np.float32 else None
-    accumulate = bool(instruction.field("accumulate"))
+    accumulate = instruction.flag("accumulate")
     columns = destination.shape[0]
 
     def product() -> tuple[np.ndarray, np.ndarray]:
         stationary = checked_stationary(array, rows, columns)
         return stationary, to_float32(source, moving.dtype).reshape(rows, -1)
 
-    if instruction.field("is_transpose"):
+    if instruction.flag("is_transpose"):
         return _transpose(product, target, destination.dtype)
 
     def general() -> None:

@@ -12,7 +12,6 @@ from axonc.backends.executor.effects.bindings import (
     Closure,
     bound_operands,
     check_writable,
-    field_values,
     make_context,
 )
 from axonc.backends.executor.effects.general import _closure
@@ -25,7 +24,7 @@ from axonc.backends.numerics.strided import as_strided
 
 
 def bind_dma_copy(instruction: Instruction, bindings: Bindings) -> Closure:
-    if instruction.field("indirect") != "none":
+    if instruction.text("indirect") != "none":
         return bind_indirect(instruction, bindings)
     reads, writes = bound_operands(instruction, bindings)
     return plain_copy(instruction, reads, writes) or _closure(instruction, bindings, reads, writes)
@@ -35,7 +34,7 @@ def plain_copy(
     instruction: Instruction, reads: list[BoundOperand], writes: list[BoundOperand]
 ) -> Closure | None:
     """A copy between equal types, as one strided copy of words; None if it is something else."""
-    if instruction.field("op") != "copy" or reads[0].dtype is not writes[0].dtype:
+    if instruction.text("op") != "copy" or reads[0].dtype is not writes[0].dtype:
         return None
     word = np.dtype(f"u{reads[0].dtype.size_bytes}")
     source, target = reads[0].view.view(word), writes[0].view.view(word)
@@ -83,14 +82,14 @@ def bind_indirect(instruction: Instruction, bindings: Bindings) -> Closure:
     destination, source = instruction.operand("dst"), instruction.operand("src")
     index = instruction.operand("index")
     assert destination is not None and source is not None and isinstance(index, TileAccess)
-    is_gather = instruction.field("indirect") == "gather"
+    is_gather = instruction.text("indirect") == "gather"
     check_writable(destination, bindings.memory)
     view = bindings.memory.view
     table, rows = view(destination), view(source)
     if is_gather:
         table, rows = rows, table
     indices = view(index)
-    skip = instruction.field("oob") == "skip"
+    skip = instruction.text("oob") == "skip"
     move = _gather if is_gather else _scatter
     step = _row_step(instruction, bindings)
 
@@ -114,7 +113,7 @@ RowStep = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 def _row_step(instruction: Instruction, bindings: Bindings) -> RowStep:
     semantics = SEMANTICS["dma_copy"]
-    context, fields = make_context(instruction, bindings), field_values(instruction)
+    context, fields = make_context(instruction, bindings), instruction.values()
     source, destination = context.dtypes["src"], context.dtypes["dst"]
     is_raw = semantics.mode(fields, context) == "raw"
     rounding, rng = bindings.rounding, context.state.rounding_rng

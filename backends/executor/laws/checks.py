@@ -114,14 +114,14 @@ class IndirectRows:
         """None for anything but a gather or scatter."""
         if "indirect" not in instruction.spec.field_index:
             return None
-        mode = instruction.field("indirect")
+        mode = instruction.text("indirect")
         if mode == "none":
             return None
         name = "src" if mode == "gather" else "dst"
         table, index = instruction.operand(name), instruction.operand("index")
         assert isinstance(table, HbmAccess) and index is not None
         numbers = memory.view(index).reshape(-1).astype(np.int64)
-        return IndirectRows(name, table, numbers, instruction.field("oob") == "skip")
+        return IndirectRows(name, table, numbers, instruction.text("oob") == "skip")
 
     def _row(self, number: int) -> HbmAccess:
         stride = self.table.dims[0][0] * self.table.dtype.size_bytes

@@ -20,6 +20,8 @@ from axonc.backends.cost.intervals import is_transfer
 from axonc.backends.executor.steps.findings import FindingKind, Violation
 from axonc.backends.executor.steps.prepared import Prepared
 from axonc.backends.isa.collective import is_collective
+from axonc.backends.isa.collective_groups import group_number
+from axonc.backends.isa.sequencer import semaphore_and_value
 
 Clock = list[int]
 Snapshot = tuple[int, ...]
@@ -34,10 +36,10 @@ def agent_key(prepared: Prepared) -> AgentKey:
     """Whose event the accesses of an instruction are: its engine's, its queue's, or those of the
     collectives of its group, which run one after the other."""
     if is_transfer(prepared.instruction):
-        queue = prepared.instruction.field("queue")
+        queue = prepared.instruction.integer("queue")
         return (prepared.engine.value, f"queue {queue}")
     if is_collective(prepared.instruction):
-        group = prepared.instruction.field("group")
+        group = group_number(prepared.instruction)
         return (prepared.engine.value, f"collectives of group {group}")
     return engine_key(prepared)
 
@@ -45,7 +47,7 @@ def agent_key(prepared: Prepared) -> AgentKey:
 def posted_signal(prepared: Prepared) -> tuple[int, int] | None:
     """(semaphore, increment) that the instruction posts, attached or as `semaphore_add`."""
     if prepared.mnemonic == "semaphore_add":
-        return prepared.instruction.fields  # type: ignore[return-value]
+        return semaphore_and_value(prepared.instruction)
     return prepared.signal
 
 
@@ -132,8 +134,7 @@ class HappensBefore:
         join(completed, clock)
         completed[agent] = time
         if prepared.mnemonic == "semaphore_set":
-            semaphore, value = prepared.instruction.fields
-            self._set(agent, time, clock, int(semaphore), int(value))  # type: ignore[call-overload]
+            self._set(agent, time, clock, *semaphore_and_value(prepared.instruction))
         posted = posted_signal(prepared)
         if posted is not None:
             self._post(agent, time, clock, *posted)
@@ -215,7 +216,7 @@ def _plan_epochs(steps: Sequence[Prepared], agents: dict[AgentKey, int]) -> dict
         for semaphore, _ in prepared.waits:
             epochs.setdefault(semaphore, [Epoch()])
         if prepared.mnemonic == "semaphore_set":
-            semaphore = int(prepared.instruction.fields[0])  # type: ignore[call-overload]
+            semaphore, _ = semaphore_and_value(prepared.instruction)
             epochs.setdefault(semaphore, [Epoch()]).append(Epoch())
         posted = posted_signal(prepared)
         if posted is not None:

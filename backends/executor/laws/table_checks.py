@@ -22,7 +22,7 @@ def check_tables(steps: Sequence[Prepared]) -> None:
     loaded = ""
     for prepared in steps:
         if prepared.mnemonic == TABLE_LOAD:
-            loaded = str(prepared.instruction.field("table"))
+            loaded = prepared.instruction.text("table")
         elif prepared.table_set and prepared.table_set != loaded:
             text = f"needs table {prepared.table_set}; {loaded or 'none'} is loaded"
             raise StepFailure(prepared, Violation(FindingKind.ACTIVATION_TABLE, text))

@@ -50,7 +50,7 @@ def bind_elementwise(
     target = operands.get("dst")
     if maker is None or target is None or np.prod(target.shape) < MIN_ELEMENTS:
         return None
-    meaning = maker(_fields(instruction), operands)
+    meaning = maker(instruction.values(), operands)
     kernel = _kernel(meaning, operands) if meaning is not None else None
     if meaning is None or kernel is None or not _is_independent(meaning, operands):
         return None
@@ -72,11 +72,6 @@ def operands_by_name(instruction: Instruction) -> dict[str, TileAccess]:
     """On-chip operands by name."""
     named = zip(instruction.spec.operands, instruction.operands, strict=True)
     return {spec.name: a for spec, a in named if isinstance(a, TileAccess)}
-
-
-def _fields(instruction: Instruction) -> dict[str, Any]:
-    names = (spec.name for spec in instruction.spec.fields)
-    return dict(zip(names, instruction.fields, strict=True))
 
 
 Fields = Mapping[str, Any]

@@ -85,8 +85,7 @@ def _statistics(
 def _reduction(
     instruction: Instruction, source: TileAccess, target: TileAccess, memory: MemorySystem
 ) -> Closure | None:
-    op, axes = str(instruction.field("op")), instruction.field("num_axes")
-    assert isinstance(axes, int)
+    op, axes = instruction.text("op"), instruction.integer("num_axes")
     kept, reduced = merged(source.dims[:-axes]), merged(source.dims[-axes:])
     runs, size = kept[0][1], reduced[0][1]
     result = merged(target.dims)
@@ -97,7 +96,7 @@ def _reduction(
     views = memory.view(source), memory.view(target)
     steps = kept[0][0] * source.dtype.size_bytes, result[0][0] * F32.size_bytes
     words = [len(views[0]), runs, size, *_place(views[0]), steps[0], *_place(views[1]), steps[1]]
-    negate = bool(instruction.field("negate"))
+    negate = instruction.flag("negate")
     return Task.of(words, views).call(_function(reduction_module, source.dtype.name, op, negate))
 
 

@@ -22,6 +22,7 @@ from axonc.backends.isa.access_pattern import (
 from axonc.backends.isa.activation_functions import ACTIVATION_BY_NAME
 from axonc.backends.isa.effects import accesses_read, accesses_written
 from axonc.backends.isa.instruction import Instruction
+from axonc.backends.isa.sequencer import semaphore_and_value
 from axonc.backends.targets.target import Engine, Target
 
 Region = tuple[str, int, int, int, int]
@@ -102,7 +103,7 @@ class Preparer:
         engine, mnemonic = instruction.engine, instruction.spec.mnemonic
         waits = instruction.waits
         if mnemonic == "semaphore_wait":
-            waits = (*waits, instruction.fields)  # type: ignore[arg-type]
+            waits = (*waits, semaphore_and_value(instruction))
         reads, writes = _on_chip_regions(instruction)
         return Prepared(
             instruction=instruction,
@@ -161,4 +162,4 @@ def _on_chip_regions(
 def _table_set(instruction: Instruction) -> str:
     if "func" not in instruction.spec.field_index:
         return ""
-    return ACTIVATION_BY_NAME[str(instruction.field("func"))].table_set
+    return ACTIVATION_BY_NAME[instruction.text("func")].table_set

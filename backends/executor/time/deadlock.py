@@ -17,7 +17,7 @@ def signals_semaphore(run: EngineRun, semaphore: int) -> int | None:
         if prepared.signal is not None and prepared.signal[0] == semaphore:
             return prepared.index
         if prepared.mnemonic in ("semaphore_add", "semaphore_set"):
-            if prepared.instruction.field("semaphore") == semaphore:
+            if prepared.instruction.integer("semaphore") == semaphore:
                 return prepared.index
     return None
 

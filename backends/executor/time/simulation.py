@@ -31,7 +31,7 @@ from axonc.backends.executor.time.timeline import (
     TransferRecord,
 )
 from axonc.backends.isa.access_pattern import NO_REGISTER
-from axonc.backends.isa.sequencer import Registers
+from axonc.backends.isa.sequencer import Registers, semaphore_and_value
 from axonc.backends.targets.target import Engine, Target
 
 SIGNAL, ASSIGN, ARRIVAL, DMA_FREE, ISSUE = range(5)
@@ -316,7 +316,7 @@ class Simulation:
         self.steps.end_ns.append(end)
         cost = self.preparer.costs.cost(run.stream[prepared.index].instruction).transfer
         assert cost is not None
-        queue = int(prepared.instruction.field("queue"))  # type: ignore[call-overload]
+        queue = prepared.instruction.integer("queue")
         arrival = max(end, run.completed_ns) + self.target.dma.fixed_latency_ns
         step = len(self.steps.prepared) - 1
         self._push(arrival, ARRIVAL, Transfer(queue, cost, step, prepared.signal))
@@ -327,7 +327,7 @@ class Simulation:
         self._start_data(now, run, prepared)
 
     def _branch_target(self, run: EngineRun, prepared: Prepared) -> int:
-        target = int(prepared.instruction.field("target"))  # type: ignore[call-overload]
+        target = prepared.instruction.integer("target")
         if target > len(run.stream):
             text = f"branch to instruction {target} of a stream of {len(run.stream)}"
             raise StepFailure(prepared, Violation(FindingKind.CONTROL_FLOW, text))
@@ -352,14 +352,14 @@ class Simulation:
 
     def _start_semaphore_set(self, now: float, run: EngineRun, prepared: Prepared) -> None:
         self._start_data(now, run, prepared)
-        self._push(run.completed_ns, ASSIGN, prepared.instruction.fields)
+        self._push(run.completed_ns, ASSIGN, semaphore_and_value(prepared.instruction))
 
     def _start_semaphore_add(self, now: float, run: EngineRun, prepared: Prepared) -> None:
         self._start_data(now, run, prepared)
-        self._push(run.completed_ns, SIGNAL, prepared.instruction.fields)
+        self._push(run.completed_ns, SIGNAL, semaphore_and_value(prepared.instruction))
 
     def _start_table_load(self, now: float, run: EngineRun, prepared: Prepared) -> None:
-        run.table = str(prepared.instruction.field("table"))
+        run.table = prepared.instruction.text("table")
         self._start_data(now, run, prepared)
 
     # ---- collectives
