@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from axonc.backends.cost.dma import TransferCost, transfer_cost
 from axonc.backends.isa.access_pattern import Access, HbmAccess, Memory, TileAccess
 from axonc.backends.isa.collective import is_collective
+from axonc.backends.isa.dma import is_transfer
 from axonc.backends.isa.instruction import Instruction
-from axonc.backends.isa.spec import Role
-from axonc.backends.targets.target import Engine, Target
+from axonc.backends.isa.spec import Action
+from axonc.backends.targets.target import Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ class CostModel:
         """Sequencer instructions have no pipeline behind them; a load fills a shorter one."""
         if not has_data:
             return 0.0
-        if is_stationary_load(instruction):
+        if instruction.spec.action is Action.LOAD_STATIONARY:
             return max(0.0, self.target.load_stationary_latency_ns - interval)
         return self.target.engines[instruction.engine].latency_ns
 
@@ -75,17 +76,6 @@ class CostModel:
         assert source is not None and destination is not None
         indirect = instruction.text("indirect")
         return transfer_cost(self.target.dma, source, destination, indirect)
-
-
-def is_transfer(instruction: Instruction) -> bool:
-    """Whether the instruction triggers a DMA transfer: it names a DMA queue."""
-    return "queue" in instruction.spec.field_index
-
-
-def is_stationary_load(instruction: Instruction) -> bool:
-    """Whether a tensor engine instruction fills the array: it has operands but writes none."""
-    roles = {operand.role for operand in instruction.spec.operands}
-    return instruction.engine is Engine.TENSOR and roles == {Role.READ}
 
 
 def _operand_key(access: Access | None) -> object:

@@ -20,12 +20,7 @@ from axonc.backends.executor.blocks.matmul_products import bind_block
 from axonc.backends.executor.blocks.overlap import Beside, overlap
 from axonc.backends.executor.blocks.transposes import Transpose, bind_transpose
 from axonc.backends.executor.effects.bind import bind, load_register, store_register
-from axonc.backends.executor.effects.bindings import (
-    WITHOUT_EFFECT,
-    Bindings,
-    Closure,
-    check_writable,
-)
+from axonc.backends.executor.effects.bindings import Bindings, Closure, check_writable
 from axonc.backends.executor.laws.checks import Checker
 from axonc.backends.executor.laws.races import check_order
 from axonc.backends.executor.laws.rule_checks import check_instructions, finding
@@ -43,6 +38,7 @@ from axonc.backends.executor.time.timeline import Timeline
 from axonc.backends.isa.collective import is_collective
 from axonc.backends.isa.instruction import Instruction
 from axonc.backends.isa.sequencer import Registers
+from axonc.backends.isa.spec import Action
 from axonc.backends.numerics.cast import Rounding
 from axonc.backends.program import HbmTensor, Program, TensorKind
 from axonc.backends.targets import TARGETS
@@ -118,7 +114,7 @@ class Machine:
     @property
     def is_data_dependent(self) -> bool:
         """Whether control flow may depend on memory: some register is loaded from it."""
-        return any(p.mnemonic == "register_load" for s in self._streams.values() for p in s)
+        return any(p.action is Action.LOAD_REGISTER for s in self._streams.values() for p in s)
 
     # ---- tensors
 
@@ -319,15 +315,15 @@ class Machine:
         collective happens when all its cores have come to it."""
         if is_collective(prepared.instruction):
             return
-        if prepared.mnemonic == "register_load":
+        if prepared.action is Action.LOAD_REGISTER:
             load = partial(load_register, prepared.instruction, self._bindings, registers)
             self._run_guarded(prepared, load)
             return
-        is_store = prepared.mnemonic == "register_store"
+        is_store = prepared.action is Action.STORE_REGISTER
         self._execute_step(prepared, registers.stored(prepared.instruction) if is_store else None)
 
     def _execute_step(self, prepared: Prepared, stored: int | None) -> None:
-        if prepared.mnemonic not in WITHOUT_EFFECT:
+        if prepared.instruction.spec.touches_memory:
             closure = self._guarded(prepared, partial(self._closure, prepared, stored))
             self._run_guarded(prepared, closure)
 

@@ -18,10 +18,10 @@ from __future__ import annotations
 
 from axonc.backends.isa.access_pattern import HbmAccess, Memory
 from axonc.backends.isa.cost_terms import dma_trigger
-from axonc.backends.isa.instruction import Instruction
+from axonc.backends.isa.instruction import FieldValues, Instruction
 from axonc.backends.isa.operand_kinds import ALL_ENGINES, DMA_REACHABLE, enum, read, uint, write
 from axonc.backends.isa.rules import custom, total_elements
-from axonc.backends.isa.spec import INSTRUCTIONS, FieldSpec, InstructionSpec, Rule
+from axonc.backends.isa.spec import INSTRUCTIONS, Action, FieldSpec, InstructionSpec, Rule
 from axonc.backends.targets.target import Target
 
 COLLECTIVE_OPS = ("add", "max", "min")
@@ -29,9 +29,9 @@ HBM_ONLY = (Memory.HBM,)
 GROUP_BITS = 16
 
 
-def is_collective(instruction: Instruction) -> bool:
-    """Whether the instruction triggers a collective: it names a replica group."""
-    return "group" in instruction.spec.field_index
+def is_collective(instruction: FieldValues) -> bool:
+    """Whether the instruction triggers a collective."""
+    return instruction.spec.action is Action.COLLECTIVE
 
 
 def _counts(instruction: Instruction) -> tuple[int, int]:
@@ -107,6 +107,7 @@ def _entry(
         InstructionSpec(
             mnemonic=mnemonic,
             opcode=opcode,
+            action=Action.COLLECTIVE,
             engines=ALL_ENGINES,
             operands=(write("dst", memories), read("src", memories)),
             fields=(uint("group", GROUP_BITS, 0, "index into the table of replica groups"), *extra),

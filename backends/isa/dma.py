@@ -16,7 +16,7 @@ import math
 
 from axonc.backends.isa.access_pattern import Access, HbmAccess, TileAccess
 from axonc.backends.isa.cost_terms import dma_trigger
-from axonc.backends.isa.instruction import Instruction
+from axonc.backends.isa.instruction import FieldValues, Instruction
 from axonc.backends.isa.operand_kinds import (
     ALL_ENGINES,
     DMA_REACHABLE,
@@ -28,11 +28,16 @@ from axonc.backends.isa.operand_kinds import (
     write,
 )
 from axonc.backends.isa.rules import custom, total_elements
-from axonc.backends.isa.spec import INSTRUCTIONS, InstructionSpec
+from axonc.backends.isa.spec import INSTRUCTIONS, Action, InstructionSpec
 from axonc.backends.targets.target import Target
 
 DMA_OPS = ("copy", "add", "max", "min")
 INDIRECT_MODES = ("none", "gather", "scatter")
+
+
+def is_transfer(instruction: FieldValues) -> bool:
+    """Whether the instruction triggers a transfer of the DMA engines."""
+    return instruction.spec.action is Action.TRANSFER
 
 
 def indirect_sides(instruction: Instruction) -> tuple[Access | None, Access | None]:
@@ -97,6 +102,7 @@ INSTRUCTIONS.add(
     InstructionSpec(
         mnemonic="dma_copy",
         opcode=0x50,
+        action=Action.TRANSFER,
         engines=ALL_ENGINES,
         operands=(
             write("dst", DMA_REACHABLE, summary="also read when op is not copy"),

@@ -11,7 +11,7 @@ from axonc.backends.isa.cost_terms import streamed, tile
 from axonc.backends.isa.instruction import Instruction
 from axonc.backends.isa.operand_kinds import F32_ONLY, SCALAR, enum, read, real, scalar_tile, write
 from axonc.backends.isa.rules import custom, element_count_is, same_elements, same_partitions
-from axonc.backends.isa.spec import INSTRUCTIONS, InstructionSpec
+from axonc.backends.isa.spec import INSTRUCTIONS, Action, InstructionSpec
 from axonc.backends.targets.target import Target
 
 
@@ -68,6 +68,7 @@ INSTRUCTIONS.add(
     InstructionSpec(
         mnemonic="act_table_load",
         opcode=0x31,
+        action=Action.LOAD_TABLE,
         engines=SCALAR,
         operands=(),
         fields=(enum("table", TABLE_SETS, TABLE_SETS[0]),),

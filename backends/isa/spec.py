@@ -71,28 +71,90 @@ class Rule:
     check: Callable[[Instruction, Target], str | None]
 
 
+class Action(enum.StrEnum):
+    """What an instruction makes the machine do. Whoever treats some instructions unlike others
+    (the event loop, the effects, the passes) asks for this, never for a mnemonic."""
+
+    COMPUTE = "compute"
+    """An engine's data path: operands in, operands out, by the semantics of the mnemonic."""
+    LOAD_STATIONARY = "load_stationary"
+    """The tensor engine's array takes its stationary operand, behind the product under way."""
+    MULTIPLY = "multiply"
+    """The tensor engine streams a matrix through the array."""
+    TRANSFER = "transfer"
+    """Triggers a transfer on the DMA queue it names; the engine goes on."""
+    COLLECTIVE = "collective"
+    """Triggers a collective of the replica group it names; the engine goes on."""
+    LOAD_TABLE = "load_table"
+    """ScalarE takes another table of activation functions."""
+    WAIT = "wait"
+    SET_SEMAPHORE = "set_semaphore"
+    ADD_SEMAPHORE = "add_semaphore"
+    MOVE_REGISTER = "move_register"
+    """A register gets an immediate."""
+    COMPUTE_REGISTER = "compute_register"
+    """A register gets what the sequencer computes from registers and immediates."""
+    LOAD_REGISTER = "load_register"
+    """A register gets a word of memory: from then on control flow may depend on data."""
+    STORE_REGISTER = "store_register"
+    BRANCH = "branch"
+    HALT = "halt"
+    NOTHING = "nothing"
+
+    @property
+    def is_on_data_path(self) -> bool:
+        """Whether an engine itself reaches for the operands, not DMA or a sequencer."""
+        return self in (Action.COMPUTE, Action.LOAD_STATIONARY, Action.MULTIPLY)
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """How a collective divides its operands among the cores of a group."""
+
+    dst_in_blocks: bool = False
+    """dst holds one block per core of the group; else it is as large as a block, or whole."""
+    src_in_blocks: bool = False
+    """src holds one block per core of the group."""
+    is_pairwise: bool = False
+    """The group is a list of (source, target) pairs instead of a list of cores."""
+
+
 Key = TypeVar("Key", str, int)
 Cost = Callable[["Instruction", Target], float]
 
 
 @dataclass(frozen=True)
 class InstructionSpec:
-    """One instruction. `cycles` is the initiation interval in cycles of the engine that runs it:
-    how long the engine is busy before the next independent instruction may start."""
+    """One instruction: everything that any stage needs to know about it."""
 
     mnemonic: str
     opcode: int
     engines: tuple[Engine, ...]
+    """Those that can run it, the usual one first."""
     operands: tuple[OperandSpec, ...]
     fields: tuple[FieldSpec, ...]
     cycles: Cost
+    """The initiation interval in cycles of the engine that runs it: how long the engine is busy
+    before the next independent instruction may start."""
     cycles_text: str
     summary: str
     semantics: str
+    """What it computes, in one or two lines of text; the function that does so is registered by
+    mnemonic in `executor/semantics`."""
     sources: tuple[str, ...]
+    """Where each claim is from."""
+    action: Action = Action.COMPUTE
+    exchange: Exchange | None = None
+    """Of a collective, and of nothing else."""
     rules: tuple[Rule, ...] = ()
+    """Its own numbered constraints, from C20 on; the common ones are in `rules.py`."""
     operand_index: dict[str, int] = field(init=False, repr=False, compare=False)
     field_index: dict[str, int] = field(init=False, repr=False, compare=False)
+
+    @property
+    def touches_memory(self) -> bool:
+        """Whether it reads or writes memory at all; what does not is the event loop's alone."""
+        return bool(self.operands)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "operand_index", {o.name: i for i, o in enumerate(self.operands)})

@@ -22,7 +22,14 @@ from axonc.backends.isa.operand_kinds import (
     write,
 )
 from axonc.backends.isa.rules import custom
-from axonc.backends.isa.spec import INSTRUCTIONS, FieldSpec, InstructionSpec, OperandSpec, Rule
+from axonc.backends.isa.spec import (
+    INSTRUCTIONS,
+    Action,
+    FieldSpec,
+    InstructionSpec,
+    OperandSpec,
+    Rule,
+)
 from axonc.backends.targets.target import Target
 
 BRANCH_COMPARES = ("always", "is_equal", "not_equal", "is_lt", "is_le", "is_gt", "is_ge")
@@ -65,6 +72,7 @@ def _single_word(name: str) -> Rule:
 def _entry(
     mnemonic: str,
     opcode: int,
+    action: Action,
     summary: str,
     semantics: str,
     fields: tuple[FieldSpec, ...] = (),
@@ -75,6 +83,7 @@ def _entry(
         InstructionSpec(
             mnemonic=mnemonic,
             opcode=opcode,
+            action=action,
             engines=ALL_ENGINES,
             operands=operands,
             fields=fields,
@@ -95,6 +104,7 @@ SECOND_VALUE = (register("b"), sint("imm", 32), flag("use_imm", "use imm in plac
 _entry(
     "semaphore_wait",
     0x60,
+    Action.WAIT,
     "Wait for a semaphore.",
     "the engine issues nothing until S[semaphore] >= value",
     SEMAPHORE_FIELDS,
@@ -103,6 +113,7 @@ _entry(
 _entry(
     "semaphore_set",
     0x61,
+    Action.SET_SEMAPHORE,
     "Set a semaphore.",
     "S[semaphore] = value",
     SEMAPHORE_FIELDS,
@@ -111,6 +122,7 @@ _entry(
 _entry(
     "semaphore_add",
     0x62,
+    Action.ADD_SEMAPHORE,
     "Add to a semaphore.",
     "S[semaphore] += value",
     SEMAPHORE_FIELDS,
@@ -119,6 +131,7 @@ _entry(
 _entry(
     "register_move",
     0x63,
+    Action.MOVE_REGISTER,
     "Load an immediate into a register.",
     "R[dst] = imm",
     (register("dst"), sint("imm", 32)),
@@ -126,6 +139,7 @@ _entry(
 _entry(
     "register_alu",
     0x64,
+    Action.COMPUTE_REGISTER,
     "Arithmetic on registers.",
     "R[dst] = R[a] op (use_imm ? imm : R[b]), wrapping 32-bit; shifts are logical, by b modulo 32",
     (enum("op", REGISTER_OPS, "add"), register("dst"), register("a"), *SECOND_VALUE),
@@ -133,6 +147,7 @@ _entry(
 _entry(
     "register_load",
     0x65,
+    Action.LOAD_REGISTER,
     "Read a register from SBUF.",
     "R[dst] = src[0, 0]",
     (register("dst"),),
@@ -142,6 +157,7 @@ _entry(
 _entry(
     "register_store",
     0x66,
+    Action.STORE_REGISTER,
     "Write a register to SBUF.",
     "dst[0, 0] = R[src]",
     (register("src"),),
@@ -151,10 +167,11 @@ _entry(
 _entry(
     "branch",
     0x67,
+    Action.BRANCH,
     "Continue elsewhere in this stream.",
     "if R[a] compare (use_imm ? imm : R[b]), or compare is always: the next instruction is number "
     "`target` of this stream, counted from 0; the number after the last one ends the stream",
     (enum("compare", BRANCH_COMPARES, "always"), register("a"), *SECOND_VALUE, uint("target", 32)),
 )
-_entry("halt", 0x68, "End of the stream.", "the engine stops")
-_entry("nop", 0x69, "Do nothing.", "no effect but its waits and its signal")
+_entry("halt", 0x68, Action.HALT, "End of the stream.", "the engine stops")
+_entry("nop", 0x69, Action.NOTHING, "Do nothing.", "no effect but its waits and its signal")

@@ -11,7 +11,7 @@ from axonc.backends.isa.cost_terms import is_dynamic, tile
 from axonc.backends.isa.instruction import Instruction
 from axonc.backends.isa.operand_kinds import FLOAT_DTYPES, PSUM, SBUF, TENSOR, flag, read, write
 from axonc.backends.isa.rules import custom, element_range, same_elements
-from axonc.backends.isa.spec import INSTRUCTIONS, InstructionSpec
+from axonc.backends.isa.spec import INSTRUCTIONS, Action, InstructionSpec
 from axonc.backends.numerics.dtypes import F32
 from axonc.backends.targets.target import Target
 
@@ -64,6 +64,7 @@ INSTRUCTIONS.add(
     InstructionSpec(
         mnemonic="load_stationary",
         opcode=0x01,
+        action=Action.LOAD_STATIONARY,
         engines=TENSOR,
         operands=(
             read("stationary", SBUF, FLOAT_DTYPES, summary="[K, M], K on the partitions, M <= 128"),
@@ -82,6 +83,7 @@ INSTRUCTIONS.add(
     InstructionSpec(
         mnemonic="multiply_moving",
         opcode=0x02,
+        action=Action.MULTIPLY,
         engines=TENSOR,
         operands=(
             write("dst", PSUM, ("f32", "bf16", "f16"), summary="[M, N], within one PSUM bank"),

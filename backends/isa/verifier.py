@@ -24,15 +24,6 @@ Violation = tuple[str, str]
 
 FieldTest = Callable[[object], bool]
 COMPUTE_ENGINES = (Engine.VECTOR, Engine.SCALAR, Engine.GPSIMD)
-DMA_MNEMONICS = (
-    "dma_copy",
-    "all_reduce",
-    "all_gather",
-    "reduce_scatter",
-    "all_to_all",
-    "collective_permute",
-)
-SEQUENCER_MNEMONICS = ("register_load", "register_store")
 
 
 def legal_starts(num_partitions: int, target: Target) -> tuple[int, ...]:
@@ -94,7 +85,7 @@ def _plan(spec: InstructionSpec, target: Target) -> _Plan:
         for o in spec.operands
     )
     fields = tuple((field, _field_test(field, target)) for field in spec.fields)
-    return _Plan(operands, fields, spec.mnemonic in DMA_MNEMONICS + SEQUENCER_MNEMONICS)
+    return _Plan(operands, fields, not spec.action.is_on_data_path)
 
 
 class Verifier:

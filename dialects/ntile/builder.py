@@ -22,6 +22,7 @@ import numpy as np
 
 from axonc.backends.isa import INSTRUCTIONS
 from axonc.backends.isa.access_pattern import Dims, Memory
+from axonc.backends.isa.dma import is_transfer
 from axonc.backends.isa.spec import InstructionSpec
 from axonc.backends.numerics.dtypes import DType
 from axonc.backends.program import Groups, HbmTensor, Packing, TensorKind
@@ -94,9 +95,11 @@ def _trigger(made: Step, engine: Engine | None, arguments: dict[str, object]) ->
     streamed = any(v is not None and v.buffer.pool is Pool.STREAM for v in made.operands)
     chosen = Engine.SYNC if streamed else Engine.GPSIMD
     if engine not in (None, chosen):
-        raise VerifyError(f"triggered by {engine}, not by the {chosen.value} engine", op="dma_copy")
+        raise VerifyError(
+            f"triggered by {engine}, not by the {chosen.value} engine", op=made.spec.mnemonic
+        )
     if "queue" in arguments:
-        raise VerifyError("the queue is chosen by the schedule pass", op="dma_copy")
+        raise VerifyError("the queue is chosen by the schedule pass", op=made.spec.mnemonic)
     return chosen
 
 
@@ -274,7 +277,7 @@ class KernelBuilder:
     def emit(self, mnemonic: str, engine: Engine | None = None, **arguments: object) -> None:
         """One instruction; `engine` defaults to the first of the entry's engines."""
         made = step(mnemonic, **arguments)
-        if mnemonic == "dma_copy":
+        if is_transfer(made):
             engine = _trigger(made, engine, arguments)
         self.append(Form(engine or made.spec.engines[0], (made,)))
 

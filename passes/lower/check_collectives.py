@@ -30,6 +30,7 @@ from axonc.backends.isa.collective import is_collective
 from axonc.backends.isa.collective_groups import block_counts, group_number, members_of, signature
 from axonc.backends.isa.instruction import Instruction
 from axonc.backends.isa.sequencer import Registers
+from axonc.backends.isa.spec import Action
 from axonc.backends.program import CoreProgram, Groups, Program
 from axonc.backends.targets import TARGETS
 from axonc.backends.targets.target import Engine, Target
@@ -136,13 +137,13 @@ def _collectives(
         if index >= len(stream):
             return
         instruction = stream[index]
-        mnemonic = instruction.spec.mnemonic
+        action = instruction.spec.action
         index += 1
         if is_collective(instruction):
             yield instruction
-        elif mnemonic == "halt":
+        elif action is Action.HALT:
             return
-        elif mnemonic == "branch":
+        elif action is Action.BRANCH:
             _require_known(instruction, unknown, locations)
             if registers.is_taken(instruction):
                 index = instruction.integer("target")
@@ -153,15 +154,15 @@ def _collectives(
 
 def _execute(instruction: Instruction, registers: Registers, unknown: set[int]) -> None:
     """What an instruction does to registers. unknown: those whose value comes from memory."""
-    mnemonic = instruction.spec.mnemonic
-    if mnemonic not in ("register_move", "register_alu", "register_load"):
+    action = instruction.spec.action
+    if action not in (Action.MOVE_REGISTER, Action.COMPUTE_REGISTER, Action.LOAD_REGISTER):
         return
     destination = _register(instruction, "dst")
-    if mnemonic == "register_load" or _reads_unknown(instruction, unknown):
+    if action is Action.LOAD_REGISTER or _reads_unknown(instruction, unknown):
         unknown.add(destination)
         return
     unknown.discard(destination)
-    if mnemonic == "register_move":
+    if action is Action.MOVE_REGISTER:
         registers.execute_move(instruction)
     else:
         registers.execute_alu(instruction)
@@ -185,7 +186,7 @@ def _require_known(
         raise CompileError(
             "a branch that depends on memory in a stream with collectives: cores may take it "
             "differently and wait for each other for ever",
-            op="branch",
+            op=branch.spec.mnemonic,
             location=locations[branch.location],
             hint="keep collectives out of loops whose number of rounds is computed",
         )

@@ -22,6 +22,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from axonc.backends.isa.instruction import Instruction
+from axonc.backends.isa.spec import Action
 from axonc.backends.targets.target import Engine
 from axonc.diagnostics import CompileError
 from axonc.dialects.ntile.program import (
@@ -163,7 +164,7 @@ def _added(engine: Engine, register: int, amount: int) -> Instruction:
 def _waited_semaphores(body: list[Instruction]) -> set[int]:
     """Semaphores of waits that count from a register."""
     found = {semaphore for made in body for semaphore, _ in made.waits}
-    found |= {made.integer("semaphore") for made in body if made.spec.mnemonic == "semaphore_wait"}
+    found |= {made.integer("semaphore") for made in body if made.spec.action is Action.WAIT}
     return found
 
 

@@ -13,7 +13,10 @@ from dataclasses import dataclass
 
 from axonc.backends.isa import INSTRUCTIONS
 from axonc.backends.isa.access_pattern import NO_REGISTER
+from axonc.backends.isa.collective import is_collective
+from axonc.backends.isa.dma import is_transfer
 from axonc.backends.isa.instruction import Instruction
+from axonc.backends.isa.spec import Action
 from axonc.backends.targets.target import Engine, Target
 from axonc.dialects.ntile.program import TileOp, TileProgram
 from axonc.passes.tile_level.dependencies import DependenceGraph
@@ -200,10 +203,9 @@ def semaphore_of(op: TileOp, target: Target) -> int:
     """Engines have the first semaphores, in order; DMA queues the following, then replica
     groups."""
     step = op.form.steps[0]
-    index = step.spec.field_index
-    if "queue" in index:
+    if is_transfer(step):
         return len(ENGINES) + step.integer("queue")
-    if "group" in index:
+    if is_collective(step):
         return len(ENGINES) + target.dma.queues + step.integer("group")
     return ENGINES.index(op.form.engine)
 
@@ -230,9 +232,9 @@ def drop_repeated_loads(stream: list[Instruction]) -> list[Instruction]:
     kept: list[Instruction] = []
     held: Instruction | None = None
     for instruction in stream:
-        if instruction.waits or instruction.spec.mnemonic == "semaphore_wait":
+        if instruction.waits or instruction.spec.action is Action.WAIT:
             held = None
-        if instruction.spec.mnemonic == "load_stationary":
+        if instruction.spec.action is Action.LOAD_STATIONARY:
             if held is not None and held.operands == instruction.operands:
                 continue
             held = instruction

@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from axonc.backends.isa.access_pattern import Memory
-from axonc.backends.isa.spec import Role
+from axonc.backends.isa.spec import Action, Role
 from axonc.backends.numerics.dtypes import DTYPES, DType
 from axonc.backends.program import SPILL_PREFIX, HbmTensor, TensorKind
 from axonc.backends.targets.target import Engine
@@ -108,7 +108,7 @@ def _transfer(dst: View, src: View, location: int) -> TileOp:
 def is_transfer(op: TileOp) -> bool:
     """Whether the operation is a transfer that replaces what it writes."""
     step = op.form.steps[0]
-    return step.spec.mnemonic == "dma_copy" and step.fields[step.spec.field_index["op"]] == "copy"
+    return step.spec.action is Action.TRANSFER and step.text("op") == "copy"
 
 
 def unchanging_tensors(program: TileProgram) -> set[Buffer]:

@@ -18,6 +18,8 @@ import heapq
 from collections import deque
 from dataclasses import dataclass, replace
 
+from axonc.backends.isa.collective import is_collective
+from axonc.backends.isa.dma import is_transfer
 from axonc.backends.targets.target import Engine
 from axonc.diagnostics import CompileError
 from axonc.dialects.ntile.program import Form, Pool, Step, TileOp, TileProgram
@@ -166,7 +168,7 @@ class Scheduler:
     def _issue(self, engine: Engine, number: int, start: float) -> None:
         op = self.program.ops[number]
         self.order[engine].append(number)
-        if op.form.steps[0].spec.mnemonic == "dma_copy":
+        if is_transfer(op.form.steps[0]):
             finish = self._transfer(op, start)
             self.free[engine] = start + self.program.target.dma.trigger_ns
         elif _is_collective(op):
@@ -208,7 +210,7 @@ class Scheduler:
 
 
 def _is_collective(op: TileOp) -> bool:
-    return "group" in op.form.steps[0].spec.field_index
+    return is_collective(op.form.steps[0])
 
 
 def is_streamed(op: TileOp) -> bool:
@@ -223,7 +225,7 @@ def assign_queues(program: TileProgram, order: list[int]) -> None:
     counts = {True: 0, False: 0}
     for number in order:
         op = program.ops[number]
-        if op.form.steps[0].spec.mnemonic != "dma_copy":
+        if not is_transfer(op.form.steps[0]):
             continue
         streamed = is_streamed(op)
         base, width = (0, STREAM_QUEUES) if streamed else (STREAM_QUEUES, total - STREAM_QUEUES)
@@ -239,7 +241,7 @@ def _require_one_trigger(program: TileProgram) -> None:
     """
     triggers: dict[bool, Engine] = {}
     for op in program.ops:
-        if op.form.steps[0].spec.mnemonic != "dma_copy":
+        if not is_transfer(op.form.steps[0]):
             continue
         streamed = is_streamed(op)
         first = triggers.setdefault(streamed, op.form.engine)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from axonc.backends.cost.collectives import CollectiveCost, collective_cost
 from axonc.backends.cost.dma import transfer_cost
+from axonc.backends.isa.spec import Action
 from axonc.backends.program import Groups
 from axonc.backends.targets.target import Engine, Target
 from axonc.dialects.ntile.program import Form, Step
@@ -29,7 +30,7 @@ class OperationTimer:
         return self.interval_ns(form) + self.target.engines[form.engine].latency_ns
 
     def _step_ns(self, engine: Engine, step: Step) -> float:
-        if step.spec.mnemonic == "load_stationary":
+        if step.spec.action is Action.LOAD_STATIONARY:
             return 0.0  # in the shadow of the previous MultiplyMoving (machine.md#tensor-engine)
         shapes = tuple(
             None if v is None else (v.memory, v.dtype.code, v.num_partitions, v.dims)

@@ -26,7 +26,6 @@ from dataclasses import dataclass, field, replace
 from axonc.backends.executor.blocks.tensor_steps import eager_tensor_order, find_groups, is_plain
 from axonc.backends.executor.blocks.transposes import Transpose, is_unit_matrix
 from axonc.backends.executor.blocks.weight_copies import WeightCopies
-from axonc.backends.executor.effects.bindings import WITHOUT_EFFECT
 from axonc.backends.executor.memory.memory import MemorySystem
 from axonc.backends.executor.steps.prepared import Prepared, Region, region_of, regions_overlap
 from axonc.backends.isa.access_pattern import (
@@ -196,7 +195,7 @@ class _Planner:
         order = list(eager_tensor_order(self.steps))
         paired: set[int] = set()
         for position, step in enumerate(order):
-            if step in paired or self.steps[step].mnemonic in WITHOUT_EFFECT:
+            if step in paired or not self.steps[step].instruction.spec.touches_memory:
                 continue
             multiplies = self._groups.get(step, [])
             pairs: list[Pair | Transpose | None] = [None]

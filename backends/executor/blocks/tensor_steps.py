@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from axonc.backends.executor.effects.bindings import WITHOUT_EFFECT
 from axonc.backends.executor.steps.prepared import Prepared
 from axonc.backends.isa.access_pattern import NO_REGISTER, Access, Memory, TileAccess
+from axonc.backends.isa.spec import Action
 from axonc.backends.numerics.dtypes import F32
 from axonc.backends.targets.target import Engine
 
@@ -33,12 +33,12 @@ def find_groups(steps: Sequence[Prepared]) -> dict[int, list[int]]:
     groups: dict[int, list[int]] = {}
     load = None
     for number, step in enumerate(steps):
-        if step.engine is not Engine.TENSOR or step.mnemonic in WITHOUT_EFFECT:
+        if step.engine is not Engine.TENSOR or not step.instruction.spec.touches_memory:
             continue
-        if step.mnemonic == "load_stationary":
+        if step.action is Action.LOAD_STATIONARY:
             load = number
             groups[load] = []
-        elif load is not None and step.mnemonic == "multiply_moving" and not step.waits:
+        elif load is not None and step.action is Action.MULTIPLY and not step.waits:
             groups[load].append(number)
         elif load is not None:
             del groups[load]

@@ -16,6 +16,7 @@ from axonc.backends.executor.memory.memory import MemorySystem
 from axonc.backends.executor.steps.findings import Violation
 from axonc.backends.executor.steps.prepared import Region, region_of, regions_overlap
 from axonc.backends.isa.access_pattern import Access, Dims, HbmAccess, Memory, TileAccess
+from axonc.backends.isa.dma import is_transfer
 from axonc.backends.isa.instruction import Instruction
 
 PAGE_BYTES = 4096
@@ -168,12 +169,12 @@ def _pages(region: Region) -> range:
 
 def _may_skip(instruction: Instruction) -> bool:
     """Whether rows of the destination may keep what they hold."""
-    return instruction.spec.mnemonic == "dma_copy" and instruction.text("indirect") != "none"
+    return is_transfer(instruction) and instruction.text("indirect") != "none"
 
 
 def _is_verbatim(instruction: Instruction) -> bool:
     return (
-        instruction.spec.mnemonic == "dma_copy"
+        is_transfer(instruction)
         and instruction.text("op") == "copy"
         and instruction.text("indirect") == "none"
     )

@@ -1,8 +1,9 @@
 """Turn an instruction with static addresses into a closure that does its work on the memories.
 
-Views of the operands are made once. The tensor engine and DMA addressing are here; what any other
-instruction computes is in `semantics`. Closures for the most frequent instructions are in
-`fast_paths`; they compute the same bits as the general one.
+Views of the operands are made once. The tensor engine (`tensor_engine`) and DMA addressing
+(`transfers`) have closures of their own; what any other instruction computes is in `semantics`.
+Closures for the most frequent instructions are in `fast_paths` and in native code; they compute the
+same bits as the general one.
 """
 
 from __future__ import annotations
@@ -11,10 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from axonc.backends.executor.effects.bindings import (
-    Bindings,
-    Closure,
-)
+from axonc.backends.executor.effects.bindings import Bindings, Closure
 from axonc.backends.executor.effects.general import bind_general
 from axonc.backends.executor.effects.tensor_engine import bind_load_stationary, bind_multiply_moving
 from axonc.backends.executor.effects.transfers import bind_dma_copy
@@ -22,11 +20,12 @@ from axonc.backends.executor.native.native_elementwise import bind_elementwise
 from axonc.backends.executor.native.native_rows import bind_rows
 from axonc.backends.isa.instruction import Instruction
 from axonc.backends.isa.sequencer import Registers
+from axonc.backends.isa.spec import Action
 
 
 def bind(instruction: Instruction, bindings: Bindings) -> Closure:
     """The closure of a data-path or DMA instruction. Raises: Violation (range, read-only)."""
-    special = _BINDERS.get(instruction.spec.mnemonic)
+    special = _BINDERS.get(instruction.spec.action)
     if special is not None:
         return special(instruction, bindings)
     native = None
@@ -35,12 +34,6 @@ def bind(instruction: Instruction, bindings: Bindings) -> Closure:
         threads = bindings.workers.count
         native = bind_elementwise(instruction, memory, threads) or bind_rows(instruction, memory)
     return native or bind_general(instruction, bindings)
-
-
-# ---- tensor engine
-
-
-# ---- DMA
 
 
 # ---- registers: these run only while the event loop runs, which has the registers
@@ -61,8 +54,9 @@ def store_register(instruction: Instruction, bindings: Bindings, value: int) -> 
 
 Binder = Callable[[Instruction, Bindings], Closure]
 
-_BINDERS: dict[str, Binder] = {
-    "load_stationary": bind_load_stationary,
-    "multiply_moving": bind_multiply_moving,
-    "dma_copy": bind_dma_copy,
+_BINDERS: dict[Action, Binder] = {
+    Action.LOAD_STATIONARY: bind_load_stationary,
+    Action.MULTIPLY: bind_multiply_moving,
+    Action.TRANSFER: bind_dma_copy,
 }
+"""What semantics alone do not say: state of the array, addressing of DMA."""

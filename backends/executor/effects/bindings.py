@@ -116,19 +116,3 @@ def check_writable(access: Access, memory: MemorySystem) -> None:
     if isinstance(access, HbmAccess) and memory.is_read_only(access):
         tensor = memory.segment_at(access).tensor
         raise Violation(FindingKind.READ_ONLY, f"writes {tensor.kind.value} tensor {tensor.name}")
-
-
-WITHOUT_EFFECT = frozenset(
-    (
-        "semaphore_wait",
-        "semaphore_set",
-        "semaphore_add",
-        "register_move",
-        "register_alu",
-        "branch",
-        "halt",
-        "nop",
-        "act_table_load",
-    )
-)
-"""Instructions that touch no memory: the event loop does all of them."""

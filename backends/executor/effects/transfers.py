@@ -112,7 +112,7 @@ RowStep = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def _row_step(instruction: Instruction, bindings: Bindings) -> RowStep:
-    semantics = SEMANTICS["dma_copy"]
+    semantics = SEMANTICS[instruction.spec.mnemonic]
     context, fields = make_context(instruction, bindings), instruction.values()
     source, destination = context.dtypes["src"], context.dtypes["dst"]
     is_raw = semantics.mode(fields, context) == "raw"

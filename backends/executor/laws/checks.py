@@ -15,7 +15,7 @@ from axonc.backends.executor.steps.findings import FindingKind, Violation
 from axonc.backends.executor.steps.prepared import Prepared
 from axonc.backends.isa.access_pattern import Access, HbmAccess, TileAccess
 from axonc.backends.isa.instruction import Instruction
-from axonc.backends.isa.spec import Role
+from axonc.backends.isa.spec import Action, Role
 from axonc.backends.isa.vector import KEEP_PARTITION, shuffle_mask
 from axonc.backends.program import HbmTensor
 from axonc.backends.targets.target import Engine
@@ -53,7 +53,7 @@ class Checker:
                 indirect.check_read(self.shadow)
             else:
                 self.shadow.check_read(name, access)
-        if prepared.mnemonic == "multiply_moving" and reads_destination(instruction):
+        if prepared.action is Action.MULTIPLY and reads_destination(instruction):
             destination = instruction.operand("dst")
             assert isinstance(destination, TileAccess)
             self.shadow.check_accumulates(destination)

@@ -16,12 +16,13 @@ import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from axonc.backends.cost.intervals import is_transfer
 from axonc.backends.executor.steps.findings import FindingKind, Violation
 from axonc.backends.executor.steps.prepared import Prepared
 from axonc.backends.isa.collective import is_collective
 from axonc.backends.isa.collective_groups import group_number
+from axonc.backends.isa.dma import is_transfer
 from axonc.backends.isa.sequencer import semaphore_and_value
+from axonc.backends.isa.spec import Action
 
 Clock = list[int]
 Snapshot = tuple[int, ...]
@@ -46,7 +47,7 @@ def agent_key(prepared: Prepared) -> AgentKey:
 
 def posted_signal(prepared: Prepared) -> tuple[int, int] | None:
     """(semaphore, increment) that the instruction posts, attached or as `semaphore_add`."""
-    if prepared.mnemonic == "semaphore_add":
+    if prepared.action is Action.ADD_SEMAPHORE:
         return semaphore_and_value(prepared.instruction)
     return prepared.signal
 
@@ -133,7 +134,7 @@ class HappensBefore:
         completed = self._completed[agent]
         join(completed, clock)
         completed[agent] = time
-        if prepared.mnemonic == "semaphore_set":
+        if prepared.action is Action.SET_SEMAPHORE:
             self._set(agent, time, clock, *semaphore_and_value(prepared.instruction))
         posted = posted_signal(prepared)
         if posted is not None:
@@ -215,7 +216,7 @@ def _plan_epochs(steps: Sequence[Prepared], agents: dict[AgentKey, int]) -> dict
         agent = agents.setdefault(agent_key(prepared), len(agents))
         for semaphore, _ in prepared.waits:
             epochs.setdefault(semaphore, [Epoch()])
-        if prepared.mnemonic == "semaphore_set":
+        if prepared.action is Action.SET_SEMAPHORE:
             semaphore, _ = semaphore_and_value(prepared.instruction)
             epochs.setdefault(semaphore, [Epoch()]).append(Epoch())
         posted = posted_signal(prepared)

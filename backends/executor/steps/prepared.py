@@ -23,6 +23,7 @@ from axonc.backends.isa.activation_functions import ACTIVATION_BY_NAME
 from axonc.backends.isa.effects import accesses_read, accesses_written
 from axonc.backends.isa.instruction import Instruction
 from axonc.backends.isa.sequencer import semaphore_and_value
+from axonc.backends.isa.spec import Action
 from axonc.backends.targets.target import Engine, Target
 
 Region = tuple[str, int, int, int, int]
@@ -33,27 +34,33 @@ REGISTER_MASK = 0xFFFFFFFF
 
 @dataclass(slots=True, eq=False)
 class Prepared:
-    """instruction: with static addresses. index: its number in its engine's stream.
-
-    waits: attached ones and that of a semaphore_wait. ports: indices of shared ports it occupies.
-    reads, writes: on-chip bytes an engine touches itself; for a transfer what it reads.
-    table_set: the activation table it needs ("" for none). wait_register: added to the values of
-    its waits when it starts.
-    """
+    """What the event loop has to know to start an instruction and to say when it is over."""
 
     instruction: Instruction
+    """With static addresses."""
     engine: Engine
     index: int
+    """Its number in its engine's stream."""
+    action: Action
     mnemonic: str
+    """For messages; `action` decides what is done."""
     interval_ns: float
+    """How long the engine is busy."""
     latency_ns: float
+    """From then on, until the results are visible."""
     waits: tuple[tuple[int, int], ...]
+    """Attached ones and that of a semaphore_wait."""
     signal: tuple[int, int] | None
     ports: tuple[int, ...]
+    """Indices of the shared ports it occupies."""
     reads: tuple[Region, ...]
+    """On-chip bytes an engine reads itself; for a transfer what it reads."""
     writes: tuple[Region, ...]
+    """On-chip bytes an engine writes itself."""
     table_set: str
+    """The activation table it needs ("" for none)."""
     wait_register: int = NO_REGISTER
+    """Added to the values of its waits when it starts."""
 
 
 @lru_cache(maxsize=65536)
@@ -100,16 +107,17 @@ class Preparer:
 
     def prepare(self, instruction: Instruction, index: int) -> Prepared:
         cost = self.costs.cost(instruction)
-        engine, mnemonic = instruction.engine, instruction.spec.mnemonic
+        engine, action = instruction.engine, instruction.spec.action
         waits = instruction.waits
-        if mnemonic == "semaphore_wait":
+        if action is Action.WAIT:
             waits = (*waits, semaphore_and_value(instruction))
         reads, writes = _on_chip_regions(instruction)
         return Prepared(
             instruction=instruction,
             engine=engine,
             index=index,
-            mnemonic=mnemonic,
+            action=action,
+            mnemonic=instruction.spec.mnemonic,
             interval_ns=cost.interval_ns,
             latency_ns=cost.latency_ns,
             waits=waits,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from axonc.backends.isa.spec import Action
+
 if TYPE_CHECKING:
     from axonc.backends.executor.time.engine_run import EngineRun
 
@@ -16,7 +18,7 @@ def signals_semaphore(run: EngineRun, semaphore: int) -> int | None:
     for prepared in run.stream[run.index :]:
         if prepared.signal is not None and prepared.signal[0] == semaphore:
             return prepared.index
-        if prepared.mnemonic in ("semaphore_add", "semaphore_set"):
+        if prepared.action in (Action.ADD_SEMAPHORE, Action.SET_SEMAPHORE):
             if prepared.instruction.integer("semaphore") == semaphore:
                 return prepared.index
     return None

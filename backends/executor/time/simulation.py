@@ -32,6 +32,7 @@ from axonc.backends.executor.time.timeline import (
 )
 from axonc.backends.isa.access_pattern import NO_REGISTER
 from axonc.backends.isa.sequencer import Registers, semaphore_and_value
+from axonc.backends.isa.spec import Action
 from axonc.backends.targets.target import Engine, Target
 
 SIGNAL, ASSIGN, ARRIVAL, DMA_FREE, ISSUE = range(5)
@@ -109,7 +110,7 @@ class Simulation:
                 stream,
                 dynamic[engine],
                 Registers(engine, target.registers),
-                any(p.mnemonic == "act_table_load" for p in stream),
+                any(p.action is Action.LOAD_TABLE for p in stream),
             )
             for engine, stream in streams.items()
         ]
@@ -179,7 +180,7 @@ class Simulation:
                 self._waiting.setdefault(semaphore, []).append(run)
                 continue
             # The wait of a semaphore_wait costs its own interval; an attached one the same time.
-            is_wait = run.current.mnemonic == "semaphore_wait"
+            is_wait = run.current.action is Action.WAIT
             delay = 0.0 if is_wait else self.target.engines[run.engine].dispatch_ns
             self._push(now + delay, ISSUE, run)
 
@@ -266,11 +267,8 @@ class Simulation:
             self.execute(prepared, run.registers)
         run.count += 1
         run.index += 1
-        action = _ACTIONS.get(prepared.mnemonic)
-        if action is None:
-            self._start_data(now, run, prepared)
-        else:
-            action(self, now, run, prepared)
+        start = _STARTS.get(prepared.action, Simulation._start_data)
+        start(self, now, run, prepared)
         if prepared.ports:
             end = now + prepared.interval_ns
             for port in prepared.ports:
@@ -457,31 +455,27 @@ def _record(rows: list[tuple[int, float, float]]) -> EngineRecord:
 
 def _array_ready(run: EngineRun, prepared: Prepared) -> float:
     """When the tensor engine can take `prepared`: one stationary matrix is loaded ahead."""
-    if prepared.mnemonic == "multiply_moving":
+    if prepared.action is Action.MULTIPLY:
         return max(run.ready_ns, run.array_ns, run.loader_ns)
-    if prepared.mnemonic == "load_stationary":
+    if prepared.action is Action.LOAD_STATIONARY:
         return max(run.ready_ns, run.loader_ns)
     return run.ready_ns
 
 
-Action = Callable[[Simulation, float, EngineRun, Prepared], None]
+Start = Callable[[Simulation, float, EngineRun, Prepared], None]
 
-_ACTIONS: dict[str, Action] = {
-    "load_stationary": Simulation._start_stationary,
-    "multiply_moving": Simulation._start_moving,
-    "dma_copy": Simulation._start_transfer,
-    "all_reduce": Simulation._start_collective,
-    "all_gather": Simulation._start_collective,
-    "reduce_scatter": Simulation._start_collective,
-    "all_to_all": Simulation._start_collective,
-    "collective_permute": Simulation._start_collective,
-    "branch": Simulation._start_branch,
-    "halt": Simulation._start_halt,
-    "register_move": Simulation._start_move,
-    "register_alu": Simulation._start_alu,
-    "register_store": Simulation._start_store,
-    "semaphore_set": Simulation._start_semaphore_set,
-    "semaphore_add": Simulation._start_semaphore_add,
-    "act_table_load": Simulation._start_table_load,
+_STARTS: dict[Action, Start] = {
+    Action.LOAD_STATIONARY: Simulation._start_stationary,
+    Action.MULTIPLY: Simulation._start_moving,
+    Action.TRANSFER: Simulation._start_transfer,
+    Action.COLLECTIVE: Simulation._start_collective,
+    Action.BRANCH: Simulation._start_branch,
+    Action.HALT: Simulation._start_halt,
+    Action.MOVE_REGISTER: Simulation._start_move,
+    Action.COMPUTE_REGISTER: Simulation._start_alu,
+    Action.STORE_REGISTER: Simulation._start_store,
+    Action.SET_SEMAPHORE: Simulation._start_semaphore_set,
+    Action.ADD_SEMAPHORE: Simulation._start_semaphore_add,
+    Action.LOAD_TABLE: Simulation._start_table_load,
 }
-"""What else an instruction does when it starts; the rest are `_start_data`."""
+"""What an instruction does when it starts, where that is more than `_start_data`."""
