@@ -20,6 +20,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from axonc.backends.isa.spec import Exchange
 from axonc.backends.targets.topology import Instance
 
 Group = tuple[int, ...]
@@ -124,31 +125,30 @@ ALGORITHMS = {
 
 
 def candidates(
-    instance: Instance, mnemonic: str, group: Group, size_bytes: float, most_sources: int
+    instance: Instance, exchange: Exchange, group: Group, size_bytes: float, most_sources: int
 ) -> dict[str, Steps]:
     """By name, the ways to do a collective in one group of at least two cores.
 
     size_bytes: of the larger operand. most_sources: how many tensors a DMA engine can add at once.
     """
     cores, block = len(group), size_bytes / len(group)
-    if mnemonic == "all_to_all":
+    if exchange.dst_in_blocks and exchange.src_in_blocks:
         return {"mesh": _everyone(group, block)}
     found: dict[str, Steps] = {}
-    if mnemonic == "all_reduce" and cores <= most_sources:
+    if not (exchange.dst_in_blocks or exchange.src_in_blocks) and cores <= most_sources:
         found["exchange"] = _everyone(group, size_bytes)
     chips = len(_by_chip(instance, group))
     for name, algorithm in ALGORITHMS.items():
         if algorithm.fits(cores, chips):
-            found[name] = _steps_of(algorithm, instance, mnemonic, group, block)
+            found[name] = _steps_of(algorithm, instance, exchange, group, block)
     return found
 
 
 def _steps_of(
-    algorithm: Algorithm, instance: Instance, mnemonic: str, group: Group, block: float
+    algorithm: Algorithm, instance: Instance, exchange: Exchange, group: Group, block: float
 ) -> Steps:
-    parts = {
-        "all_gather": (algorithm.gather,),
-        "reduce_scatter": (algorithm.scatter,),
-        "all_reduce": (algorithm.scatter, algorithm.gather),
-    }
-    return tuple(step for part in parts[mnemonic] for step in part(instance, group, block))
+    """An all_gather (dst in blocks) only gathers, a reduce_scatter (src in blocks) only scatters,
+    an all_reduce does one after the other."""
+    scatter = () if exchange.dst_in_blocks else algorithm.scatter(instance, group, block)
+    gather = () if exchange.src_in_blocks else algorithm.gather(instance, group, block)
+    return (*scatter, *gather)

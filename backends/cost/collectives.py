@@ -21,7 +21,9 @@ from functools import cache, lru_cache
 
 from axonc.backends.cost.collective_steps import Flow, Step, Steps, candidates
 from axonc.backends.cost.dma import access_run, descriptor_ns
+from axonc.backends.isa.collective_groups import exchange_of
 from axonc.backends.isa.instruction import Instruction
+from axonc.backends.isa.spec import Exchange
 from axonc.backends.program import Groups
 from axonc.backends.targets.target import Target
 from axonc.backends.targets.topology import CollectiveTiming, Instance, Link
@@ -66,7 +68,7 @@ def transfer_ns(instance: Instance, flows: tuple[Flow, ...], dma_bytes_per_ns: f
 
 def steps_cost(
     target: Target,
-    mnemonic: str,
+    exchange: Exchange,
     groups: Groups,
     cores: int,
     size_bytes: int,
@@ -76,7 +78,7 @@ def steps_cost(
     instance = target.instance_for(cores)
     assert instance is not None, f"no instance has {cores} cores"
     return _least_cost(
-        instance, target.collectives, mnemonic, groups, float(size_bytes), dma_bytes_per_ns
+        instance, target.collectives, exchange, groups, float(size_bytes), dma_bytes_per_ns
     )
 
 
@@ -84,12 +86,12 @@ def steps_cost(
 def _least_cost(
     instance: Instance,
     timing: CollectiveTiming,
-    mnemonic: str,
+    exchange: Exchange,
     groups: Groups,
     size_bytes: float,
     dma_bytes_per_ns: float,
 ) -> CollectiveCost:
-    ways = _ways(instance, timing, mnemonic, groups, size_bytes)
+    ways = _ways(instance, timing, exchange, groups, size_bytes)
     costs = [
         _cost(name, steps, instance, timing, size_bytes, dma_bytes_per_ns)
         for name, steps in ways.items()
@@ -98,14 +100,14 @@ def _least_cost(
 
 
 def _ways(
-    instance: Instance, timing: CollectiveTiming, mnemonic: str, groups: Groups, size: float
+    instance: Instance, timing: CollectiveTiming, exchange: Exchange, groups: Groups, size: float
 ) -> dict[str, Steps]:
     """By name of the algorithm, the steps of all groups together."""
-    if mnemonic == "collective_permute":
+    if exchange.is_pairwise:
         return {"direct": (Step(tuple((a, b, size) for a, b in groups if a != b)),)}
     if len(groups[0]) == 1:
         return {"copy": ()}
-    found = [candidates(instance, mnemonic, g, size, timing.most_sources) for g in groups]
+    found = [candidates(instance, exchange, g, size, timing.most_sources) for g in groups]
     # Groups of one entry have one size, but may lie on different numbers of chips.
     names = [name for name in found[0] if all(name in ways for ways in found)]
     return {name: tuple(merged([ways[name] for ways in found])) for name in names}
@@ -141,4 +143,4 @@ def collective_cost(
     run = min(access_run(a) * a.dtype.size_bytes for a in (dst, src))
     run = min(run, dma.descriptor_max_bytes)
     rate = dma.engines * run / descriptor_ns(dma, run)
-    return steps_cost(target, instruction.spec.mnemonic, groups, cores, size, rate)
+    return steps_cost(target, exchange_of(instruction), groups, cores, size, rate)

@@ -25,7 +25,7 @@ from axonc.backends.executor.time.collectives import Arrival, CollectiveNetwork
 from axonc.backends.executor.time.core_deadlock import describe_core_deadlock
 from axonc.backends.executor.time.simulation import Simulation
 from axonc.backends.executor.time.timeline import Timeline
-from axonc.backends.isa.collective_groups import GroupKey, group_number, members_of
+from axonc.backends.isa.collective_groups import GroupKey, exchange_of, group_number, members_of
 from axonc.backends.numerics.cast import Rounding
 from axonc.backends.program import CoreProgram, Groups
 from axonc.diagnostics import ExecutionError, UsageError
@@ -133,7 +133,7 @@ class MultiCoreMachine:
         """Move the data of a collective: by core, its trigger; all sources are ready."""
         sources = {c: self.machines[c].collective_source(p) for c, p in prepared.items()}
         first = next(iter(prepared.values())).instruction
-        if first.spec.mnemonic == "collective_permute":
+        if exchange_of(first).is_pairwise:
             results = collective_permute(sources, groups)
         else:
             members = next(group for group in groups if set(group) == set(prepared))

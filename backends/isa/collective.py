@@ -21,7 +21,7 @@ from axonc.backends.isa.cost_terms import dma_trigger
 from axonc.backends.isa.instruction import FieldValues, Instruction
 from axonc.backends.isa.operand_kinds import ALL_ENGINES, DMA_REACHABLE, enum, read, uint, write
 from axonc.backends.isa.rules import custom, total_elements
-from axonc.backends.isa.spec import INSTRUCTIONS, Action, FieldSpec, InstructionSpec, Rule
+from axonc.backends.isa.spec import INSTRUCTIONS, Action, Exchange, FieldSpec, InstructionSpec, Rule
 from axonc.backends.targets.target import Target
 
 COLLECTIVE_OPS = ("add", "max", "min")
@@ -97,6 +97,7 @@ def _entry(
     opcode: int,
     summary: str,
     semantics: str,
+    exchange: Exchange,
     rule: Rule,
     *,
     in_sbuf: bool = False,
@@ -116,6 +117,7 @@ def _entry(
             "steps x step latency + bytes / bandwidth (docs/design/0007)",
             summary=summary,
             semantics=semantics,
+            exchange=exchange,
             sources=("hardware.md 1.5", "hardware.md 3.6", "nki.collectives"),
             rules=(*_COMMON, *((_ONE_MEMORY,) if in_sbuf else ()), rule),
         )
@@ -127,6 +129,7 @@ _entry(
     0x70,
     "Combine a tensor over the cores of a group; every core gets the result.",
     "dst = src of core 0 op src of core 1 op ... of the group, in f32; dst may be src (assumed)",
+    Exchange(),
     _EQUAL,
     in_sbuf=True,
     extra=_OP,
@@ -136,6 +139,7 @@ _entry(
     0x71,
     "Concatenate the tensors of the cores of a group; every core gets all.",
     "block i of dst = src of core i of the group",
+    Exchange(dst_in_blocks=True),
     custom("C24", "dst is a whole number of src", _gathers),
 )
 _entry(
@@ -143,6 +147,7 @@ _entry(
     0x72,
     "Combine a tensor over the cores of a group; every core gets its block.",
     "dst of core i of the group = block i of (src of core 0 op src of core 1 op ...), in f32",
+    Exchange(src_in_blocks=True),
     custom("C24", "src is a whole number of dst", _scatters),
     extra=_OP,
 )
@@ -151,6 +156,7 @@ _entry(
     0x73,
     "Every core of a group sends a block to each.",
     "block j of dst of core i = block i of src of core j",
+    Exchange(dst_in_blocks=True, src_in_blocks=True),
     _EQUAL,
 )
 _entry(
@@ -158,6 +164,7 @@ _entry(
     0x74,
     "Cores send their tensor to another one; the group is a list of (source, target).",
     "dst of target = src of source for every pair; zeros on a core that is no target",
+    Exchange(is_pairwise=True),
     _EQUAL,
     in_sbuf=True,
 )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from axonc.backends.isa.instruction import Instruction
+from axonc.backends.isa.instruction import FieldValues, Instruction
+from axonc.backends.isa.spec import Exchange
 from axonc.diagnostics import VerifyError
 
 Members = tuple[int, ...]
@@ -14,6 +15,13 @@ blocks; for a collective_permute, (source, target) pairs. Cores are numbered by 
 
 GroupKey = tuple[int, Members]
 """(index into the table of groups, the cores of one group)."""
+
+
+def exchange_of(instruction: FieldValues) -> Exchange:
+    """How a collective divides its operands."""
+    exchange = instruction.spec.exchange
+    assert exchange is not None, f"{instruction.spec.mnemonic} is no collective"
+    return exchange
 
 
 def group_number(instruction: Instruction) -> int:
@@ -30,7 +38,7 @@ def members_of(table: tuple[Groups, ...], instruction: Instruction, core: int) -
     if number >= len(table):
         raise VerifyError(f"replica group entry {number} of a table of {len(table)}")
     groups = table[number]
-    if instruction.spec.mnemonic == "collective_permute":
+    if exchange_of(instruction).is_pairwise:
         found = tuple(sorted({member for pair in groups for member in pair}))
         return found if core in found else (core,)
     for group in groups:
@@ -55,17 +63,8 @@ def block_counts(instruction: Instruction, cores: int) -> int | None:
     dst, src = instruction.operand("dst"), instruction.operand("src")
     assert dst is not None and src is not None
     counts = [math.prod(access.shape) for access in (dst, src)]
-    parts = [cores if is_cut else 1 for is_cut in BLOCKS[instruction.spec.mnemonic]]
+    exchange = exchange_of(instruction)
+    parts = [cores if cut else 1 for cut in (exchange.dst_in_blocks, exchange.src_in_blocks)]
     if counts[0] % parts[0] or counts[1] % parts[1] or counts[0] * parts[1] != counts[1] * parts[0]:
         return None
     return counts[0] // parts[0]
-
-
-BLOCKS: dict[str, tuple[bool, bool]] = {
-    "all_reduce": (False, False),
-    "all_gather": (True, False),
-    "reduce_scatter": (False, True),
-    "all_to_all": (True, True),
-    "collective_permute": (False, False),
-}
-"""Whether (dst, src) hold a block per core of the group."""

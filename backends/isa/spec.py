@@ -112,9 +112,9 @@ class Exchange:
     """How a collective divides its operands among the cores of a group."""
 
     dst_in_blocks: bool = False
-    """dst holds one block per core of the group; else it is as large as a block, or whole."""
+    """dst holds a block per core of the group."""
     src_in_blocks: bool = False
-    """src holds one block per core of the group."""
+    """src holds a block per core of the group."""
     is_pairwise: bool = False
     """The group is a list of (source, target) pairs instead of a list of cores."""
 

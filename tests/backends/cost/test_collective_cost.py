@@ -6,6 +6,7 @@ import pytest
 
 from axonc.backends.cost.collective_steps import candidates
 from axonc.backends.cost.collectives import steps_cost, transfer_ns
+from axonc.backends.isa import INSTRUCTIONS
 from axonc.backends.targets import TARGETS
 
 INF2, TRN1 = TARGETS["inf2"], TARGETS["trn1"]
@@ -14,15 +15,19 @@ STEP, START = INF2.collectives.step_ns, INF2.collectives.start_ns
 MIB = 1024**2
 
 
+def exchange(mnemonic):
+    return INSTRUCTIONS[mnemonic].exchange
+
+
 def cost(mnemonic, cores, size, target=INF2):
-    return steps_cost(target, mnemonic, (tuple(range(cores)),), cores, size, RATE)
+    return steps_cost(target, exchange(mnemonic), (tuple(range(cores)),), cores, size, RATE)
 
 
 def ways(mnemonic, cores, size, target=INF2):
     """Steps by algorithm, of cores 0, 1, ... of the smallest instance that has them."""
     instance = target.instance_for(cores)
     group = tuple(range(cores))
-    return candidates(instance, mnemonic, group, size, target.collectives.most_sources)
+    return candidates(instance, exchange(mnemonic), group, size, target.collectives.most_sources)
 
 
 def test_instances_are_the_smallest_that_fit():
@@ -143,8 +148,8 @@ def test_a_large_ring_is_bound_by_the_links():
 
 def test_groups_side_by_side_share_links():
     pairs = ((0, 2), (1, 3))  # both cross the link from chip 0 to chip 1
-    alone = steps_cost(INF2, "all_gather", ((0, 2),), 4, MIB, RATE)
-    both = steps_cost(INF2, "all_gather", pairs, 4, MIB, RATE)
+    alone = steps_cost(INF2, exchange("all_gather"), ((0, 2),), 4, MIB, RATE)
+    both = steps_cost(INF2, exchange("all_gather"), pairs, 4, MIB, RATE)
     extra = MIB / 2 / INF2.instances[1].link_bytes_per_ns
     assert both.duration_ns - alone.duration_ns == pytest.approx(extra)
 

@@ -17,7 +17,7 @@ from axonc.backends.isa import (
 from axonc.backends.isa.activation_functions import ACTIVATION_FUNCTIONS, TABLE_SETS
 from axonc.backends.isa.alu import ALU_OPS
 from axonc.backends.isa.rules import COMMON_RULES
-from axonc.backends.isa.spec import FieldKind, InstructionSpec, Registry
+from axonc.backends.isa.spec import Action, FieldKind, InstructionSpec, Registry
 from axonc.backends.isa.vector import mask_words, shuffle_mask
 from axonc.backends.numerics.dtypes import BF16, DTYPES, F32, U32
 from axonc.backends.targets import TARGETS, Engine
@@ -25,6 +25,7 @@ from axonc.diagnostics import VerifyError
 
 SPECS = list(INSTRUCTIONS)
 INF2 = TARGETS["inf2"]
+SEMAPHORE_ACTIONS = (Action.WAIT, Action.SET_SEMAPHORE, Action.ADD_SEMAPHORE)
 
 
 def names_of(spec: InstructionSpec) -> tuple[str, str]:
@@ -68,6 +69,21 @@ def test_the_example_of_every_entry_is_legal_and_has_a_cost(spec: InstructionSpe
     example = example_instructions()[spec.mnemonic]
     verify(example, INF2)
     assert spec.cycles(example, INF2) > 0
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=lambda s: s.mnemonic)
+def test_actions_have_the_fields_they_need(spec: InstructionSpec) -> None:
+    assert (spec.exchange is not None) == (spec.action is Action.COLLECTIVE)
+    needed = {
+        Action.TRANSFER: {"queue", "op", "indirect"},
+        Action.COLLECTIVE: {"group"},
+        Action.LOAD_TABLE: {"table"},
+        Action.BRANCH: {"target"},
+        **dict.fromkeys(SEMAPHORE_ACTIONS, {"semaphore", "value"}),
+    }
+    assert needed.get(spec.action, set()) <= set(spec.field_index)
+    if spec.action.is_on_data_path:
+        assert spec.touches_memory
 
 
 def test_codes_in_the_encoding_are_those_of_the_operator_tables() -> None:
