@@ -1,6 +1,6 @@
 """How long an instruction keeps its engine busy, and when its results are visible.
 
-Intervals come from the entry's `cycles`; everything else is in the target. Instructions that differ
+Intervals come from the entry's `cost`; everything else is in the target. Instructions that differ
 only in addresses have equal costs, so costs are cached by shape.
 """
 
@@ -47,7 +47,7 @@ class CostModel:
         return found
 
     def _compute(self, instruction: Instruction) -> InstructionCost:
-        interval = self._interval_ns(instruction)
+        interval = instruction.spec.cost.nanoseconds(instruction, self.target)
         transfer = self._transfer(instruction)
         if transfer is not None:
             return InstructionCost(interval, 0.0, frozenset(), transfer, is_trigger=True)
@@ -56,10 +56,6 @@ class CostModel:
         memories = {a.memory for a in instruction.operands if isinstance(a, TileAccess)}
         latency = self._latency_ns(instruction, interval, bool(memories))
         return InstructionCost(interval, latency, frozenset(memories))
-
-    def _interval_ns(self, instruction: Instruction) -> float:
-        clock = self.target.engines[instruction.engine].clock_ghz
-        return instruction.spec.cycles(instruction, self.target) / clock
 
     def _latency_ns(self, instruction: Instruction, interval: float, has_data: bool) -> float:
         """Sequencer instructions have no pipeline behind them; a load fills a shorter one."""

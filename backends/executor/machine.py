@@ -30,12 +30,13 @@ from axonc.backends.executor.memory.memory import POISON, MemorySystem, flat_byt
 from axonc.backends.executor.native.native_code import has_wide_vectors
 from axonc.backends.executor.semantics import EngineState
 from axonc.backends.executor.steps.findings import FindingError, Violation
-from axonc.backends.executor.steps.prepared import Prepared, Preparer, uses_registers
+from axonc.backends.executor.steps.prepared import Prepared, Preparer
 from axonc.backends.executor.steps.step_failure import StepFailure
 from axonc.backends.executor.time.collectives import CollectiveNetwork
 from axonc.backends.executor.time.simulation import Execute, Simulation, Steps
 from axonc.backends.executor.time.timeline import Timeline
 from axonc.backends.isa.collective import is_collective
+from axonc.backends.isa.effects import uses_registers
 from axonc.backends.isa.instruction import Instruction
 from axonc.backends.isa.sequencer import Registers
 from axonc.backends.isa.spec import Action

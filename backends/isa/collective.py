@@ -16,12 +16,14 @@ is no integer datapath), in the order of the group.
 
 from __future__ import annotations
 
+from functools import partial
+
 from axonc.backends.isa.access_pattern import HbmAccess, Memory
 from axonc.backends.isa.cost_terms import dma_trigger
 from axonc.backends.isa.instruction import FieldValues, Instruction
 from axonc.backends.isa.operand_kinds import ALL_ENGINES, DMA_REACHABLE, enum, read, uint, write
 from axonc.backends.isa.rules import custom, total_elements
-from axonc.backends.isa.spec import INSTRUCTIONS, Action, Exchange, FieldSpec, InstructionSpec, Rule
+from axonc.backends.isa.spec import Action, Exchange, entry
 from axonc.backends.targets.target import Target
 
 COLLECTIVE_OPS = ("add", "max", "min")
@@ -89,82 +91,77 @@ _COMMON = (
 )
 _ONE_MEMORY = custom("C22", "dst and src lie in one memory", _one_memory)
 _EQUAL = custom("C23", "dst and src have the same number of elements", _equal)
-_OP = (enum("op", COLLECTIVE_OPS, "add"),)
 
 
-def _entry(
-    mnemonic: str,
-    opcode: int,
-    summary: str,
-    semantics: str,
-    exchange: Exchange,
-    rule: Rule,
-    *,
-    in_sbuf: bool = False,
-    extra: tuple[FieldSpec, ...] = (),
-) -> None:
-    memories = DMA_REACHABLE if in_sbuf else HBM_ONLY
-    INSTRUCTIONS.add(
-        InstructionSpec(
-            mnemonic=mnemonic,
-            opcode=opcode,
-            action=Action.COLLECTIVE,
-            engines=ALL_ENGINES,
-            operands=(write("dst", memories), read("src", memories)),
-            fields=(uint("group", GROUP_BITS, 0, "index into the table of replica groups"), *extra),
-            cycles=dma_trigger,
-            cycles_text="50 ns of the triggering sequencer (assumed, as for DMA); the collective: "
-            "steps x step latency + bytes / bandwidth (docs/design/0007)",
-            summary=summary,
-            semantics=semantics,
-            exchange=exchange,
-            sources=("hardware.md 1.5", "hardware.md 3.6", "nki.collectives"),
-            rules=(*_COMMON, *((_ONE_MEMORY,) if in_sbuf else ()), rule),
-        )
-    )
+HBM_OPERANDS = (write("dst", HBM_ONLY), read("src", HBM_ONLY))
+OPERANDS = (write("dst", DMA_REACHABLE), read("src", DMA_REACHABLE))
+GROUP = uint("group", GROUP_BITS, 0, "index into the table of replica groups")
+OP = enum("op", COLLECTIVE_OPS, "add")
 
+_collective = partial(
+    entry,
+    action=Action.COLLECTIVE,
+    engines=ALL_ENGINES,
+    cost=dma_trigger(
+        "of the triggering sequencer, assumed as for DMA; the collective: steps x step latency + "
+        "bytes / bandwidth (docs/design/0007)"
+    ),
+    sources=("hardware.md 1.5", "hardware.md 3.6", "nki.collectives"),
+)
 
-_entry(
-    "all_reduce",
-    0x70,
-    "Combine a tensor over the cores of a group; every core gets the result.",
-    "dst = src of core 0 op src of core 1 op ... of the group, in f32; dst may be src (assumed)",
-    Exchange(),
-    _EQUAL,
-    in_sbuf=True,
-    extra=_OP,
+_collective(
+    mnemonic="all_reduce",
+    opcode=0x70,
+    operands=OPERANDS,
+    fields=(GROUP, OP),
+    exchange=Exchange(),
+    summary="Combine a tensor over the cores of a group; every core gets the result.",
+    semantics="dst = src of core 0 op src of core 1 op ... of the group, in f32; dst may be src "
+    "(assumed)",
+    rules=(*_COMMON, _ONE_MEMORY, _EQUAL),
 )
-_entry(
-    "all_gather",
-    0x71,
-    "Concatenate the tensors of the cores of a group; every core gets all.",
-    "block i of dst = src of core i of the group",
-    Exchange(dst_in_blocks=True),
-    custom("C24", "dst is a whole number of src", _gathers),
+
+_collective(
+    mnemonic="all_gather",
+    opcode=0x71,
+    operands=HBM_OPERANDS,
+    fields=(GROUP,),
+    exchange=Exchange(dst_in_blocks=True),
+    summary="Concatenate the tensors of the cores of a group; every core gets all.",
+    semantics="block i of dst = src of core i of the group",
+    rules=(*_COMMON, custom("C24", "dst is a whole number of src", _gathers)),
 )
-_entry(
-    "reduce_scatter",
-    0x72,
-    "Combine a tensor over the cores of a group; every core gets its block.",
-    "dst of core i of the group = block i of (src of core 0 op src of core 1 op ...), in f32",
-    Exchange(src_in_blocks=True),
-    custom("C24", "src is a whole number of dst", _scatters),
-    extra=_OP,
+
+_collective(
+    mnemonic="reduce_scatter",
+    opcode=0x72,
+    operands=HBM_OPERANDS,
+    fields=(GROUP, OP),
+    exchange=Exchange(src_in_blocks=True),
+    summary="Combine a tensor over the cores of a group; every core gets its block.",
+    semantics="dst of core i of the group = block i of (src of core 0 op src of core 1 op ...), in "
+    "f32",
+    rules=(*_COMMON, custom("C24", "src is a whole number of dst", _scatters)),
 )
-_entry(
-    "all_to_all",
-    0x73,
-    "Every core of a group sends a block to each.",
-    "block j of dst of core i = block i of src of core j",
-    Exchange(dst_in_blocks=True, src_in_blocks=True),
-    _EQUAL,
+
+_collective(
+    mnemonic="all_to_all",
+    opcode=0x73,
+    operands=HBM_OPERANDS,
+    fields=(GROUP,),
+    exchange=Exchange(dst_in_blocks=True, src_in_blocks=True),
+    summary="Every core of a group sends a block to each.",
+    semantics="block j of dst of core i = block i of src of core j",
+    rules=(*_COMMON, _EQUAL),
 )
-_entry(
-    "collective_permute",
-    0x74,
-    "Cores send their tensor to another one; the group is a list of (source, target).",
-    "dst of target = src of source for every pair; zeros on a core that is no target",
-    Exchange(is_pairwise=True),
-    _EQUAL,
-    in_sbuf=True,
+
+_collective(
+    mnemonic="collective_permute",
+    opcode=0x74,
+    operands=OPERANDS,
+    fields=(GROUP,),
+    exchange=Exchange(is_pairwise=True),
+    summary="Cores send their tensor to another one; the group is a list of (source, target).",
+    semantics="dst of target = src of source for every pair; zeros on a core that is no target",
+    rules=(*_COMMON, _ONE_MEMORY, _EQUAL),
 )

@@ -1,15 +1,27 @@
-"""Initiation intervals in cycles of the engine that runs the instruction (hardware.md 3.0 to 3.5).
+"""What costs are made of: counts of elements, conditions on operands, and how data streams through
+an engine (hardware.md 3.0 to 3.5).
 
-N is the number of elements per partition of the operand a formula names. The published formulas are
-for unit stride; an innermost stride of more than `fast_stride_bytes` halves the bandwidth of
-VectorE and ScalarE (3.0), which `streamed` charges as 2N.
+The published formulas are for unit stride and static addresses. `streamed` charges for the rest,
+which the text of a cost leaves out: `penalties` says it once for all.
 """
 
 from __future__ import annotations
 
-from axonc.backends.isa.access_pattern import NO_REGISTER, Access, HbmAccess, Memory, TileAccess
+from axonc.backends.isa.access_pattern import Access, Memory, TileAccess
+from axonc.backends.isa.effects import uses_registers
+from axonc.backends.isa.formula import (
+    Condition,
+    Cost,
+    Term,
+    Unit,
+    by_engine,
+    counted,
+    largest,
+    listed,
+    machine,
+)
 from axonc.backends.isa.instruction import Instruction
-from axonc.backends.isa.spec import Cost
+from axonc.backends.numerics.dtypes import DType
 from axonc.backends.targets.target import Engine, Target
 
 
@@ -20,8 +32,61 @@ def tile(instruction: Instruction, name: str) -> TileAccess:
     return access
 
 
-def in_psum(access: Access | None) -> bool:
-    return access is not None and access.memory is Memory.PSUM
+# ---- what an instruction gives
+
+
+def elements(name: str, symbol: str = "N") -> Term:
+    """Elements per partition of an operand."""
+    return counted(
+        symbol,
+        f"elements per partition of {name}",
+        lambda i: tile(i, name).elements_per_partition,
+    )
+
+
+def element_bytes(name: str, symbol: str) -> Term:
+    """Bytes of an element of an operand."""
+    return counted(symbol, f"bytes per element of {name}", lambda i: tile(i, name).dtype.size_bytes)
+
+
+def field_value(name: str, symbol: str) -> Term:
+    """An integer field."""
+    return counted(symbol, name, lambda i: i.integer(name))
+
+
+# ---- conditions on operands
+
+
+def any_in_psum(*names: str) -> Condition:
+    """One of the operands lies in PSUM."""
+    return Condition(
+        lambda i: any(tile(i, name).memory is Memory.PSUM for name in names),
+        f"{listed(names, 'or')} is in PSUM",
+    )
+
+
+def are_of(names: tuple[str, ...], *dtypes: DType) -> Condition:
+    """Every one of the operands has one of the element types."""
+    verb, types = "is" if len(names) == 1 else "are", tuple(dtype.name for dtype in dtypes)
+    return Condition(
+        lambda i: all(tile(i, name).dtype in dtypes for name in names),
+        f"{listed(names, 'and')} {verb} {listed(types, 'or')}",
+    )
+
+
+def have_unit_stride(*names: str) -> Condition:
+    """Neighbouring elements of the operands are neighbours in memory (or the same one)."""
+    return Condition(
+        lambda i: all(is_unit_stride(tile(i, name)) for name in names),
+        f"{listed(names, 'and')} have unit stride",
+    )
+
+
+def has_even_size(name: str) -> Condition:
+    """The operand has an even number of elements per partition."""
+    return Condition(
+        lambda i: tile(i, name).elements_per_partition % 2 == 0, f"{name} has an even size"
+    )
 
 
 def innermost_stride_bytes(access: Access) -> int:
@@ -36,50 +101,68 @@ def is_unit_stride(access: Access) -> bool:
     return innermost_stride_bytes(access) <= access.dtype.size_bytes
 
 
-def _stride_factor(instruction: Instruction, target: Target) -> int:
-    slow = any(
-        access is not None and innermost_stride_bytes(access) > target.fast_stride_bytes
-        for access in instruction.operands
+# ---- how data streams
+
+MIN_INTERVAL = machine(lambda engine, target: target.engines[engine].min_interval_cycles)
+GPSIMD_START = machine(lambda engine, target: target.gpsimd_start_cycles)
+
+
+def penalties(target: Target) -> str:
+    """What `slowed_by_strides` and `at_least_dynamic` charge, in words."""
+    return (
+        f"an innermost stride of more than {target.fast_stride_bytes} bytes doubles what VectorE "
+        "and ScalarE take for their elements; an operand whose address comes from a register "
+        f"makes an interval of at least {target.dynamic_interval_cycles} cycles."
     )
-    return 2 if slow else 1
 
 
-def is_dynamic(instruction: Instruction) -> bool:
-    """Whether an operand's address comes from a register."""
-    return any(a is not None and a.register != NO_REGISTER for a in instruction.operands)
+def slowed_by_strides(cycles: Term) -> Term:
+    """Twice `cycles` where an operand's innermost stride is long: half the bandwidth (3.0)."""
+
+    def value(instruction: Instruction, target: Target) -> float:
+        slow = any(
+            access is not None and innermost_stride_bytes(access) > target.fast_stride_bytes
+            for access in instruction.operands
+        )
+        return cycles.value(instruction, target) * (2 if slow else 1)
+
+    return Term(value, cycles.text, cycles.binds, cycles.symbols)
 
 
-def streamed(instruction: Instruction, target: Target, cycles: float) -> float:
-    """max(MIN_II, cycles) with the stride and dynamic-address penalties; GpSimd adds its start
-    cost."""
-    if instruction.engine is Engine.GPSIMD:
-        interval = target.gpsimd_start_cycles + cycles
-    else:
-        minimum = target.engines[instruction.engine].min_interval_cycles
-        interval = max(minimum, cycles * _stride_factor(instruction, target))
-    return max(target.dynamic_interval_cycles, interval) if is_dynamic(instruction) else interval
+def at_least_dynamic(cycles: Term) -> Term:
+    """`cycles`, or MIN_II_DYNAMIC (3.2) if that is more and an address comes from a register."""
+
+    def value(instruction: Instruction, target: Target) -> float:
+        interval = cycles.value(instruction, target)
+        if uses_registers(instruction):
+            return max(target.dynamic_interval_cycles, interval)
+        return interval
+
+    return Term(value, cycles.text, cycles.binds, cycles.symbols)
 
 
-def per_element(name: str, factor: float = 1.0, extra: float = 0.0) -> Cost:
-    """max(MIN_II, factor * N) + extra, N = elements per partition of operand `name`."""
-
-    def cycles(instruction: Instruction, target: Target) -> float:
-        count = tile(instruction, name).elements_per_partition
-        return streamed(instruction, target, factor * count) + extra
-
-    return cycles
+def streamed(cycles: Term) -> Term:
+    """max(MIN_II, cycles), with what `penalties` says; GpSimdE adds its start cost instead."""
+    on_gpsimd = GPSIMD_START + cycles
+    elsewhere = largest(MIN_INTERVAL, slowed_by_strides(cycles))
+    return at_least_dynamic(by_engine(Engine.GPSIMD, on_gpsimd, elsewhere))
 
 
-def dispatch(instruction: Instruction, target: Target) -> float:
-    """Time of a sequencer instruction that touches no data (EVENT_SEMAPHORE: 9 ns, 6.0)."""
-    timing = target.engines[instruction.engine]
-    return timing.dispatch_ns * timing.clock_ghz
+def per_element(name: str) -> Term:
+    """A cycle for each element per partition of operand `name`."""
+    return streamed(elements(name))
 
 
-def dma_trigger(instruction: Instruction, target: Target) -> float:
-    """How long the trigger occupies the sequencer; the transfer itself runs on the DMA engines."""
-    return target.dma.trigger_ns * target.engines[instruction.engine].clock_ghz
+# ---- sequencers
+
+DISPATCH = Cost(
+    machine(lambda engine, target: target.engines[engine].dispatch_ns),
+    Unit.NANOSECONDS,
+    "EVENT_SEMAPHORE, hardware.md 6.0; other sequencer instructions assumed alike",
+)
+"""An instruction of the sequencer that touches no data."""
 
 
-def is_hbm(access: Access | None) -> bool:
-    return isinstance(access, HbmAccess)
+def dma_trigger(note: str) -> Cost:
+    """How long a trigger occupies the sequencer; DMA or collective cores do the work itself."""
+    return Cost(machine(lambda engine, target: target.dma.trigger_ns), Unit.NANOSECONDS, note)

@@ -16,6 +16,7 @@ import math
 
 from axonc.backends.isa.access_pattern import Access, HbmAccess, TileAccess
 from axonc.backends.isa.cost_terms import dma_trigger
+from axonc.backends.isa.formula import field_is_not
 from axonc.backends.isa.instruction import FieldValues, Instruction
 from axonc.backends.isa.operand_kinds import (
     ALL_ENGINES,
@@ -28,7 +29,7 @@ from axonc.backends.isa.operand_kinds import (
     write,
 )
 from axonc.backends.isa.rules import custom, total_elements
-from axonc.backends.isa.spec import INSTRUCTIONS, Action, InstructionSpec
+from axonc.backends.isa.spec import Action, entry
 from axonc.backends.targets.target import Target
 
 DMA_OPS = ("copy", "add", "max", "min")
@@ -98,39 +99,38 @@ def _posts_by_sixteens(instruction: Instruction, target: Target) -> str | None:
     return f"increment is {instruction.signal[1]}"
 
 
-INSTRUCTIONS.add(
-    InstructionSpec(
-        mnemonic="dma_copy",
-        opcode=0x50,
-        action=Action.TRANSFER,
-        engines=ALL_ENGINES,
-        operands=(
-            write("dst", DMA_REACHABLE, summary="also read when op is not copy"),
-            read("src", DMA_REACHABLE),
-            read("index", SBUF, WORD_DTYPES, True, "[P, 1], one row of the table per partition"),
-        ),
-        fields=(
-            uint("queue", 4, 0, "descriptor ring"),
-            enum("op", DMA_OPS, "copy"),
-            enum("oob", ("error", "skip"), "error", "what an index outside the table does"),
-            enum("indirect", INDIRECT_MODES, "none"),
-        ),
-        cycles=dma_trigger,
-        cycles_text="50 ns of the triggering sequencer (assumed); the transfer: about 1.3 us "
-        "plus bytes / bandwidth on the DMA engines",
-        summary="Copy between device memory and SBUF in any combination, casting if the types "
-        "differ.",
-        semantics="dst = src, or dst = dst op src in f32; equal types keep every bit, others go "
-        "through f32; gather: dst[p] = src[index[p]]; scatter: dst[index[p]] = src[p]; oob skip "
-        "leaves the row as it was",
-        sources=("hardware.md 1.4", "hardware.md 3.5", "nki.isa.dma_copy"),
-        rules=(
-            custom("C20", "dst and src have the same number of elements", _equal_counts),
-            custom("C21", "index is present if and only if indirect is not none", _index_presence),
-            custom("C22", "gather reads, scatter writes a table in device memory", _table_shape),
-            custom("C23", "index is [P, 1] with one entry per row of the tile", _one_index_per_row),
-            custom("C24", "queue is below the number of queues", _queue),
-            custom("C25", "the signal of a transfer adds 16", _posts_by_sixteens),
-        ),
-    )
+entry(
+    mnemonic="dma_copy",
+    opcode=0x50,
+    action=Action.TRANSFER,
+    engines=ALL_ENGINES,
+    operands=(
+        write("dst", DMA_REACHABLE),
+        read("src", DMA_REACHABLE),
+        read("index", SBUF, WORD_DTYPES, True, "[P, 1], one row of the table per partition"),
+    ),
+    fields=(
+        uint("queue", 4, 0, "descriptor ring"),
+        enum("op", DMA_OPS, "copy"),
+        enum("oob", ("error", "skip"), "error", "what an index outside the table does"),
+        enum("indirect", INDIRECT_MODES, "none"),
+    ),
+    reads_destination=field_is_not("op", "copy"),
+    cost=dma_trigger(
+        "of the triggering sequencer, assumed; the transfer: about 1.3 us plus bytes / bandwidth "
+        "on the DMA engines"
+    ),
+    summary="Copy between device memory and SBUF in any combination, casting if the types differ.",
+    semantics="dst = src, or dst = dst op src in f32; equal types keep every bit, others go "
+    "through f32; gather: dst[p] = src[index[p]]; scatter: dst[index[p]] = src[p]; oob skip "
+    "leaves the row as it was",
+    sources=("hardware.md 1.4", "hardware.md 3.5", "nki.isa.dma_copy"),
+    rules=(
+        custom("C20", "dst and src have the same number of elements", _equal_counts),
+        custom("C21", "index is present if and only if indirect is not none", _index_presence),
+        custom("C22", "gather reads, scatter writes a table in device memory", _table_shape),
+        custom("C23", "index is [P, 1] with one entry per row of the tile", _one_index_per_row),
+        custom("C24", "queue is below the number of queues", _queue),
+        custom("C25", "the signal of a transfer adds 16", _posts_by_sixteens),
+    ),
 )

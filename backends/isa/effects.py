@@ -1,28 +1,28 @@
-"""Which operands an instruction reads and writes, where the fields have a say in it."""
+"""Which operands an instruction reads and writes, and whether their addresses are fixed."""
 
 from __future__ import annotations
 
-from axonc.backends.isa.access_pattern import Access
+from axonc.backends.isa.access_pattern import NO_REGISTER, Access
 from axonc.backends.isa.instruction import Instruction
 from axonc.backends.isa.spec import Role
 
-READS_DESTINATION = {
-    "multiply_moving": lambda i: i.flag("accumulate"),
-    "dma_copy": lambda i: i.text("op") != "copy",
-}
-"""Instructions whose `dst` has role WRITE but is also read for some field values."""
+
+def reads_destination(instruction: Instruction) -> bool:
+    """Whether the bytes that `dst` holds matter: by the entry's rule, else by its role."""
+    spec = instruction.spec
+    if spec.reads_destination is not None:
+        return spec.reads_destination.holds(instruction)
+    return any(o.name == "dst" and o.role is Role.READ_WRITE for o in spec.operands)
 
 
 def accesses_read(instruction: Instruction) -> list[Access]:
     """Operands whose bytes are read, in the order of the spec (dst where it is accumulated
     into)."""
-    also_dst = READS_DESTINATION.get(instruction.spec.mnemonic)
-    reads_dst = also_dst is not None and also_dst(instruction)
+    also_dst = reads_destination(instruction)
     return [
         access
         for spec, access in zip(instruction.spec.operands, instruction.operands, strict=True)
-        if access is not None
-        and (spec.role is not Role.WRITE or (reads_dst and spec.name == "dst"))
+        if access is not None and (spec.role is not Role.WRITE or (also_dst and spec.name == "dst"))
     ]
 
 
@@ -33,3 +33,8 @@ def accesses_written(instruction: Instruction) -> list[Access]:
         for spec, access in zip(instruction.spec.operands, instruction.operands, strict=True)
         if access is not None and spec.role is not Role.READ
     ]
+
+
+def uses_registers(instruction: Instruction) -> bool:
+    """Whether an operand's address comes from a register."""
+    return any(a is not None and a.register != NO_REGISTER for a in instruction.operands)

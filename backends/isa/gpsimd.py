@@ -7,7 +7,15 @@ Source: hardware.md 3.4. GpSimdE also runs tensor_tensor, tensor_scalar, tensor_
 from __future__ import annotations
 
 from axonc.backends.isa.alu import ALU_OPS, AluKind
-from axonc.backends.isa.cost_terms import per_element, streamed, tile
+from axonc.backends.isa.cost_terms import (
+    element_bytes,
+    elements,
+    field_value,
+    per_element,
+    streamed,
+    tile,
+)
+from axonc.backends.isa.formula import Cost, Term, smallest
 from axonc.backends.isa.instruction import Instruction
 from axonc.backends.isa.operand_kinds import GPSIMD, SBUF, enum, read, real, sint, uint, write
 from axonc.backends.isa.rules import (
@@ -17,7 +25,7 @@ from axonc.backends.isa.rules import (
     same_partitions,
     unused_steps_are_zero,
 )
-from axonc.backends.isa.spec import INSTRUCTIONS, InstructionSpec
+from axonc.backends.isa.spec import entry
 from axonc.backends.targets.target import Target
 
 PARTITIONS_PER_CORE = 16
@@ -34,14 +42,12 @@ AFFINE_FIELDS = (
 )
 
 
-def local_gather_cycles(instruction: Instruction, target: Target) -> float:
-    """150 + indices * e * C: the published formula divides by C, which cannot be meant (8.8)."""
-    run = instruction.integer("elements_per_index")
-    indices = PARTITIONS_PER_CORE * tile(instruction, "indices").elements_per_partition
-    size = tile(instruction, "src").dtype.size_bytes
-    per_run = 4 * run
-    cost = ((28 + per_run) / per_run) / min(4 / size, run)
-    return streamed(instruction, target, indices * run * cost)
+def _local_gather_cycles() -> Term:
+    """The published formula divides by the factor of run lengths, which cannot be meant (8.8)."""
+    indices = PARTITIONS_PER_CORE * elements("indices")
+    run, size = field_value("elements_per_index", "e"), element_bytes("src", "s")
+    per_element = (28 + 4 * run) / (4 * run) / smallest(4 / size, run)
+    return streamed(indices * run * per_element)
 
 
 def _whole_cores(instruction: Instruction, target: Target) -> str | None:
@@ -77,90 +83,77 @@ def _one_partition(instruction: Instruction, target: Target) -> str | None:
     return None if count == 1 else f"dst has {count} partitions"
 
 
-INSTRUCTIONS.add(
-    InstructionSpec(
-        mnemonic="iota",
-        opcode=0x40,
-        engines=GPSIMD,
-        operands=(write("dst", SBUF),),
-        fields=AFFINE_FIELDS,
-        cycles=per_element("dst"),
-        cycles_text="150 + N",
-        summary="An affine function of partition and free indices.",
-        semantics="dst[p, i0, ...] = offset + p * channel_multiplier + sum_d i_d * step<d>, in "
-        "wrapping int32, then cast to dst's type",
-        sources=("hardware.md 3.4", "nki.isa.iota"),
-        rules=(unused_steps_are_zero("C20"),),
-    )
+entry(
+    mnemonic="iota",
+    opcode=0x40,
+    engines=GPSIMD,
+    operands=(write("dst", SBUF),),
+    fields=AFFINE_FIELDS,
+    cost=Cost(per_element("dst")),
+    summary="An affine function of partition and free indices.",
+    semantics="dst[p, i0, ...] = offset + p * channel_multiplier + sum_d i_d * step<d>, in "
+    "wrapping int32, then cast to dst's type",
+    sources=("hardware.md 3.4", "nki.isa.iota"),
+    rules=(unused_steps_are_zero("C20"),),
 )
 
-INSTRUCTIONS.add(
-    InstructionSpec(
-        mnemonic="affine_select",
-        opcode=0x41,
-        engines=GPSIMD,
-        operands=(write("dst", SBUF), read("src", SBUF)),
-        fields=(*AFFINE_FIELDS, enum("compare", COMPARES, "is_equal"), real("imm")),
-        cycles=per_element("dst"),
-        cycles_text="150 + N",
-        summary="Keep the elements where an affine function compares with 0; others become imm.",
-        semantics="dst[p, i0, ...] = (offset + p * channel_multiplier + sum_d i_d * step<d>) "
-        "compare 0 ? src : imm; unequal types go through f32",
-        sources=("hardware.md 3.4", "nki.isa.affine_select"),
-        rules=(
-            unused_steps_are_zero("C20"),
-            same_partitions("C21", "dst", "src"),
-            same_elements("C22", "dst", "src"),
-        ),
-    )
+entry(
+    mnemonic="affine_select",
+    opcode=0x41,
+    engines=GPSIMD,
+    operands=(write("dst", SBUF), read("src", SBUF)),
+    fields=(*AFFINE_FIELDS, enum("compare", COMPARES, "is_equal"), real("imm")),
+    cost=Cost(per_element("dst")),
+    summary="Keep the elements where an affine function compares with 0; others become imm.",
+    semantics="dst[p, i0, ...] = (offset + p * channel_multiplier + sum_d i_d * step<d>) "
+    "compare 0 ? src : imm; unequal types go through f32",
+    sources=("hardware.md 3.4", "nki.isa.affine_select"),
+    rules=(
+        unused_steps_are_zero("C20"),
+        same_partitions("C21", "dst", "src"),
+        same_elements("C22", "dst", "src"),
+    ),
 )
 
-INSTRUCTIONS.add(
-    InstructionSpec(
-        mnemonic="local_gather",
-        opcode=0x42,
-        engines=GPSIMD,
-        operands=(write("dst", SBUF), read("src", SBUF), read("indices", SBUF, ("u16",))),
-        fields=(uint("elements_per_index", 6, 1, "1, 2, 4, 8, 16 or 32"),),
-        cycles=local_gather_cycles,
-        cycles_text="150 + n * e * ((28 + 4e) / 4e) / min(4 / size, e), n = indices per core, "
-        "e = elements_per_index",
-        summary="Gather along the free axis, with indices shared by each group of 16 partitions.",
-        semantics="per group of 16 partitions, index j is indices[j % 16, j // 16], an element "
-        "offset; dst[p, j * e + k] = src[p, index j + k]; bits kept; out of range is undefined",
-        sources=("hardware.md 3.4", "nki.isa.local_gather"),
-        rules=(
-            same_partitions("C20", "dst", "src", "indices"),
-            custom("C21", "partitions are a multiple of 16", _whole_cores),
-            same_dtype("C22", "dst", "src"),
-            custom("C23", "elements_per_index is 1, 2, 4, 8, 16 or 32", _run_length),
-            custom("C24", "at most 4096 indices per group of 16 partitions", _index_count),
-            custom(
-                "C25",
-                "dst has 16 * indices per partition * elements_per_index elements",
-                _gathered_count,
-            ),
+entry(
+    mnemonic="local_gather",
+    opcode=0x42,
+    engines=GPSIMD,
+    operands=(write("dst", SBUF), read("src", SBUF), read("indices", SBUF, ("u16",))),
+    fields=(uint("elements_per_index", 6, 1, "1, 2, 4, 8, 16 or 32"),),
+    cost=Cost(_local_gather_cycles()),
+    summary="Gather along the free axis, with indices shared by each group of 16 partitions.",
+    semantics="per group of 16 partitions, index j is indices[j % 16, j // 16], an element "
+    "offset; dst[p, j * e + k] = src[p, index j + k]; bits kept; out of range is undefined",
+    sources=("hardware.md 3.4", "nki.isa.local_gather"),
+    rules=(
+        same_partitions("C20", "dst", "src", "indices"),
+        custom("C21", "partitions are a multiple of 16", _whole_cores),
+        same_dtype("C22", "dst", "src"),
+        custom("C23", "elements_per_index is 1, 2, 4, 8, 16 or 32", _run_length),
+        custom("C24", "at most 4096 indices per group of 16 partitions", _index_count),
+        custom(
+            "C25",
+            "dst has 16 * indices per partition * elements_per_index elements",
+            _gathered_count,
         ),
-    )
+    ),
 )
 
-INSTRUCTIONS.add(
-    InstructionSpec(
-        mnemonic="partition_reduce",
-        opcode=0x43,
-        engines=GPSIMD,
-        operands=(write("dst", SBUF, summary="[1, F]"), read("src", SBUF)),
-        fields=(enum("op", PARTITION_REDUCTIONS, "add"),),
-        cycles=per_element("src"),
-        cycles_text="150 + N (assumed)",
-        summary="Reduce across the partitions.",
-        semantics="dst[0, f] = op over p of src[p, f]; average is the sum divided by the "
-        "partitions; f32, bitwise on the bits, exact int32 with i32/u32 tiles",
-        sources=("hardware.md 3.4", "nki.isa.tensor_partition_reduce"),
-        rules=(
-            custom("C20", "dst has one partition", _one_partition),
-            same_elements("C21", "dst", "src"),
-            custom("C22", "bitwise operators take integer operands", _bitwise_integers),
-        ),
-    )
+entry(
+    mnemonic="partition_reduce",
+    opcode=0x43,
+    engines=GPSIMD,
+    operands=(write("dst", SBUF, summary="[1, F]"), read("src", SBUF)),
+    fields=(enum("op", PARTITION_REDUCTIONS, "add"),),
+    cost=Cost(per_element("src"), note="assumed"),
+    summary="Reduce across the partitions.",
+    semantics="dst[0, f] = op over p of src[p, f]; average is the sum divided by the "
+    "partitions; f32, bitwise on the bits, exact int32 with i32/u32 tiles",
+    sources=("hardware.md 3.4", "nki.isa.tensor_partition_reduce"),
+    rules=(
+        custom("C20", "dst has one partition", _one_partition),
+        same_elements("C21", "dst", "src"),
+        custom("C22", "bitwise operators take integer operands", _bitwise_integers),
+    ),
 )

@@ -7,22 +7,15 @@ copy goes through f32, so 32-bit integers above 2^24 do not survive.
 from __future__ import annotations
 
 from axonc.backends.isa.activation_functions import ACTIVATION_BY_NAME, TABLE_SETS
-from axonc.backends.isa.cost_terms import streamed, tile
+from axonc.backends.isa.cost_terms import per_element
+from axonc.backends.isa.formula import Cost, Unit, choose, is_present, machine
 from axonc.backends.isa.instruction import Instruction
 from axonc.backends.isa.operand_kinds import F32_ONLY, SCALAR, enum, read, real, scalar_tile, write
 from axonc.backends.isa.rules import custom, element_count_is, same_elements, same_partitions
-from axonc.backends.isa.spec import INSTRUCTIONS, Action, InstructionSpec
+from axonc.backends.isa.spec import Action, entry
 from axonc.backends.targets.target import Target
 
-
-def activation_cycles(instruction: Instruction, target: Target) -> float:
-    cycles = streamed(instruction, target, tile(instruction, "src").elements_per_partition)
-    reads_accumulator = instruction.operand("accumulate") is not None
-    return cycles + (target.activation_accumulate_cycles if reads_accumulator else 0)
-
-
-def table_load_cycles(instruction: Instruction, target: Target) -> float:
-    return target.act_table_load_ns * target.engines[instruction.engine].clock_ghz
+ACCUMULATE_CYCLES = machine(lambda engine, target: target.activation_accumulate_cycles)
 
 
 def _reciprocal_has_no_bias(instruction: Instruction, target: Target) -> str | None:
@@ -30,57 +23,48 @@ def _reciprocal_has_no_bias(instruction: Instruction, target: Target) -> str | N
     return "bias is present" if has_bias and instruction.text("func") == "reciprocal" else None
 
 
-INSTRUCTIONS.add(
-    InstructionSpec(
-        mnemonic="activation",
-        opcode=0x30,
-        engines=SCALAR,
-        operands=(
-            write(),
-            read("src"),
-            scalar_tile("bias", summary="[P, 1], added after scaling; absent: 0"),
-            scalar_tile("scale_tile", summary="[P, 1], replaces scale"),
-            write(
-                "accumulate", dtypes=F32_ONLY, optional=True, summary="[P, 1], sum of the results"
-            ),
-        ),
-        fields=(
-            enum("func", tuple(ACTIVATION_BY_NAME), "copy", "table: activation_functions.py"),
-            real("scale", 1.0),
-        ),
-        cycles=activation_cycles,
-        cycles_text="max(64, N), plus 64 with accumulate",
-        summary="A function of a scaled and shifted tile, and optionally the sum of the results.",
-        semantics="dst = func(src * scale + bias) in f32; accumulate[p] = sum over the free axes "
-        "of the f32 results (before the cast to dst); outside a function's valid range the "
-        "result is garbage",
-        sources=("hardware.md 3.3", "nki.isa.activation", "nki.isa.activation_reduce"),
-        rules=(
-            same_partitions("C20", "dst", "src", "bias", "scale_tile", "accumulate"),
-            same_elements("C21", "dst", "src"),
-            element_count_is("C22", 1, "bias", "scale_tile", "accumulate"),
-            custom("C23", "reciprocal takes no bias", _reciprocal_has_no_bias),
-        ),
-    )
+entry(
+    mnemonic="activation",
+    opcode=0x30,
+    engines=SCALAR,
+    operands=(
+        write(),
+        read("src"),
+        scalar_tile("bias", summary="[P, 1], added after scaling; absent: 0"),
+        scalar_tile("scale_tile", summary="[P, 1], replaces scale"),
+        write("accumulate", dtypes=F32_ONLY, optional=True, summary="[P, 1], sum of the results"),
+    ),
+    fields=(
+        enum("func", tuple(ACTIVATION_BY_NAME), "copy", "table: activation_functions.py"),
+        real("scale", 1.0),
+    ),
+    cost=Cost(per_element("src") + choose(is_present("accumulate"), ACCUMULATE_CYCLES, 0)),
+    summary="A function of a scaled and shifted tile, and optionally the sum of the results.",
+    semantics="dst = func(src * scale + bias) in f32; accumulate[p] = sum over the free axes "
+    "of the f32 results (before the cast to dst); outside a function's valid range the "
+    "result is garbage",
+    sources=("hardware.md 3.3", "nki.isa.activation", "nki.isa.activation_reduce"),
+    rules=(
+        same_partitions("C20", "dst", "src", "bias", "scale_tile", "accumulate"),
+        same_elements("C21", "dst", "src"),
+        element_count_is("C22", 1, "bias", "scale_tile", "accumulate"),
+        custom("C23", "reciprocal takes no bias", _reciprocal_has_no_bias),
+    ),
 )
 
-INSTRUCTIONS.add(
-    InstructionSpec(
-        mnemonic="act_table_load",
-        opcode=0x31,
-        action=Action.LOAD_TABLE,
-        engines=SCALAR,
-        operands=(),
-        fields=(enum("table", TABLE_SETS, TABLE_SETS[0]),),
-        cycles=table_load_cycles,
-        cycles_text="368 ns (515 cycles at 1.4 GHz)",
-        summary="Load a set of activation functions.",
-        semantics="later activations may use the functions of `table` (and those in every set); "
-        "the set loaded before is gone",
-        sources=(
-            "hardware.md 3.3",
-            "work-with-neff-files.rst (set names)",
-            "assumed: members of a set",
-        ),
-    )
+entry(
+    mnemonic="act_table_load",
+    opcode=0x31,
+    action=Action.LOAD_TABLE,
+    engines=SCALAR,
+    fields=(enum("table", TABLE_SETS, TABLE_SETS[0]),),
+    cost=Cost(machine(lambda engine, target: target.act_table_load_ns), Unit.NANOSECONDS),
+    summary="Load a set of activation functions.",
+    semantics="later activations may use the functions of `table` (and those in every set); "
+    "the set loaded before is gone",
+    sources=(
+        "hardware.md 3.3",
+        "work-with-neff-files.rst (set names)",
+        "assumed: members of a set",
+    ),
 )

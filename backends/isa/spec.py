@@ -1,8 +1,9 @@
 """What one entry of the instruction set says, and the registry of all entries.
 
-Encoder, decoder, assembler, disassembler, verifier, dialect `nisa`, executor dispatch, cost model
-and the reference page read these entries and nothing else (docs/design/0002-instruction-
-description.md).
+Encoder, decoder, assembler, disassembler, verifier, dialect `nisa`, executor, cost model, passes
+and the reference page read these entries; none of them has a table of mnemonics of its own
+(docs/design/0002-instruction-description.md). What an instruction computes is a function that is
+registered by its mnemonic in `executor/semantics`.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from axonc.backends.isa.access_pattern import Memory
+from axonc.backends.isa.formula import Condition, Cost
 from axonc.backends.targets.target import Engine, Target
 
 if TYPE_CHECKING:
@@ -120,7 +122,7 @@ class Exchange:
 
 
 Key = TypeVar("Key", str, int)
-Cost = Callable[["Instruction", Target], float]
+P = ParamSpec("P")
 
 
 @dataclass(frozen=True)
@@ -131,21 +133,23 @@ class InstructionSpec:
     opcode: int
     engines: tuple[Engine, ...]
     """Those that can run it, the usual one first."""
-    operands: tuple[OperandSpec, ...]
-    fields: tuple[FieldSpec, ...]
-    cycles: Cost
-    """The initiation interval in cycles of the engine that runs it: how long the engine is busy
-    before the next independent instruction may start."""
-    cycles_text: str
+    cost: Cost
+    """How long it keeps its engine busy: one formula that is computed, and printed."""
     summary: str
     semantics: str
     """What it computes, in one or two lines of text; the function that does so is registered by
     mnemonic in `executor/semantics`."""
     sources: tuple[str, ...]
     """Where each claim is from."""
+    operands: tuple[OperandSpec, ...] = ()
+    fields: tuple[FieldSpec, ...] = ()
     action: Action = Action.COMPUTE
+    reads_destination: Condition | None = None
+    """When the bytes in `dst` matter: for a `dst` that is written, and accumulated into when this
+    holds; for one that is read and written, and read only when this holds. None: as its role
+    says."""
     exchange: Exchange | None = None
-    """Of a collective, and of nothing else."""
+    """How a collective divides its operands; None for anything else."""
     rules: tuple[Rule, ...] = ()
     """Its own numbered constraints, from C20 on; the common ones are in `rules.py`."""
     operand_index: dict[str, int] = field(init=False, repr=False, compare=False)
@@ -194,3 +198,16 @@ class Registry:
 
 INSTRUCTIONS = Registry()
 """The one instruction registry; `axonc.backends.isa` fills it when imported."""
+
+
+def _adds(make: Callable[P, InstructionSpec], registry: Registry) -> Callable[P, InstructionSpec]:
+    """`make`, whose results are added to the registry; its arguments stay typed."""
+
+    def add(*arguments: P.args, **named: P.kwargs) -> InstructionSpec:
+        return registry.add(make(*arguments, **named))
+
+    return add
+
+
+entry = _adds(InstructionSpec, INSTRUCTIONS)
+"""Declares an instruction: adds an `InstructionSpec` of these arguments to `INSTRUCTIONS`."""

@@ -8,7 +8,18 @@ keeps the bits, and GpSimdE computes natively when every tile is i32 or u32.
 
 from __future__ import annotations
 
-from axonc.backends.isa.cost_terms import in_psum, is_unit_stride, per_element, streamed, tile
+from axonc.backends.isa.access_pattern import element_count
+from axonc.backends.isa.cost_terms import (
+    any_in_psum,
+    are_of,
+    elements,
+    has_even_size,
+    have_unit_stride,
+    per_element,
+    streamed,
+    tile,
+)
+from axonc.backends.isa.formula import Condition, Cost, as_term, by_engine, choose, field_is
 from axonc.backends.isa.instruction import Instruction
 from axonc.backends.isa.operand_kinds import (
     ALL_DTYPES,
@@ -44,66 +55,30 @@ from axonc.backends.isa.rules import (
     same_partitions,
     scalar_operand_dtype,
 )
-from axonc.backends.isa.spec import INSTRUCTIONS, InstructionSpec
+from axonc.backends.isa.spec import entry
 from axonc.backends.numerics.dtypes import BF16, F16
 from axonc.backends.targets.target import Engine, Target
 
 HALF_COST_TENSOR_OPS = ("add", "multiply", "subtract")
 """Operators with which two bf16 tiles stream at one element per cycle (3.2)."""
 
+FAST_TENSOR_TENSOR = (
+    are_of(("src0", "src1", "dst"), BF16)
+    & have_unit_stride("src0", "src1")
+    & field_is("op", *HALF_COST_TENSOR_OPS)
+)
+FAST_SCALAR_TENSOR = (
+    are_of(("src0", "src1"), BF16)
+    & field_is("op0", "subtract")
+    & field_is("op1", "multiply")
+    & has_even_size("src0")
+)
+FAST_REDUCE = are_of(("src", "dst"), BF16) & field_is("op", "add", "max")
+FAST_MEMSET = field_is("value_bits", 0) & are_of(("dst",), BF16, F16)
+
 SELECTABLE_DTYPES = tuple(n for n in ALL_DTYPES if n not in ("tf32", "i32", "u32"))
 
 INT32_RULE = "on GpSimdE with only i32/u32 tiles: exact wrapping 32-bit integers"
-
-
-def tensor_tensor_cycles(instruction: Instruction, target: Target) -> float:
-    first, second = tile(instruction, "src0"), tile(instruction, "src1")
-    count = first.elements_per_partition
-    one_port = in_psum(first) or in_psum(second)
-    fast = (
-        instruction.text("op") in HALF_COST_TENSOR_OPS
-        and all(a.dtype is BF16 and is_unit_stride(a) for a in (first, second))
-        and tile(instruction, "dst").dtype is BF16
-    )
-    on_vector = instruction.engine is Engine.VECTOR
-    factor = 1 if one_port or fast or not on_vector else 2
-    return streamed(instruction, target, factor * count)
-
-
-def scalar_tensor_tensor_cycles(instruction: Instruction, target: Target) -> float:
-    first, second = tile(instruction, "src0"), tile(instruction, "src1")
-    count = first.elements_per_partition
-    fast = (
-        first.dtype is BF16
-        and second.dtype is BF16
-        and instruction.text("op0") == "subtract"
-        and instruction.text("op1") == "multiply"
-        and count % 2 == 0
-    )
-    return streamed(instruction, target, count if fast else 2 * count)
-
-
-def tensor_reduce_cycles(instruction: Instruction, target: Target) -> float:
-    source = tile(instruction, "src")
-    fast = (
-        source.dtype is BF16
-        and tile(instruction, "dst").dtype is BF16
-        and instruction.text("op") in ("add", "max")
-    )
-    return streamed(instruction, target, source.elements_per_partition * (0.5 if fast else 1))
-
-
-def copy_predicated_cycles(instruction: Instruction, target: Target) -> float:
-    source, predicate = tile(instruction, "src"), tile(instruction, "predicate")
-    factor = 1 if in_psum(source) or in_psum(predicate) else 2
-    return streamed(instruction, target, factor * source.elements_per_partition)
-
-
-def memset_cycles(instruction: Instruction, target: Target) -> float:
-    destination = tile(instruction, "dst")
-    fast = destination.dtype in (BF16, F16) and instruction.integer("value_bits") == 0
-    factor = 0.5 if fast and instruction.engine is Engine.VECTOR else 1
-    return streamed(instruction, target, factor * destination.elements_per_partition)
 
 
 def _reduced_count(instruction: Instruction, target: Target) -> str | None:
@@ -111,9 +86,7 @@ def _reduced_count(instruction: Instruction, target: Target) -> str | None:
     axes = instruction.integer("num_axes")
     if axes > len(dims):
         return f"num_axes {axes}, src has {len(dims)} free dims"
-    kept = 1
-    for _, size in dims[: len(dims) - axes]:
-        kept *= size
+    kept = element_count(dims[: len(dims) - axes])
     found = tile(instruction, "dst").elements_per_partition
     return None if found == kept else f"dst has {found} elements per partition, {kept} remain"
 
@@ -132,20 +105,20 @@ def _value_fits(instruction: Instruction, target: Target) -> str | None:
 
 def _transposed_shape(instruction: Instruction, target: Target) -> str | None:
     source, destination = tile(instruction, "src"), tile(instruction, "dst")
-    bank = target.partition_quadrant
+    quadrant = target.partition_quadrant
     shape = (source.num_partitions, source.elements_per_partition)
     found = (destination.num_partitions, destination.elements_per_partition)
-    if max(shape) <= bank and found == shape[::-1]:
+    if max(shape) <= quadrant and found == shape[::-1]:
         return None
-    if shape == found and shape[0] % bank == 0 and shape[1] % bank == 0:
+    if shape == found and shape[0] % quadrant == 0 and shape[1] % quadrant == 0:
         return None
     return f"src is {list(shape)}, dst is {list(found)}"
 
 
 def _shuffle_sources(instruction: Instruction, target: Target) -> str | None:
-    bank = target.partition_quadrant
+    quadrant = target.partition_quadrant
     for partition, source in enumerate(shuffle_mask(instruction)):
-        if source >= bank and source != KEEP_PARTITION:
+        if source >= quadrant and source != KEEP_PARTITION:
             return f"mask[{partition}] = {source}"
     return None
 
@@ -156,7 +129,7 @@ def _one_element(instruction: Instruction, target: Target) -> str | None:
     return None if single else f"src is {list(source.shape)}"
 
 
-def _axes_found(instruction: Instruction, target: Target) -> str | None:
+def _one_to_four_axes(instruction: Instruction, target: Target) -> str | None:
     axes = instruction.integer("num_axes")
     return None if 1 <= axes <= 4 else f"num_axes is {axes}"
 
@@ -192,19 +165,23 @@ def shuffle_mask(instruction: Instruction) -> bytes:
     return b"".join(word.to_bytes(4, "little") for word in words)
 
 
-def _entry(**description: object) -> None:
-    INSTRUCTIONS.add(InstructionSpec(**description))  # type: ignore[arg-type]
-
-
-_entry(
+entry(
     mnemonic="tensor_tensor",
     opcode=0x10,
     engines=VECTOR_OR_GPSIMD,
     operands=(write(), read("src0"), read("src1")),
     fields=(alu("op", "add"),),
-    cycles=tensor_tensor_cycles,
-    cycles_text="max(64, N) if an input is in PSUM, or all bf16 with add/subtract/multiply and "
-    "unit stride; else max(64, 2N); GpSimdE 150 + N",
+    cost=Cost(
+        by_engine(
+            Engine.GPSIMD,
+            per_element("src0"),
+            choose(
+                any_in_psum("src0", "src1") | FAST_TENSOR_TENSOR,
+                per_element("src0"),
+                streamed(2 * elements("src0")),
+            ),
+        )
+    ),
     summary="Element-wise operation on two tiles.",
     semantics="dst = src0 op src1; comparisons and logical operators give 1 or 0; " + INT32_RULE,
     sources=("hardware.md 3.2", "hardware.md 2.3", "nki.isa.tensor_tensor"),
@@ -218,7 +195,7 @@ _entry(
     ),
 )
 
-_entry(
+entry(
     mnemonic="tensor_scalar",
     opcode=0x11,
     engines=VECTOR_OR_GPSIMD,
@@ -236,8 +213,7 @@ _entry(
         real("imm1"),
         flag("reverse1", "compute scalar op1 result"),
     ),
-    cycles=per_element("src"),
-    cycles_text="max(64, N); the second operator is free; GpSimdE 150 + N",
+    cost=Cost(per_element("src"), note="the second operator is free"),
     summary="One or two operators with a scalar per partition or an immediate.",
     semantics="dst = (src op0 s0) op1 s1, s = [P, 1] tile or immediate; reverse swaps the "
     "operands of its operator; unary operators ignore s; bitwise operators take an immediate as "
@@ -253,7 +229,7 @@ _entry(
     ),
 )
 
-_entry(
+entry(
     mnemonic="scalar_tensor_tensor",
     opcode=0x12,
     engines=VECTOR,
@@ -270,9 +246,9 @@ _entry(
         alu("op1", "add"),
         flag("reverse1", "compute src1 op1 result"),
     ),
-    cycles=scalar_tensor_tensor_cycles,
-    cycles_text="max(64, N) if both inputs bf16, op0 subtract, op1 multiply and N even; "
-    "else max(64, 2N)",
+    cost=Cost(
+        choose(FAST_SCALAR_TENSOR, per_element("src0"), streamed(2 * elements("src0"))),
+    ),
     summary="An operator with a scalar, then one with a second tile.",
     semantics="dst = (src0 op0 s) op1 src1, s = [P, 1] tile or imm; f32",
     sources=("hardware.md 3.2", "nki.isa.scalar_tensor_tensor"),
@@ -286,7 +262,7 @@ _entry(
     ),
 )
 
-_entry(
+entry(
     mnemonic="tensor_reduce",
     opcode=0x13,
     engines=VECTOR,
@@ -296,15 +272,14 @@ _entry(
         uint("num_axes", 3, 1, "how many trailing free dims vanish, 1 to 4"),
         flag("negate", "multiply the result by -1"),
     ),
-    cycles=tensor_reduce_cycles,
-    cycles_text="max(64, N / 2) if src and dst bf16 and op add or max; else max(64, N)",
+    cost=Cost(choose(FAST_REDUCE, streamed(elements("src") / 2), per_element("src"))),
     summary="Reduce trailing free axes; never the partition axis.",
     semantics="dst[p, kept] = (negate ? -1 : 1) * op over the last num_axes dims of src; in f32, "
     "in order for subtract",
     sources=("hardware.md 3.2", "nki.isa.tensor_reduce"),
     rules=(
         same_partitions("C20", "dst", "src"),
-        custom("C21", "num_axes is 1 to 4", _axes_found),
+        custom("C21", "num_axes is 1 to 4", _one_to_four_axes),
         custom("C22", "dst has the elements that remain", _reduced_count),
         bitvec_needs_integers("C23", ("op",), ("dst", "src")),
         custom("C24", "negate only with arithmetic operators", _negate_is_arithmetic),
@@ -313,7 +288,7 @@ _entry(
 )
 
 
-_entry(
+entry(
     mnemonic="tensor_tensor_scan",
     opcode=0x14,
     engines=VECTOR,
@@ -328,8 +303,7 @@ _entry(
         alu("op1", "add"),
         real("imm_initial"),
     ),
-    cycles=per_element("src0", 2),
-    cycles_text="max(64, 2N)",
+    cost=Cost(streamed(2 * elements("src0"))),
     summary="First-order recurrence along the free axis.",
     semantics="r[i] = (src0[i] op0 r[i-1]) op1 src1[i], r[-1] = initial; dst = r; f32",
     sources=("hardware.md 3.2", "nki.isa.tensor_tensor_scan"),
@@ -343,14 +317,12 @@ _entry(
     ),
 )
 
-_entry(
+entry(
     mnemonic="bn_stats",
     opcode=0x15,
     engines=VECTOR,
     operands=(write(summary="[P, 6]"), read("src")),
-    fields=(),
-    cycles=per_element("src"),
-    cycles_text="max(64, N)",
+    cost=Cost(per_element("src")),
     summary="Count, mean and variance * count of the even and of the odd elements.",
     semantics="dst[p] = (count, mean, variance * count) of src[p, 0::2], then of src[p, 1::2]; f32",
     sources=("hardware.md 3.2", "nki.isa.bn_stats"),
@@ -361,7 +333,7 @@ _entry(
     ),
 )
 
-_entry(
+entry(
     mnemonic="bn_aggr",
     opcode=0x16,
     engines=VECTOR,
@@ -369,9 +341,7 @@ _entry(
         write(summary="[P, 2]"),
         read("src", summary="(count, mean, variance * count) triples"),
     ),
-    fields=(),
-    cycles=per_element("src", 13 / 3),
-    cycles_text="max(64, 13 * N / 3)",
+    cost=Cost(streamed(as_term(13) / 3 * elements("src"))),
     summary="Merge bn_stats triples into mean and variance.",
     semantics="dst[p] = (mean, variance) of the union of the populations; variance is divided by "
     "the count; f32",
@@ -383,28 +353,27 @@ _entry(
     ),
 )
 
-_entry(
+entry(
     mnemonic="tensor_copy",
     opcode=0x17,
     engines=VECTOR_OR_GPSIMD,
     operands=(write(), read("src")),
-    fields=(),
-    cycles=per_element("src"),
-    cycles_text="max(64, N); GpSimdE 150 + N",
+    cost=Cost(per_element("src")),
     summary="Copy or cast.",
     semantics="dst = src; equal types keep every bit, others go through f32",
     sources=("hardware.md 3.2", "nki.isa.tensor_copy"),
     rules=(same_partitions("C20", "dst", "src"), same_elements("C21", "dst", "src")),
 )
 
-_entry(
+entry(
     mnemonic="tensor_copy_predicated",
     opcode=0x18,
     engines=VECTOR,
     operands=(update(), read("src"), read("predicate", dtypes=UNSIGNED_DTYPES)),
     fields=(flag("reverse_predicate", "copy where the predicate is zero"),),
-    cycles=copy_predicated_cycles,
-    cycles_text="max(64, N) if src or predicate is in PSUM; else max(64, 2N)",
+    cost=Cost(
+        choose(any_in_psum("src", "predicate"), per_element("src"), streamed(2 * elements("src"))),
+    ),
     summary="Copy the elements whose predicate is not zero; leave the others.",
     semantics="dst = (predicate != 0) != reverse_predicate ? src : dst",
     sources=("hardware.md 3.2", "nki.isa.tensor_copy_predicated"),
@@ -416,7 +385,7 @@ _entry(
     ),
 )
 
-_entry(
+entry(
     mnemonic="select_reduce",
     opcode=0x19,
     engines=VECTOR,
@@ -427,8 +396,7 @@ _entry(
         scalar_tile("on_false", F32_ONLY, "[P, 1], replaces imm_false"),
     ),
     fields=(real("imm_false"),),
-    cycles=per_element("on_true"),
-    cycles_text="max(64, N) (assumed)",
+    cost=Cost(per_element("on_true"), note="assumed"),
     summary="Choose between a tile and a scalar; the optional max reduction is not described here.",
     semantics="dst = predicate != 0 ? on_true : on_false; through f32",
     sources=("hardware.md 3.2", "nki.isa.select_reduce"),
@@ -440,42 +408,43 @@ _entry(
     ),
 )
 
-_entry(
+entry(
     mnemonic="reciprocal",
     opcode=0x1A,
     engines=VECTOR,
     operands=(write(), read("src")),
-    fields=(),
-    cycles=per_element("src", 8),
-    cycles_text="max(64, 8N)",
+    cost=Cost(streamed(8 * elements("src"))),
     summary="1 / x, accurate.",
     semantics="dst = 1 / src; f32",
     sources=("hardware.md 3.2", "nki.isa.reciprocal"),
     rules=(same_partitions("C20", "dst", "src"), same_elements("C21", "dst", "src")),
 )
 
-_entry(
+entry(
     mnemonic="memset",
     opcode=0x1B,
     engines=VECTOR_OR_GPSIMD,
     operands=(write(),),
     fields=(uint("value_bits", summary="bit pattern of one element of dst's type"),),
-    cycles=memset_cycles,
-    cycles_text="max(64, N / 2) if zero and bf16 or f16; else max(64, N); GpSimdE 150 + N",
+    cost=Cost(
+        by_engine(
+            Engine.GPSIMD,
+            per_element("dst"),
+            choose(FAST_MEMSET, streamed(elements("dst") / 2), per_element("dst")),
+        )
+    ),
     summary="Fill with a constant.",
     semantics="every element of dst has the bits value_bits",
     sources=("hardware.md 3.2", "nki.isa.memset"),
     rules=(custom("C20", "value_bits fits the element type", _value_fits),),
 )
 
-_entry(
+entry(
     mnemonic="vector_transpose",
     opcode=0x1C,
     engines=VECTOR,
     operands=(write(), read("src")),
-    fields=(),
-    cycles=per_element("src"),
-    cycles_text="max(64, N)",
+    cost=Cost(per_element("src")),
     summary="Transpose partitions and free axis in blocks of 32 x 32.",
     semantics="src [P, F] with P, F <= 32: dst [F, P] = src.T; P and F multiples of 32: dst [P, "
     "F], each 32 x 32 block transposed in its place (several blocks: assumed from the four "
@@ -491,7 +460,7 @@ _entry(
     ),
 )
 
-_entry(
+entry(
     mnemonic="stream_shuffle",
     opcode=0x1D,
     engines=VECTOR,
@@ -500,9 +469,11 @@ _entry(
         uint(name, 32, 0xFFFFFFFF, f"entries {4 * i} to {4 * i + 3}, lowest byte first")
         for i, name in enumerate(MASK_FIELDS)
     ),
-    cycles=per_element("src"),
-    cycles_text="max(64, N)",
+    cost=Cost(per_element("src")),
     summary="Permute or broadcast partitions inside each quadrant of 32.",
+    reads_destination=Condition(
+        lambda i: KEEP_PARTITION in shuffle_mask(i), f"the mask has an entry {KEEP_PARTITION}"
+    ),
     semantics="dst[32q + i] = src[32q + mask[i]], partitions counted from each tile's start; "
     "mask 255 leaves the partition as it was; bits kept",
     sources=("hardware.md 3.2", "nki.isa.nc_stream_shuffle"),
@@ -515,14 +486,12 @@ _entry(
     ),
 )
 
-_entry(
+entry(
     mnemonic="max8",
     opcode=0x1E,
     engines=VECTOR,
     operands=(write(summary="[P, 8]"), read("src")),
-    fields=(),
-    cycles=per_element("src"),
-    cycles_text="max(64, N)",
+    cost=Cost(per_element("src")),
     summary="The 8 largest values of each partition, largest first.",
     semantics="dst[p] = 8 largest of src[p], descending; compared in f32",
     sources=("hardware.md 3.2", "nki.isa.max8"),
@@ -533,7 +502,7 @@ _entry(
     ),
 )
 
-_entry(
+entry(
     mnemonic="find_index8",
     opcode=0x1F,
     engines=VECTOR,
@@ -542,9 +511,7 @@ _entry(
         read("src"),
         read("values", summary="[P, 8]"),
     ),
-    fields=(),
-    cycles=per_element("src"),
-    cycles_text="max(64, N)",
+    cost=Cost(per_element("src")),
     summary="Index of the first occurrence of each of 8 values.",
     semantics="dst[p, j] = first i with src[p, i] = values[p, j], all ones if there is none; equal "
     "values take successive occurrences, in ascending order",
@@ -556,14 +523,13 @@ _entry(
     ),
 )
 
-_entry(
+entry(
     mnemonic="match_replace8",
     opcode=0x20,
     engines=VECTOR,
     operands=(write(), read("src"), read("values", summary="[P, 8]")),
     fields=(real("imm"),),
-    cycles=per_element("src"),
-    cycles_text="max(64, N) (published as min(64, N), taken for a misprint)",
+    cost=Cost(per_element("src"), note="published as min(64, N), taken for a misprint"),
     summary="Replace the first occurrence of each of 8 values.",
     semantics="dst = src with the first unreplaced occurrence of each values[p, j] set to imm",
     sources=("hardware.md 3.2", "nki.isa.nc_match_replace8"),
@@ -575,28 +541,24 @@ _entry(
     ),
 )
 
-_entry(
+entry(
     mnemonic="rng",
     opcode=0x21,
     engines=VECTOR,
     operands=(write(dtypes=INTEGER_DTYPES),),
-    fields=(),
-    cycles=per_element("dst"),
-    cycles_text="max(64, N) (assumed)",
+    cost=Cost(per_element("dst"), note="assumed"),
     summary="Pseudo-random bits.",
     semantics="32 random bits per element, truncated to the low bits of dst's type; the "
     "generator is not published",
     sources=("hardware.md 3.2", "nki.isa.rng"),
 )
 
-_entry(
+entry(
     mnemonic="set_rng_seed",
     opcode=0x22,
     engines=VECTOR,
     operands=(read("src", dtypes=("f32", *WORD_DTYPES)),),
-    fields=(),
-    cycles=per_element("src"),
-    cycles_text="64 (assumed)",
+    cost=Cost(per_element("src"), note="assumed"),
     summary="Seed the generator of VectorE.",
     semantics="seed = the 32 bits of src[0, 0]; kept until the next set_rng_seed",
     sources=("hardware.md 3.2", "nki.isa.set_rng_seed"),

@@ -28,7 +28,7 @@ from torch_mlir.dialects import ext
 from torch_mlir.dialects.ext import Operand, Region, Result
 
 from axonc.backends.isa import INSTRUCTIONS, InstructionSpec
-from axonc.backends.isa.effects import READS_DESTINATION
+from axonc.backends.isa.effects import reads_destination
 from axonc.backends.isa.instruction import Instruction
 from axonc.backends.isa.spec import Role
 from axonc.backends.numerics.dtypes import DTYPES
@@ -201,12 +201,11 @@ class Effects(ir.MemoryEffectsOpInterface):
 
 
 def _reads_destination(op: ir.Operation, spec: InstructionSpec) -> bool:
-    """Whether an operand of role WRITE is read too (accumulation)."""
-    also = READS_DESTINATION.get(spec.mnemonic)
-    if also is None:
+    """Whether `dst` is read too, though only written by its role (accumulation)."""
+    if spec.reads_destination is None:
         return False
     operands = (None,) * len(spec.operands)
-    return also(Instruction(spec, spec.engines[0], operands, fields_of(op, spec)))
+    return reads_destination(Instruction(spec, spec.engines[0], operands, fields_of(op, spec)))
 
 
 def _op_class(spec: InstructionSpec) -> type:

@@ -39,8 +39,7 @@ class OperationTimer:
         key = (step.spec.opcode, engine, shapes, step.fields)
         if key not in self._cache:
             instruction = step.instruction(engine, 0)
-            cycles = step.spec.cycles(instruction, self.target)
-            self._cache[key] = cycles / self.target.engines[engine].clock_ghz
+            self._cache[key] = step.spec.cost.nanoseconds(instruction, self.target)
         return self._cache[key]
 
     def collective_cost(self, step: Step, groups: Groups, cores: int) -> CollectiveCost:

@@ -12,7 +12,7 @@ from axonc.backends.executor.native.workers import Workers
 from axonc.backends.executor.semantics import Context, EngineState
 from axonc.backends.executor.steps.findings import FindingKind, Violation
 from axonc.backends.isa.access_pattern import Access, HbmAccess
-from axonc.backends.isa.effects import READS_DESTINATION
+from axonc.backends.isa.effects import reads_destination
 from axonc.backends.isa.instruction import Instruction
 from axonc.backends.isa.spec import Role
 from axonc.backends.numerics.cast import Rounding
@@ -87,12 +87,6 @@ def make_context(instruction: Instruction, bindings: Bindings) -> Context:
         rounding=bindings.rounding,
         report=bindings.report,
     )
-
-
-def reads_destination(instruction: Instruction) -> bool:
-    """Whether `dst` is read although its role is WRITE (accumulation)."""
-    test = READS_DESTINATION.get(instruction.spec.mnemonic)
-    return test is not None and test(instruction)
 
 
 def bound_operands(

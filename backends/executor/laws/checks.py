@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from axonc.backends.executor.effects.bindings import Closure, present_operands, reads_destination
+from axonc.backends.executor.effects.bindings import Closure, present_operands
 from axonc.backends.executor.laws.shadow import Shadow
 from axonc.backends.executor.memory.memory import POISON, MemorySystem
 from axonc.backends.executor.steps.findings import FindingKind, Violation
 from axonc.backends.executor.steps.prepared import Prepared
 from axonc.backends.isa.access_pattern import Access, HbmAccess, TileAccess
+from axonc.backends.isa.effects import reads_destination
 from axonc.backends.isa.instruction import Instruction
 from axonc.backends.isa.spec import Action, Role
-from axonc.backends.isa.vector import KEEP_PARTITION, shuffle_mask
 from axonc.backends.program import HbmTensor
 from axonc.backends.targets.target import Engine
 
@@ -83,20 +83,11 @@ class Checker:
 def operands_read(instruction: Instruction) -> Reads:
     """(name, access) of the operands whose bytes the instruction reads."""
     also_dst = reads_destination(instruction)
-    overwrites = _overwrites_all(instruction)
     return [
         (name, access)
         for name, role, access in present_operands(instruction)
-        if role is Role.READ
-        or (role is Role.READ_WRITE and not overwrites)
-        or (also_dst and name == "dst")
+        if role is Role.READ or (also_dst and name == "dst")
     ]
-
-
-def _overwrites_all(instruction: Instruction) -> bool:
-    """A shuffle that leaves no partition as it was does not read its destination."""
-    is_shuffle = instruction.spec.mnemonic == "stream_shuffle"
-    return is_shuffle and KEEP_PARTITION not in shuffle_mask(instruction)
 
 
 class IndirectRows:

@@ -81,11 +81,6 @@ def regions_overlap(a: Region, b: Region) -> bool:
     return a[3] < b[4] and b[3] < a[4] and a[1] < b[2] and b[1] < a[2] and a[0] == b[0]
 
 
-def uses_registers(instruction: Instruction) -> bool:
-    """Whether an operand's address comes from a register."""
-    return any(a is not None and a.register != NO_REGISTER for a in instruction.operands)
-
-
 def _shifted(access: Access | None, registers: list[int]) -> Access | None:
     """`access` moved by its register, read as an unsigned number of bytes."""
     if access is None or access.register == NO_REGISTER:

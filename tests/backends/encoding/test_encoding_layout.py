@@ -4,6 +4,7 @@ import pytest
 
 from axonc.backends.encoding.layout import EITHER, HEADER, MEMBER_BITS, TILE, Layout
 from axonc.backends.isa import INSTRUCTIONS
+from axonc.backends.isa.cost_terms import DISPATCH
 from axonc.backends.isa.spec import FieldKind, FieldSpec, InstructionSpec
 from axonc.backends.targets import Engine
 
@@ -45,9 +46,7 @@ def test_sizes_of_the_parts() -> None:
 
 def test_short_fields_do_not_cross_words() -> None:
     fields = tuple(FieldSpec(f"f{i}", FieldKind.UINT, 24, 0) for i in range(5))
-    spec = InstructionSpec(
-        "wide", 0xF0, (Engine.SYNC,), (), fields, lambda i, t: 0.0, "", "", "", ()
-    )
+    spec = InstructionSpec("wide", 0xF0, (Engine.SYNC,), DISPATCH, "", "", (), fields=fields)
     layout = Layout(spec)
     assert [(p.word, p.shift) for p in layout.packed] == [(0, 0), (0, 24), (1, 0), (1, 24), (2, 0)]
     assert layout.size_bytes == 16 + 3 * 8

@@ -10,7 +10,7 @@ INF2 = TARGETS["inf2"]
 
 def cycles(line: str) -> float:
     (made,) = assemble(line)
-    return made.spec.cycles(made, INF2)
+    return made.spec.cost.cycles(made, INF2)
 
 
 def tile(size: int, dtype: str = "f32", stride: int = 1, memory: str = "sbuf") -> str:
