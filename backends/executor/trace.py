@@ -1,4 +1,4 @@
-"""A recorded timeline as Chrome-trace JSON (chrome://tracing, ui.perfetto.dev), and its summary.
+"""A recorded timeline as Chrome-trace JSON (chrome://tracing, ui.perfetto.dev).
 
 One lane per engine with its instructions, one below it with what it waited for, one per DMA queue.
 Format: the Trace Event Format, complete events ("X"), times in microseconds.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -31,39 +30,6 @@ DMA_QUEUES = INF2.dma.queues
 
 NS_PER_US = 1000.0
 ENGINE_LANES = {engine: number for number, engine in enumerate(Engine)}
-
-
-@dataclass(frozen=True)
-class Summary:
-    """Totals of a run. busy_percent: of the total time. stall_ns: by engine and reason."""
-
-    total_ns: float
-    busy_ns: dict[str, float]
-    busy_percent: dict[str, float]
-    instruction_count: dict[str, int]
-    stall_ns: dict[str, dict[str, float]]
-    transfer_count: int
-    dma_bytes: int
-    hbm_bytes: int
-
-
-def summarize(timeline: Timeline) -> Summary:
-    """Engines by name, "dma" for the mean of the DMA engines; semaphores by who signals them."""
-    busy = {engine.value: ns for engine, ns in timeline.busy_ns.items()}
-    busy["dma"] = timeline.dma_busy_ns
-    return Summary(
-        total_ns=timeline.total_ns,
-        busy_ns=busy,
-        busy_percent={name: 100.0 * ns / timeline.total_ns for name, ns in busy.items()},
-        instruction_count={e.value: n for e, n in timeline.instruction_count.items()},
-        stall_ns={
-            engine.value: {reason_name(reason): ns for reason, ns in stalls.items()}
-            for engine, stalls in timeline.stall_ns.items()
-        },
-        transfer_count=timeline.transfer_count,
-        dma_bytes=timeline.dma_bytes,
-        hbm_bytes=timeline.hbm_bytes,
-    )
 
 
 def reason_name(reason: str) -> str:

@@ -94,8 +94,3 @@ ACTIVATION_BY_CODE: dict[int, ActivationFunction] = {f.code: f for f in ACTIVATI
 
 TABLE_SETS: tuple[str, ...] = tuple(sorted({f.table_set for f in ACTIVATION_FUNCTIONS} - {ANY_SET}))
 """Names of the table sets; the operand of `act_table_load` is an index into this."""
-
-
-def valid_range(name: str) -> tuple[Interval, ...]:
-    """Closed intervals of the inputs for which ScalarE computes function `name`."""
-    return ACTIVATION_BY_NAME[name].valid

@@ -151,7 +151,8 @@ MASK_FIELDS = tuple(f"mask{i}" for i in range(8))
 
 
 def mask_words(mask: list[int]) -> dict[str, int]:
-    """Fields mask0..mask7 for a shuffle mask of 32 entries (mask[i] = source of partition i)."""
+    """For kernels: fields mask0..mask7 of a shuffle mask of 32 entries (mask[i] = source of
+    partition i)."""
     data = bytes(mask)
     if len(data) != 4 * len(MASK_FIELDS):
         raise ValueError(f"a shuffle mask has 32 entries, not {len(data)}")

@@ -14,6 +14,7 @@ import numpy as np
 
 from axonc.backends.executor.semantics.alu import FLOAT_FUNCTIONS
 from axonc.backends.executor.semantics.elementwise import per_partition
+from axonc.backends.executor.semantics.registry import ByMnemonic
 from axonc.backends.numerics.dtypes import F32
 
 Closure = Callable[[], None]
@@ -21,12 +22,16 @@ Views = Mapping[str, np.ndarray]
 Fields = Mapping[str, Any]
 
 
+Maker = Callable[[Views, Fields], Closure | None]
+MAKERS = ByMnemonic[Maker]("fast path")
+
+
 def direct_closure(mnemonic: str, views: Views, fields: Fields, dtypes: set[str]) -> Closure | None:
     """The direct closure of an instruction in float32 mode; None if there is none.
 
     views: of the operands. dtypes: names of the operands' element types.
     """
-    maker = _MAKERS.get(mnemonic)
+    maker = MAKERS.get(mnemonic)
     if maker is None or dtypes != {F32.name}:
         return None
     return maker(views, fields)
@@ -37,6 +42,7 @@ def _ufunc(op: str) -> np.ufunc | None:
     return function if isinstance(function, np.ufunc) and function.nin == 2 else None
 
 
+@MAKERS.of("tensor_tensor")
 def _tensor_tensor(views: Views, fields: Fields) -> Closure | None:
     target, first, second = views["dst"], views["src0"], views["src1"]
     function = _ufunc(fields["op"])
@@ -45,6 +51,7 @@ def _tensor_tensor(views: Views, fields: Fields) -> Closure | None:
     return lambda: function(first, second, out=target)
 
 
+@MAKERS.of("tensor_scalar")
 def _tensor_scalar(views: Views, fields: Fields) -> Closure | None:
     """One operator, or two when the second's scalar is not overwritten by the first's result."""
     target, source = views["dst"], views["src"]
@@ -81,9 +88,3 @@ def _step(
     if fields["reverse" + number]:
         return lambda: function(operand, value, out=target)
     return lambda: function(value, operand, out=target)
-
-
-_MAKERS: dict[str, Callable[[Views, Fields], Closure | None]] = {
-    "tensor_tensor": _tensor_tensor,
-    "tensor_scalar": _tensor_scalar,
-}

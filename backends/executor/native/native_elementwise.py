@@ -15,6 +15,7 @@ from axonc.backends.executor.native.elementwise_code import Expression, Kernel, 
 from axonc.backends.executor.native.native_code import NativeModule, Task, native_module
 from axonc.backends.executor.native.native_pool import PreparedJob, shared_pool
 from axonc.backends.executor.semantics.alu import UNARY
+from axonc.backends.executor.semantics.registry import ByMnemonic
 from axonc.backends.executor.steps.prepared import region_of, regions_overlap
 from axonc.backends.isa.access_pattern import Dims, TileAccess
 from axonc.backends.isa.instruction import Instruction
@@ -36,6 +37,10 @@ class Meaning:
     scalars: tuple[str | float, ...] = ()
 
 
+Fields = Mapping[str, Any]
+Operands = Mapping[str, TileAccess]
+MEANINGS = ByMnemonic[Callable[[Fields, Operands], Meaning | None]]("native meaning")
+
 SPLIT_ELEMENTS = 1 << 15
 """From here on (some 0.02 ms) half a tile for each of two threads is worth handing over."""
 
@@ -45,7 +50,7 @@ def bind_elementwise(
 ) -> Closure | None:
     """The closure of an elementwise instruction; None if native code does not know it or it is not
     worth it. Raises: Violation if an operand leaves its memory."""
-    maker = _MEANINGS.get(instruction.spec.mnemonic)
+    maker = MEANINGS.get(instruction.spec.mnemonic)
     operands = operands_by_name(instruction)
     target = operands.get("dst")
     if maker is None or target is None or np.prod(target.shape) < MIN_ELEMENTS:
@@ -72,10 +77,6 @@ def operands_by_name(instruction: Instruction) -> dict[str, TileAccess]:
     """On-chip operands by name."""
     named = zip(instruction.spec.operands, instruction.operands, strict=True)
     return {spec.name: a for spec, a in named if isinstance(a, TileAccess)}
-
-
-Fields = Mapping[str, Any]
-Operands = Mapping[str, TileAccess]
 
 
 def _kernel(meaning: Meaning, operands: Operands) -> Kernel | None:
@@ -199,6 +200,7 @@ def _module(kernel: Kernel) -> NativeModule:
 # ---- what instructions mean (semantics.elementwise, semantics.scalar, semantics.vector)
 
 
+@MEANINGS.of("activation")
 def _activation(fields: Fields, operands: Operands) -> Meaning | None:
     value: Expression = "r0"
     scalars: list[str | float] = []
@@ -213,10 +215,12 @@ def _activation(fields: Fields, operands: Operands) -> Meaning | None:
     return Meaning(value, ("src",), tuple(scalars))
 
 
+@MEANINGS.of("tensor_tensor")
 def _tensor_tensor(fields: Fields, operands: Operands) -> Meaning | None:
     return Meaning((fields["op"], "r0", "r1"), ("src0", "src1"))
 
 
+@MEANINGS.of("tensor_scalar")
 def _tensor_scalar(fields: Fields, operands: Operands) -> Meaning | None:
     value: Expression = "r0"
     scalars: list[str | float] = []
@@ -231,6 +235,7 @@ def _tensor_scalar(fields: Fields, operands: Operands) -> Meaning | None:
     return Meaning(value, ("src",), tuple(scalars))
 
 
+@MEANINGS.of("scalar_tensor_tensor")
 def _scalar_tensor_tensor(fields: Fields, operands: Operands) -> Meaning | None:
     first = _step(fields["op0"], "r0", "s0", fields["reverse0"])
     value = _step(fields["op1"], first, "r1", fields["reverse1"])
@@ -238,6 +243,7 @@ def _scalar_tensor_tensor(fields: Fields, operands: Operands) -> Meaning | None:
     return Meaning(value, ("src0", "src1"), (scalar,))
 
 
+@MEANINGS.of("tensor_copy")
 def _tensor_copy(fields: Fields, operands: Operands) -> Meaning | None:
     return Meaning("r0", ("src",)) if operands["src"].dtype is F32 else None
 
@@ -246,12 +252,3 @@ def _step(op: str, value: Expression, operand: Expression, reverse: bool) -> Exp
     if op in UNARY:
         return (op, value)
     return (op, operand, value) if reverse else (op, value, operand)
-
-
-_MEANINGS: dict[str, Callable[[Fields, Operands], Meaning | None]] = {
-    "activation": _activation,
-    "tensor_tensor": _tensor_tensor,
-    "tensor_scalar": _tensor_scalar,
-    "scalar_tensor_tensor": _scalar_tensor_tensor,
-    "tensor_copy": _tensor_copy,
-}

@@ -16,12 +16,16 @@ from axonc.backends.executor.native.row_code import (
     statistics_module,
     transpose_module,
 )
+from axonc.backends.executor.semantics.registry import ByMnemonic
 from axonc.backends.executor.steps.prepared import region_of, regions_overlap
 from axonc.backends.isa.access_pattern import TileAccess
 from axonc.backends.isa.instruction import Instruction
 from axonc.backends.numerics.dtypes import BF16, F32, DType
 
 Closure = Callable[[], None]
+
+Maker = Callable[[Instruction, TileAccess, TileAccess, MemorySystem], Closure | None]
+MAKERS = ByMnemonic[Maker]("native code for rows")
 
 MIN_RUN = 8
 """Elements of the shortest run worth reducing in vectors of 16."""
@@ -30,7 +34,7 @@ MIN_RUN = 8
 def bind_rows(instruction: Instruction, memory: MemorySystem) -> Closure | None:
     """The closure of a bn_stats or a tensor_reduce; None if native code does not know it or it is
     not worth it. Raises: Violation if an operand leaves its memory."""
-    maker = _MAKERS.get(instruction.spec.mnemonic)
+    maker = MAKERS.get(instruction.spec.mnemonic)
     operands = operands_by_name(instruction)
     if maker is None or not {"src", "dst"} <= operands.keys():
         return None
@@ -70,6 +74,7 @@ def _place(view: np.ndarray) -> tuple[int, int]:
     return view.__array_interface__["data"][0], view.strides[0]
 
 
+@MAKERS.of("bn_stats")
 def _statistics(
     instruction: Instruction, source: TileAccess, target: TileAccess, memory: MemorySystem
 ) -> Closure | None:
@@ -82,6 +87,7 @@ def _statistics(
     return Task.of(words, views).call(_function(statistics_module, source.dtype.name))
 
 
+@MAKERS.of("tensor_reduce")
 def _reduction(
     instruction: Instruction, source: TileAccess, target: TileAccess, memory: MemorySystem
 ) -> Closure | None:
@@ -108,7 +114,3 @@ def _function(text: Callable[..., str], *arguments: object) -> Callable[[int], N
 @cache
 def _module(text: Callable[..., str], *arguments: object) -> NativeModule:
     return native_module(text(*arguments))
-
-
-_Maker = Callable[[Instruction, TileAccess, TileAccess, MemorySystem], Closure | None]
-_MAKERS: dict[str, _Maker] = {"bn_stats": _statistics, "tensor_reduce": _reduction}

@@ -21,11 +21,10 @@ from axonc.backends.executor.semantics.registry import (
     semantics,
 )
 from axonc.backends.executor.semantics.vector import flat, raw_if_same_dtype
+from axonc.backends.isa.gpsimd import PARTITIONS_PER_CORE
 from axonc.backends.numerics.cast import from_float32
 from axonc.backends.numerics.dtypes import DType
 from axonc.diagnostics import ExecutionError
-
-PARTITIONS_PER_CORE = 16  # machine.md#gpsimd-engine
 
 
 def affine_pattern(fields: Fields, shape: tuple[int, ...]) -> np.ndarray:

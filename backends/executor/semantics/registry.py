@@ -20,12 +20,13 @@ numpy's floating-point warnings are not suppressed here: the executor runs under
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
 
+from axonc.backends.isa import INSTRUCTIONS
 from axonc.backends.numerics.cast import Rounding
 from axonc.backends.numerics.dtypes import DType
 from axonc.backends.targets.target import Engine, Target
@@ -33,6 +34,7 @@ from axonc.backends.targets.target import Engine, Target
 Inputs = Mapping[str, np.ndarray]
 Outputs = dict[str, np.ndarray]
 Fields = Mapping[str, Any]  # values as FieldKind says: str, int, float or bool
+Entry = TypeVar("Entry")
 OperandMode = Literal["float32", "raw"]
 Function = Callable[[Inputs, Fields, "Context"], Outputs]
 ModeFunction = Callable[[Fields, "Context"], OperandMode]
@@ -83,19 +85,52 @@ class Semantics:
         return self.operands(fields, context)
 
 
-SEMANTICS: dict[str, Semantics] = {}
-"""By mnemonic; `axonc.backends.executor.semantics` fills it when imported."""
+class ByMnemonic(Generic[Entry]):
+    """What is known about some instructions, registered where it is written; a second claim on a
+    mnemonic fails."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        """Of what kind the entries are, for the error."""
+        self._entries: dict[str, Entry] = {}
+
+    def add(self, mnemonic: str, entry: Entry) -> None:
+        if mnemonic not in INSTRUCTIONS:
+            raise ValueError(f"{self.what} of {mnemonic}, which is no instruction")
+        if mnemonic in self._entries:
+            raise ValueError(f"two functions claim the {self.what} of {mnemonic}")
+        self._entries[mnemonic] = entry
+
+    def of(self, mnemonic: str) -> Callable[[Entry], Entry]:
+        """Registers the function it decorates."""
+
+        def register(function: Entry) -> Entry:
+            self.add(mnemonic, function)
+            return function
+
+        return register
+
+    def get(self, mnemonic: str) -> Entry | None:
+        return self._entries.get(mnemonic)
+
+    def __getitem__(self, mnemonic: str) -> Entry:
+        return self._entries[mnemonic]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+
+SEMANTICS = ByMnemonic[Semantics]("semantics")
+"""`axonc.backends.executor.semantics` fills it when imported."""
 
 
 def semantics(
     mnemonic: str, *, operands: OperandMode | ModeFunction
 ) -> Callable[[Function], Function]:
-    """Register the decorated function as the meaning of `mnemonic`; a second one fails."""
+    """Register the decorated function as the meaning of `mnemonic`."""
 
     def register(function: Function) -> Function:
-        if mnemonic in SEMANTICS:
-            raise ValueError(f"two functions claim the semantics of {mnemonic}")
-        SEMANTICS[mnemonic] = Semantics(mnemonic, function, operands)
+        SEMANTICS.add(mnemonic, Semantics(mnemonic, function, operands))
         return function
 
     return register

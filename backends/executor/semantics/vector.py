@@ -19,13 +19,7 @@ from axonc.backends.executor.semantics.registry import (
     Outputs,
     semantics,
 )
-
-QUADRANT = 32
-"""Partitions that `stream_shuffle` and `vector_transpose` work on at a time
-(machine.md#vector-engine)."""
-
-KEEP_PARTITION = 255
-_MASK_FIELDS = tuple(f"mask{i}" for i in range(8))
+from axonc.backends.isa.vector import KEEP_PARTITION, MASK_FIELDS
 
 
 def raw_if_same_dtype(fields: Fields, context: Context) -> OperandMode:
@@ -145,9 +139,10 @@ def vector_transpose(inputs: Inputs, fields: Fields, context: Context) -> Output
     """src.T up to [32, 32]; larger tiles keep their shape, each 32 x 32 block is transposed."""
     source = flat(inputs["src"])
     rows, columns = source.shape
-    if rows <= QUADRANT and columns <= QUADRANT:
+    quadrant = context.target.partition_quadrant
+    if rows <= quadrant and columns <= quadrant:
         return {"dst": np.ascontiguousarray(source.T)}
-    blocks = source.reshape(rows // QUADRANT, QUADRANT, columns // QUADRANT, QUADRANT)
+    blocks = source.reshape(rows // quadrant, quadrant, columns // quadrant, quadrant)
     return {"dst": blocks.transpose(0, 3, 2, 1).reshape(rows, columns)}
 
 
@@ -155,9 +150,9 @@ def vector_transpose(inputs: Inputs, fields: Fields, context: Context) -> Output
 def stream_shuffle(inputs: Inputs, fields: Fields, context: Context) -> Outputs:
     """dst[32 q + i] = src[32 q + mask[i]] from each tile's start; mask 255 keeps dst."""
     source, result = flat(inputs["src"]), flat(inputs["dst"]).copy()
-    words = np.array([fields[name] for name in _MASK_FIELDS], dtype="<u4")
+    words = np.array([fields[name] for name in MASK_FIELDS], dtype="<u4")
     mask = words.view(np.uint8).astype(np.intp)
-    for start in range(0, result.shape[0], QUADRANT):
+    for start in range(0, result.shape[0], context.target.partition_quadrant):
         active = mask[: result.shape[0] - start]
         moved = np.flatnonzero(active != KEEP_PARTITION)
         result[start + moved] = source[start + active[moved]]

@@ -15,7 +15,6 @@ from axonc.backends.isa.activation_functions import (
     ACTIVATION_BY_NAME,
     ACTIVATION_FUNCTIONS,
     EVERYWHERE,
-    valid_range,
 )
 from axonc.backends.numerics.cast import from_float32
 from axonc.backends.numerics.dtypes import DTYPES
@@ -80,7 +79,7 @@ def samples(name: str) -> np.ndarray:
     """Dense around zero, and every magnitude of the valid range."""
     spread = 10.0 ** np.linspace(-45, 38, 4001)
     x = np.concatenate((np.linspace(-30, 30, 60_001), spread, -spread, [0.0])).astype(np.float32)
-    return x[inside(x, valid_range(name))]
+    return x[inside(x, ACTIVATION_BY_NAME[name].valid)]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -143,7 +142,7 @@ def test_limits_and_nan(name: str) -> None:
 
 @pytest.mark.parametrize("name", LIMITED)
 def test_outside_the_valid_range_is_nan_and_reported(name: str) -> None:
-    edges = np.array(valid_range(name), np.float32)
+    edges = np.array(ACTIVATION_BY_NAME[name].valid, np.float32)
     reports: list[str] = []
     with np.errstate(all="ignore"):
         assert not np.isnan(evaluate(name, edges, reports.append)).any()

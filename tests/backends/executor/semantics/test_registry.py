@@ -8,25 +8,25 @@ from axonc.backends.executor.semantics import SEMANTICS
 from axonc.backends.executor.semantics.collective import COLLECTIVES
 from axonc.backends.executor.semantics.registry import semantics
 from axonc.backends.isa import INSTRUCTIONS
-from axonc.backends.isa.spec import Role
-
-HANDLED_BY_THE_EXECUTOR = {"load_stationary", "multiply_moving"}
-"""Their state (systolic array, PSUM accumulation) is the executor's; the product is `matmul`."""
+from axonc.backends.isa.spec import Action
 
 
-def data_path() -> set[str]:
-    return {
-        spec.mnemonic
-        for spec in INSTRUCTIONS
-        if any(o.role is not Role.READ for o in spec.operands) or spec.mnemonic == "set_rng_seed"
-    }
+def test_every_instruction_that_computes_has_a_meaning() -> None:
+    """Of transfers, what they compute; of the tensor engine the product is `matmul`, the state of
+    its array the executor's."""
+    wanted = {Action.COMPUTE, Action.TRANSFER}
+    assert {s.mnemonic for s in INSTRUCTIONS if s.action in wanted} == set(SEMANTICS)
 
 
-def test_every_instruction_that_writes_data_has_a_meaning() -> None:
-    sequencer = {m for m in data_path() if m.startswith("register_")}
-    collective = set(COLLECTIVES) | {"collective_permute"}
-    assert data_path() - sequencer - HANDLED_BY_THE_EXECUTOR - collective == set(SEMANTICS)
-    assert collective == {i.mnemonic for i in INSTRUCTIONS if "group" in i.field_index}
+def test_every_collective_has_a_meaning() -> None:
+    collectives = {s.mnemonic: s for s in INSTRUCTIONS if s.action is Action.COLLECTIVE}
+    pairwise = {m for m, s in collectives.items() if s.exchange and s.exchange.is_pairwise}
+    assert set(collectives) == set(COLLECTIVES) | pairwise and pairwise == {"collective_permute"}
+
+
+def test_a_meaning_of_no_instruction_is_refused() -> None:
+    with pytest.raises(ValueError, match="semantics of tensor_cpy, which is no instruction"):
+        semantics("tensor_cpy", operands="raw")(lambda inputs, fields, context: {})
 
 
 def test_a_second_meaning_is_refused() -> None:
@@ -35,5 +35,5 @@ def test_a_second_meaning_is_refused() -> None:
 
 
 def test_every_function_is_documented() -> None:
-    for mnemonic, meaning in SEMANTICS.items():
-        assert inspect.getdoc(meaning.function), mnemonic
+    for mnemonic in SEMANTICS:
+        assert inspect.getdoc(SEMANTICS[mnemonic].function), mnemonic
