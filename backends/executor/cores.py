@@ -19,6 +19,7 @@ import numpy as np
 from axonc.backends.executor.laws.rule_checks import finding
 from axonc.backends.executor.machine import DEFAULT_MAX_STEPS, Machine, Mode
 from axonc.backends.executor.semantics.collective import COLLECTIVES, collective_permute
+from axonc.backends.executor.steps.decoded import DecodedProgram
 from axonc.backends.executor.steps.findings import FindingKind, Violation
 from axonc.backends.executor.steps.prepared import Prepared
 from axonc.backends.executor.time.collectives import Arrival, CollectiveNetwork
@@ -51,22 +52,20 @@ class MultiCoreMachine:
         like: MultiCoreMachine | None = None,
     ) -> None:
         self.program = program
-        self.machines: list[Machine] = []
-        first: dict[int, Machine] = {}
-        if like is not None:
-            first = dict(zip(program.program_of, like.machines, strict=True))
-        for core, number in enumerate(program.program_of):
-            made = Machine(
-                program.programs[number],
+        self._decoded: Sequence[DecodedProgram] = (
+            like._decoded if like else [DecodedProgram.of(each) for each in program.programs]
+        )
+        self.machines = [
+            Machine(
+                self._decoded[number],
                 mode=mode,
                 seed=seed + core,
                 rounding=rounding,
                 max_steps=max_steps,
                 core=core if program.cores > 1 else None,
-                like=first.get(number),
             )
-            first.setdefault(number, made)
-            self.machines.append(made)
+            for core, number in enumerate(program.program_of)
+        ]
         self.target = self.machines[0].target
         if self.target.instance_for(program.cores) is None:
             raise UsageError(
@@ -76,7 +75,7 @@ class MultiCoreMachine:
         self._has_order = False
         if like is not None and like._has_order:
             for machine, other in zip(self.machines, like.machines, strict=True):
-                machine.follow(other)
+                machine.order = other.order
             self._has_order = True
 
     @property
@@ -183,7 +182,7 @@ class MultiCoreMachine:
             simulation.run()
         first.adopt(simulation)
         for machine in self.machines[1:]:
-            machine.follow(first)
+            machine.order = first.order
         self._has_order = True
 
     def _time_together(self, with_effects: bool) -> None:

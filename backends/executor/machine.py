@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal, TypeVar
 
 import numpy as np
 
-from axonc.backends.encoding import decode_stream
 from axonc.backends.executor.blocks.matmul_blocks import Block, PlanItem, plan_blocks
 from axonc.backends.executor.blocks.matmul_products import bind_block
 from axonc.backends.executor.blocks.overlap import Beside, overlap
@@ -29,70 +28,67 @@ from axonc.backends.executor.memory.host_arrays import as_stored, check_names, c
 from axonc.backends.executor.memory.memory import POISON, MemorySystem, flat_bytes
 from axonc.backends.executor.native.native_code import has_wide_vectors
 from axonc.backends.executor.semantics import EngineState
+from axonc.backends.executor.steps.decoded import DecodedProgram
 from axonc.backends.executor.steps.findings import FindingError, Violation
-from axonc.backends.executor.steps.prepared import Prepared, Preparer
+from axonc.backends.executor.steps.prepared import Prepared
 from axonc.backends.executor.steps.step_failure import StepFailure
 from axonc.backends.executor.time.collectives import CollectiveNetwork
 from axonc.backends.executor.time.simulation import Execute, Simulation, Steps
 from axonc.backends.executor.time.timeline import Timeline
 from axonc.backends.isa.collective import is_collective
-from axonc.backends.isa.effects import uses_registers
 from axonc.backends.isa.instruction import Instruction
 from axonc.backends.isa.sequencer import Registers
 from axonc.backends.isa.spec import Action
 from axonc.backends.numerics.cast import Rounding
 from axonc.backends.program import HbmTensor, Program, TensorKind
-from axonc.backends.targets import TARGETS
 from axonc.backends.targets.target import Engine
-from axonc.diagnostics import ExecutionError, SourceLocation, UsageError, nearest
+from axonc.diagnostics import ExecutionError, SourceLocation, nearest
 
 Result = TypeVar("Result")
 Mode = Literal["fast", "checked"]
 DEFAULT_MAX_STEPS = 50_000_000
 
 
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What ran when: the same in every run, unless control flow depends on data."""
+
+    steps: Steps
+    timeline: Timeline
+    """Of this core, with the times of every instruction, transfer and stall."""
+
+
 class Machine:
     """Runs `program` on the NeuronCore of its target.
 
-    mode: "fast" trusts the program; "checked" raises FindingError for reads of unwritten bytes,
-    races, deadlocks and the other laws of docs/design/0004. seed: of random bits and stochastic
-    rounding. rounding: of every cast on store. max_steps: instructions before a run is given up.
+    program: a decoded one is shared with other machines. mode: "fast" trusts the program;
+    "checked" raises FindingError for reads of unwritten bytes, races, deadlocks and the other laws
+    of docs/design/0004. seed: of random bits and stochastic rounding. rounding: of every cast on
+    store. max_steps: instructions before a run is given up. core: its number among several.
 
     Raises: ProgramFormatError on damaged streams, UsageError on an unknown target.
     """
 
     def __init__(
         self,
-        program: Program,
+        program: Program | DecodedProgram,
         *,
         mode: Mode = "fast",
         seed: int = 0,
         rounding: Rounding = "rne",
         max_steps: int = DEFAULT_MAX_STEPS,
         core: int | None = None,
-        like: Machine | None = None,
     ) -> None:
-        if program.target not in TARGETS:
-            raise UsageError(f"no target '{program.target}'", hint=nearest(program.target, TARGETS))
-        self.program = program
-        self.target = TARGETS[program.target]
+        decoded = program if isinstance(program, DecodedProgram) else DecodedProgram.of(program)
+        self._decoded = decoded
+        self.program = self._decoded.program
+        self.target = self._decoded.target
         self.is_checked = mode == "checked"
         self.seed = seed
         self.max_steps = max_steps
         self.core = core
-        if like is None:
-            self._preparer = Preparer(self.target)
-            self._streams = {e: self._decode(e, data) for e, data in program.streams.items()}
-            self._dynamic = {
-                engine: [uses_registers(p.instruction) for p in stream]
-                for engine, stream in self._streams.items()
-            }
-        else:
-            self._preparer, self._streams, self._dynamic = (
-                like._preparer, like._streams, like._dynamic
-            )  # fmt: skip
         fill = POISON if self.is_checked else 0
-        self._memory = MemorySystem(self.target, program.tensors, fill)
+        self._memory = MemorySystem(self.target, self.program.tensors, fill)
         self._bindings = Bindings(
             self.target, self._memory, {engine: EngineState() for engine in Engine}, rounding
         )
@@ -103,19 +99,15 @@ class Machine:
         self._closures: dict[Prepared, Closure] = {}
         self._plan: list[tuple[Prepared, Closure | None]] | None = None
         self._has_weights = False
-        self._steps: Steps | None = None
-        self._timeline: Timeline | None = None
+        self.order: Order | None = None
+        """Found by the first run, or by the first question for the time; a core that does the same
+        at the same time may be given that of another."""
         self._bind_tensors()
-
-    def _decode(self, engine: Engine, data: bytes) -> list[Prepared]:
-        locations = self.program.instruction_locations.get(engine)
-        instructions = decode_stream(data, None if locations is None else locations.tolist())
-        return [self._preparer.prepare(found, i) for i, found in enumerate(instructions)]
 
     @property
     def is_data_dependent(self) -> bool:
         """Whether control flow may depend on memory: some register is loaded from it."""
-        return any(p.action is Action.LOAD_REGISTER for s in self._streams.values() for p in s)
+        return self._decoded.is_data_dependent
 
     # ---- tensors
 
@@ -214,19 +206,16 @@ class Machine:
 
         Raises: ExecutionError if time depends on data and the program has not been run.
         """
-        if self._timeline is None and self.is_data_dependent:
+        if self.order is None and self.is_data_dependent:
             raise ExecutionError(
                 "the time of this program depends on its data", hint="run it first"
             )
-        self._schedule()
-        assert self._timeline is not None
-        if record:
-            return self._timeline
-        return replace(self._timeline, engines={}, transfers=None, stalls=())
+        timeline = self._schedule().timeline
+        return timeline if record else replace(timeline, engines={}, transfers=None, stalls=())
 
     def instruction(self, engine: Engine, index: int) -> Instruction:
         """Instruction `index` of the stream of `engine`."""
-        return self._streams[engine][index].instruction
+        return self._decoded.streams[engine][index].instruction
 
     def location(self, engine: Engine, index: int) -> SourceLocation:
         """Where that instruction came from."""
@@ -252,7 +241,7 @@ class Machine:
     def execution(self) -> Iterator[Prepared]:
         """Runs a program whose order is known. Stops at every collective and yields it; whoever
         runs the other cores calls `finish_collective` before going on."""
-        steps = self._schedule()
+        steps = self._schedule().steps
         if self._checker is None:
             yield from self._execute_fast(steps)
             return
@@ -363,12 +352,12 @@ class Machine:
 
     # ---- order and time
 
-    def _schedule(self) -> Steps:
+    def _schedule(self) -> Order:
         """Order and times of a program whose control flow does not depend on data; found once."""
-        if self._steps is None:
+        if self.order is None:
             self._simulate(None)
-        assert self._steps is not None
-        return self._steps
+        assert self.order is not None
+        return self.order
 
     def _simulate(self, execute: Execute | None) -> None:
         simulation = self.simulation(execute)
@@ -382,12 +371,12 @@ class Machine:
         """An event loop for this program that has not begun. Raises: FindingError on an
         instruction that breaks a rule (checked mode)."""
         if self._checker is not None:
-            check_instructions(self.target, self._streams, self.program.locations)
+            check_instructions(self.target, self._decoded.streams, self.program.locations)
         return Simulation(
             self.target,
-            self._streams,
-            self._dynamic,
-            self._preparer,
+            self._decoded.streams,
+            self._decoded.dynamic,
+            self._decoded.preparer,
             self.max_steps,
             execute,
             network=network,
@@ -397,15 +386,11 @@ class Machine:
     def adopt(self, simulation: Simulation) -> None:
         """Take order and time from an event loop that has come to its end. Raises: FindingError on
         a race or another law about order (checked mode)."""
-        self._timeline, self._steps = simulation.timeline(), simulation.steps
+        self.order = Order(simulation.steps, simulation.timeline())
         if self._checker is not None:
             with self.failures():
                 check_tables(simulation.steps.prepared)
                 check_order(self.target, simulation.steps.with_waits(), self._memory.is_read_only)
-
-    def follow(self, other: Machine) -> None:
-        """Take order and time from a core that does the same at the same time."""
-        self._timeline, self._steps = other._timeline, other._steps
 
     @contextmanager
     def failures(self) -> Iterator[None]:

@@ -28,7 +28,7 @@ from axonc.backends.targets.target import Engine
 def planned(chain: Chain) -> tuple[list[list[int]], list[str]]:
     """(pairs per row of every block, mnemonics of the other steps)."""
     machine = machine_of(chain, "fast")
-    steps = machine._schedule().prepared
+    steps = machine._schedule().steps.prepared
     items = plan_blocks(steps, machine._memory)
     blocks = [[len(row) for row in item.rows] for item in items if isinstance(item, Block)]
     return blocks, [steps[item].mnemonic for item in items if not isinstance(item, Block)]

@@ -28,7 +28,7 @@ def everything_is_large(monkeypatch):
 def besides(chain: Chain) -> list[list[str]]:
     """Mnemonics of the steps beside a block, block by block."""
     machine = machine_of(chain, "fast")
-    steps = machine._schedule().prepared
+    steps = machine._schedule().steps.prepared
     items = overlap(plan_blocks(steps, machine._memory), steps)
     return [
         [steps[step].mnemonic for step in item.steps if isinstance(step, int)]

@@ -53,7 +53,7 @@ def values(dtype: DType = F32) -> np.ndarray:
 
 
 def transposes(machine: Machine) -> int:
-    items = plan_blocks(machine._schedule().prepared, machine._memory)
+    items = plan_blocks(machine._schedule().steps.prepared, machine._memory)
     return sum(isinstance(item, Transpose) for item in items)
 
 
