@@ -19,17 +19,18 @@ from axonc.backends.targets.target import Target
 
 @dataclass(frozen=True, slots=True)
 class InstructionCost:
-    """interval_ns: the engine is busy. latency_ns: further time until the results are visible.
-
-    memories: the on-chip memories an engine (not a transfer) touches. transfer: of a DMA trigger.
-    is_trigger: of a transfer or a collective, which does its work elsewhere.
-    """
+    """The times of one instruction."""
 
     interval_ns: float
+    """The engine is busy."""
     latency_ns: float
+    """From then on, until the results are visible."""
     memories: frozenset[Memory]
+    """The on-chip memories an engine (not a transfer) touches."""
     transfer: TransferCost | None = None
+    """Of a DMA trigger."""
     is_trigger: bool = False
+    """Whether a transfer or a collective does the work, elsewhere."""
 
 
 class CostModel:

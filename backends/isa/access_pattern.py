@@ -5,9 +5,10 @@ the same in each of them, a byte offset and up to four free dimensions of (strid
 elements, outermost first. A `HbmAccess` names device memory: an absolute byte address and up to
 five (stride, size) dimensions counted in elements, outermost first.
 
-Source: NKI access patterns (hardware.md 3.0): up to 4 free dims, int16 strides in elements, uint16
-sizes, one pattern for all partitions. An operand's byte offset may be increased at run time by a
-sequencer register (`register`), which is how rolled loops and outlined blocks address their data.
+Source: NKI access patterns (machine.md#operands): up to 4 free dims, int16 strides in elements,
+uint16 sizes, one pattern for all partitions. An operand's byte offset may be increased at run time
+by a sequencer register (`register`), which is how rolled loops and outlined blocks address their
+data.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """The functions of ScalarE: one table, from name to code, valid input range and table set.
 
 ScalarE evaluates piece-wise polynomials from tables it loads by set (`act_table_load`); outside a
-function's valid range the result is garbage. Source of names and ranges: hardware.md 3.3
+function's valid range the result is garbage. Source of names and ranges: machine.md#scalar-engine
 (nki/api/nki.api.shared.rst, "Supported Activation Functions"). Four set names are published
-(hardware.md 3.3, NEFF Activation.json); which function lies in which set, and the codes, are
-assumed. `prelu` is left out: its slope has no place in the `activation` instruction.
+(machine.md#scalar-engine, NEFF Activation.json); which function lies in which set, and the codes,
+are assumed. `prelu` is left out: its slope has no place in the `activation` instruction.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The operators of VectorE and GpSimdE arithmetic: one table, from name to code, kind and engines.
 
-Source: hardware.md 3.5; nki/api/nki.api.shared.rst, "Supported Math Operators for NKI ISA" (the
-2025 table has the engine column); nki.isa.tensor_tensor (32-bit integers run on GpSimdE). The codes
-are ours (assumed): the real encoding is not published. What an operator computes is in
+Source: machine.md#operators; nki/api/nki.api.shared.rst, "Supported Math Operators for NKI ISA"
+(the 2025 table has the engine column); nki.isa.tensor_tensor (32-bit integers run on GpSimdE). The
+codes are ours (assumed): the real encoding is not published. What an operator computes is in
 backends/executor/semantics/alu.py.
 """
 
@@ -44,7 +44,7 @@ _VECTOR = (Engine.VECTOR,)
 _GPSIMD = (Engine.GPSIMD,)
 _ARITH, _COMPARE = AluKind.ARITHMETIC, AluKind.COMPARE
 _LOGICAL, _BITVEC = AluKind.LOGICAL, AluKind.BITVEC
-_MAGNITUDE = "nki.language (the docs say NeuronCore-v4; hardware.md 3.5 lists it); v2: assumed"
+_MAGNITUDE = "nki.language (the docs say NeuronCore-v4; machine.md#operators lists it); v2: assumed"
 _ASSUMED = "assumed: nki.language has it, the operator table does not"
 
 ALU_OPS: tuple[AluOp, ...] = (

@@ -1,16 +1,17 @@
 """Collectives: triggered from any engine's stream, run by the collective cores of the chip.
 
-Source: hardware.md 1.5 and 3.6 (PSEUDO_TRIGGER_COLLECTIVE: the trigger only starts a program of a
-CC-core), and the public `nki.collectives` reference: tensors in device memory or in SBUF, but not a
-mix; add, maximum and minimum; concatenation along the first dim. That NeuronCore-v2 can do it in
-SBUF too is assumed (the reference documents Trn2 on; v2 DMA moves SBUF to SBUF, 1.2).
+Source: machine.md#collectives and machine.md#synchronisation (PSEUDO_TRIGGER_COLLECTIVE: the
+trigger only starts a program of a CC-core), and the public `nki.collectives` reference: tensors in
+device memory or in SBUF, but not a mix; add, maximum and minimum; concatenation along the first
+dim. That NeuronCore-v2 can do it in SBUF too is assumed (the reference documents Trn2 on; v2 DMA
+moves SBUF to SBUF).
 
 `group` is an index into the program's table of replica groups (backends/program.py). A collective
 starts when every core of its group has triggered it; the signal of the instruction is posted when
 the result is there. Collectives of one group run one after the other, in the order of triggering.
 
 "Blocks" are equal contiguous parts of an operand's elements in row-major order, one per core, in
-the order the group lists its cores. Reductions are in FP32, whatever the element type (1.5: there
+the order the group lists its cores. Reductions are in FP32, whatever the element type (there
 is no integer datapath), in the order of the group.
 """
 
@@ -106,7 +107,7 @@ _collective = partial(
         "of the triggering sequencer, assumed as for DMA; the collective: steps x step latency + "
         "bytes / bandwidth (docs/design/0007)"
     ),
-    sources=("hardware.md 1.5", "hardware.md 3.6", "nki.collectives"),
+    sources=("machine.md#collectives", "machine.md#synchronisation", "nki.collectives"),
 )
 
 _collective(

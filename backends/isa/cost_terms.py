@@ -1,5 +1,5 @@
 """What costs are made of: counts of elements, conditions on operands, and how data streams through
-an engine (hardware.md 3.0 to 3.5).
+an engine (machine.md#costs).
 
 The published formulas are for unit stride and static addresses. `streamed` charges for the rest,
 which the text of a cost leaves out: `penalties` says it once for all.
@@ -117,7 +117,8 @@ def penalties(target: Target) -> str:
 
 
 def slowed_by_strides(cycles: Term) -> Term:
-    """Twice `cycles` where an operand's innermost stride is long: half the bandwidth (3.0)."""
+    """Twice `cycles` where an operand's innermost stride is long: half the bandwidth
+    (machine.md#operands)."""
 
     def value(instruction: Instruction, target: Target) -> float:
         slow = any(
@@ -130,7 +131,7 @@ def slowed_by_strides(cycles: Term) -> Term:
 
 
 def at_least_dynamic(cycles: Term) -> Term:
-    """`cycles`, or MIN_II_DYNAMIC (3.2) if that is more and an address comes from a register."""
+    """`cycles`, or MIN_II_DYNAMIC if that is more and an address comes from a register."""
 
     def value(instruction: Instruction, target: Target) -> float:
         interval = cycles.value(instruction, target)
@@ -158,7 +159,7 @@ def per_element(name: str) -> Term:
 DISPATCH = Cost(
     machine(lambda engine, target: target.engines[engine].dispatch_ns),
     Unit.NANOSECONDS,
-    "EVENT_SEMAPHORE, hardware.md 6.0; other sequencer instructions assumed alike",
+    "EVENT_SEMAPHORE, machine.md#single-instructions; other sequencer instructions assumed alike",
 )
 """An instruction of the sequencer that touches no data."""
 

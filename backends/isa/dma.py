@@ -1,7 +1,7 @@
 """DMA: `dma_copy`, triggered from any engine's stream, run by the DMA engines.
 
-Source: hardware.md 1.4 and 3.5 (nki.isa.dma_copy). The trigger only starts the transfer; the signal
-of the instruction is posted when the transfer is complete.
+Source: machine.md#dma and machine.md#operators (nki.isa.dma_copy). The trigger only starts the
+transfer; the signal of the instruction is posted when the transfer is complete.
 
 Shapes. A tile's shape is (partitions, *free sizes), a device-memory access's is its sizes. Both
 sides visit their elements in row-major order of their own dims; the counts must be equal. With
@@ -124,7 +124,7 @@ entry(
     semantics="dst = src, or dst = dst op src in f32; equal types keep every bit, others go "
     "through f32; gather: dst[p] = src[index[p]]; scatter: dst[index[p]] = src[p]; oob skip "
     "leaves the row as it was",
-    sources=("hardware.md 1.4", "hardware.md 3.5", "nki.isa.dma_copy"),
+    sources=("machine.md#dma", "machine.md#operators", "nki.isa.dma_copy"),
     rules=(
         custom("C20", "dst and src have the same number of elements", _equal_counts),
         custom("C21", "index is present if and only if indirect is not none", _index_presence),

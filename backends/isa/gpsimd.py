@@ -1,7 +1,7 @@
 """GpSimdE: pattern generation, gathers and reductions across partitions. SBUF only.
 
-Source: hardware.md 3.4. GpSimdE also runs tensor_tensor, tensor_scalar, tensor_copy and memset
-(`vector.py`).
+Source: machine.md#gpsimd-engine. GpSimdE also runs tensor_tensor, tensor_scalar, tensor_copy and
+memset (`vector.py`).
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from axonc.backends.isa.spec import entry
 from axonc.backends.targets.target import Target
 
 PARTITIONS_PER_CORE = 16
-"""Each of the eight GpSimd processors owns 16 SBUF partitions (hardware.md 1.2)."""
+"""Each of the eight GpSimd processors owns 16 SBUF partitions (machine.md#engines)."""
 
-MAX_INDICES_PER_CORE = 4096  # hardware.md 3.4
+MAX_INDICES_PER_CORE = 4096  # machine.md#gpsimd-engine
 GATHER_RUNS = (1, 2, 4, 8, 16, 32)
 COMPARES = tuple(op.name for op in ALU_OPS if op.kind is AluKind.COMPARE)
 PARTITION_REDUCTIONS = ("add", "average", "max", "bitwise_or", "bitwise_and")
@@ -43,7 +43,7 @@ AFFINE_FIELDS = (
 
 
 def _local_gather_cycles() -> Term:
-    """The published formula divides by the factor of run lengths, which cannot be meant (8.8)."""
+    """The published formula divides by the factor of run lengths, which cannot be meant."""
     indices = PARTITIONS_PER_CORE * elements("indices")
     run, size = field_value("elements_per_index", "e"), element_bytes("src", "s")
     per_element = (28 + 4 * run) / (4 * run) / smallest(4 / size, run)
@@ -93,7 +93,7 @@ entry(
     summary="An affine function of partition and free indices.",
     semantics="dst[p, i0, ...] = offset + p * channel_multiplier + sum_d i_d * step<d>, in "
     "wrapping int32, then cast to dst's type",
-    sources=("hardware.md 3.4", "nki.isa.iota"),
+    sources=("machine.md#gpsimd-engine", "nki.isa.iota"),
     rules=(unused_steps_are_zero("C20"),),
 )
 
@@ -107,7 +107,7 @@ entry(
     summary="Keep the elements where an affine function compares with 0; others become imm.",
     semantics="dst[p, i0, ...] = (offset + p * channel_multiplier + sum_d i_d * step<d>) "
     "compare 0 ? src : imm; unequal types go through f32",
-    sources=("hardware.md 3.4", "nki.isa.affine_select"),
+    sources=("machine.md#gpsimd-engine", "nki.isa.affine_select"),
     rules=(
         unused_steps_are_zero("C20"),
         same_partitions("C21", "dst", "src"),
@@ -125,7 +125,7 @@ entry(
     summary="Gather along the free axis, with indices shared by each group of 16 partitions.",
     semantics="per group of 16 partitions, index j is indices[j % 16, j // 16], an element "
     "offset; dst[p, j * e + k] = src[p, index j + k]; bits kept; out of range is undefined",
-    sources=("hardware.md 3.4", "nki.isa.local_gather"),
+    sources=("machine.md#gpsimd-engine", "nki.isa.local_gather"),
     rules=(
         same_partitions("C20", "dst", "src", "indices"),
         custom("C21", "partitions are a multiple of 16", _whole_cores),
@@ -150,7 +150,7 @@ entry(
     summary="Reduce across the partitions.",
     semantics="dst[0, f] = op over p of src[p, f]; average is the sum divided by the "
     "partitions; f32, bitwise on the bits, exact int32 with i32/u32 tiles",
-    sources=("hardware.md 3.4", "nki.isa.tensor_partition_reduce"),
+    sources=("machine.md#gpsimd-engine", "nki.isa.tensor_partition_reduce"),
     rules=(
         custom("C20", "dst has one partition", _one_partition),
         same_elements("C21", "dst", "src"),

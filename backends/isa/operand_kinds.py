@@ -1,6 +1,6 @@
 """Short constructors for the operands and fields of instruction entries, and the sets they use.
 
-Memories an engine reaches: hardware.md 1.2. Element types: hardware.md 2.1.
+Memories an engine reaches: machine.md#memories. Element types: machine.md#formats.
 """
 
 from __future__ import annotations
@@ -104,5 +104,5 @@ def sint(name: str, bits: int = 32, default: int = 0, summary: str = "") -> Fiel
 
 
 def register(name: str, summary: str = "") -> FieldSpec:
-    """A sequencer register number (64 registers: hardware.md 1.2)."""
+    """A sequencer register number (machine.md#sequencers)."""
     return FieldSpec(name, FieldKind.REGISTER, 6, 0, (), summary)

@@ -33,8 +33,9 @@ COMMON_RULES: dict[str, str] = {
     "C13": "a register number is below the number of registers",
     "C14": "no more attached waits than the machine has; semaphore numbers and values are in range",
 }
-"""Sources: hardware.md 3.0 (C4-C7, C9, C11), 1.2 (C1, C2, C10, C13), 2.1 (C3), 3.6 (C14); C8 is
-assumed (alignment is not published, 8.10); C12 is a property of the encoding."""
+"""Sources: machine.md#operands (C4-C7, C9, C11), #memories (C1, C2, C10), #sequencers (C13),
+#formats (C3), #synchronisation (C14); C8 is assumed (alignment is not published); C12 is a property
+of the encoding."""
 
 
 def _present(instruction: Instruction, names: tuple[str, ...]) -> list[tuple[str, TileAccess]]:
@@ -99,7 +100,7 @@ def element_range(number: str, name: str, low: int, high: int | str) -> Rule:
 
 
 def not_both_psum(number: str, first: str, second: str) -> Rule:
-    """Two inputs may not both lie in PSUM (hardware.md 3.0)."""
+    """Two inputs may not both lie in PSUM (machine.md#operands)."""
 
     def check(instruction: Instruction, target: Target) -> str | None:
         inputs = _present(instruction, (first, second))
@@ -219,7 +220,8 @@ def scalar_operand_dtype(number: str, fields: tuple[str, ...], names: tuple[str,
 
 
 def has_exact_integers(instruction: Instruction) -> bool:
-    """Whether GpSimdE computes in native 32-bit integers: every operand is i32 or u32 (2.3)."""
+    """Whether GpSimdE computes in native 32-bit integers: every operand is i32 or u32
+    (machine.md#arithmetic)."""
     return instruction.engine is Engine.GPSIMD and all(
         access is None or access.dtype.name in ("i32", "u32") for access in instruction.operands
     )

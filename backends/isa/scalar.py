@@ -1,7 +1,7 @@
 """ScalarE: activation functions, and the loads of their tables.
 
-Source: hardware.md 3.3 (nki.isa.activation). ScalarE computes in f32; on this generation even its
-copy goes through f32, so 32-bit integers above 2^24 do not survive.
+Source: machine.md#scalar-engine (nki.isa.activation). ScalarE computes in f32; on this generation
+even its copy goes through f32, so 32-bit integers above 2^24 do not survive.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ entry(
     semantics="dst = func(src * scale + bias) in f32; accumulate[p] = sum over the free axes "
     "of the f32 results (before the cast to dst); outside a function's valid range the "
     "result is garbage",
-    sources=("hardware.md 3.3", "nki.isa.activation", "nki.isa.activation_reduce"),
+    sources=("machine.md#scalar-engine", "nki.isa.activation", "nki.isa.activation_reduce"),
     rules=(
         same_partitions("C20", "dst", "src", "bias", "scale_tile", "accumulate"),
         same_elements("C21", "dst", "src"),
@@ -63,7 +63,7 @@ entry(
     semantics="later activations may use the functions of `table` (and those in every set); "
     "the set loaded before is gone",
     sources=(
-        "hardware.md 3.3",
+        "machine.md#scalar-engine",
         "work-with-neff-files.rst (set names)",
         "assumed: members of a set",
     ),

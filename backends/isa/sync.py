@@ -1,6 +1,7 @@
 """Instructions every engine's sequencer runs: semaphores, registers, branches.
 
-Source: hardware.md 3.6 (semaphores), 1.2 and 3.5 (64 registers of 32 bits, register ALU, branches).
+Source: machine.md#synchronisation (semaphores), machine.md#sequencers (64 registers of 32 bits,
+register ALU, branches).
 The set of register operators is assumed. Registers are private to an engine and hold 32 bits;
 arithmetic wraps; `compare` is signed.
 """
@@ -68,7 +69,7 @@ _sequencer = partial(
     entry,
     engines=ALL_ENGINES,
     cost=DISPATCH,
-    sources=("hardware.md 1.2", "hardware.md 3.5", "hardware.md 3.6"),
+    sources=("machine.md#sequencers", "machine.md#synchronisation"),
 )
 
 _sequencer(

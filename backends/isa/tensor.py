@@ -1,8 +1,8 @@
 """TensorE: a matrix multiplication is `load_stationary` followed by one or more `multiply_moving`.
 
-Source of everything not marked otherwise: hardware.md 3.1 (nki.isa.nc_matmul and its profiler
-view). A transpose by the PE is the same two instructions with an identity matrix as the moving
-tile.
+Source of everything not marked otherwise: machine.md#tensor-engine (nki.isa.nc_matmul and its
+profiler view). A transpose by the PE is the same two instructions with an identity matrix as the
+moving tile.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ entry(
     ),
     summary="Load the stationary matrix into the systolic array.",
     semantics="PE[k, m] = stationary[k, m] for the following multiply_moving instructions",
-    sources=("hardware.md 3.1", "nki.isa.nc_matmul"),
+    sources=("machine.md#tensor-engine", "nki.isa.nc_matmul"),
     rules=(element_range("C20", "stationary", 1, "pe_columns"),),
 )
 
@@ -84,7 +84,7 @@ entry(
     semantics="dst[m, n] = (accumulate ? dst[m, n] : 0) + sum_k stationary[k, m] * moving[k, "
     "n]; products and sums in f32; M and K are those of the last load_stationary (checked at "
     "run time); accumulating onto bytes that no matmul wrote is undefined on v2",
-    sources=("hardware.md 3.1", "hardware.md 2.3", "nki.isa.nc_matmul"),
+    sources=("machine.md#tensor-engine", "machine.md#arithmetic", "nki.isa.nc_matmul"),
     rules=(
         same_elements("C20", "dst", "moving"),
         element_range("C21", "moving", 1, "max_moving_columns"),

@@ -1,9 +1,9 @@
 """VectorE element-wise, reduction and data-movement instructions; some also run on GpSimdE.
 
-Source of everything not marked otherwise: hardware.md 3.2 (costs) and the nki.isa page of the
-instruction of that name (semantics). Arithmetic is done in f32 (2.3): tiles are cast up when read
-and down when written. Exceptions: bitwise operators work on the bits, a copy between equal types
-keeps the bits, and GpSimdE computes natively when every tile is i32 or u32.
+Source of everything not marked otherwise: machine.md#vector-engine (costs) and the nki.isa page of
+the instruction of that name (semantics). Arithmetic is done in f32 (machine.md#arithmetic): tiles
+are cast up when read and down when written. Exceptions: bitwise operators work on the bits, a copy
+between equal types keeps the bits, and GpSimdE computes natively when every tile is i32 or u32.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ from axonc.backends.numerics.dtypes import BF16, F16
 from axonc.backends.targets.target import Engine, Target
 
 HALF_COST_TENSOR_OPS = ("add", "multiply", "subtract")
-"""Operators with which two bf16 tiles stream at one element per cycle (3.2)."""
+"""Operators with which two bf16 tiles stream at one element per cycle."""
 
 FAST_TENSOR_TENSOR = (
     are_of(("src0", "src1", "dst"), BF16)
@@ -185,7 +185,7 @@ entry(
     ),
     summary="Element-wise operation on two tiles.",
     semantics="dst = src0 op src1; comparisons and logical operators give 1 or 0; " + INT32_RULE,
-    sources=("hardware.md 3.2", "hardware.md 2.3", "nki.isa.tensor_tensor"),
+    sources=("machine.md#vector-engine", "machine.md#arithmetic", "nki.isa.tensor_tensor"),
     rules=(
         same_partitions("C20", "dst", "src0", "src1"),
         same_elements("C21", "dst", "src0", "src1"),
@@ -219,7 +219,7 @@ entry(
     semantics="dst = (src op0 s0) op1 s1, s = [P, 1] tile or immediate; reverse swaps the "
     "operands of its operator; unary operators ignore s; bitwise operators take an immediate as "
     "an integer; " + INT32_RULE,
-    sources=("hardware.md 3.2", "nki.isa.tensor_scalar"),
+    sources=("machine.md#vector-engine", "nki.isa.tensor_scalar"),
     rules=(
         same_partitions("C20", "dst", "src", "scalar0", "scalar1"),
         same_elements("C21", "dst", "src"),
@@ -252,7 +252,7 @@ entry(
     ),
     summary="An operator with a scalar, then one with a second tile.",
     semantics="dst = (src0 op0 s) op1 src1, s = [P, 1] tile or imm; f32",
-    sources=("hardware.md 3.2", "nki.isa.scalar_tensor_tensor"),
+    sources=("machine.md#vector-engine", "nki.isa.scalar_tensor_tensor"),
     rules=(
         same_partitions("C20", "dst", "src0", "scalar", "src1"),
         same_elements("C21", "dst", "src0", "src1"),
@@ -277,7 +277,7 @@ entry(
     summary="Reduce trailing free axes; never the partition axis.",
     semantics="dst[p, kept] = (negate ? -1 : 1) * op over the last num_axes dims of src; in f32, "
     "in order for subtract",
-    sources=("hardware.md 3.2", "nki.isa.tensor_reduce"),
+    sources=("machine.md#vector-engine", "nki.isa.tensor_reduce"),
     rules=(
         same_partitions("C20", "dst", "src"),
         custom("C21", "num_axes is 1 to 4", _one_to_four_axes),
@@ -307,7 +307,7 @@ entry(
     cost=Cost(streamed(2 * elements("src0"))),
     summary="First-order recurrence along the free axis.",
     semantics="r[i] = (src0[i] op0 r[i-1]) op1 src1[i], r[-1] = initial; dst = r; f32",
-    sources=("hardware.md 3.2", "nki.isa.tensor_tensor_scan"),
+    sources=("machine.md#vector-engine", "nki.isa.tensor_tensor_scan"),
     rules=(
         same_partitions("C20", "dst", "src0", "src1", "initial"),
         same_elements("C21", "dst", "src0", "src1"),
@@ -326,7 +326,7 @@ entry(
     cost=Cost(per_element("src")),
     summary="Count, mean and variance * count of the even and of the odd elements.",
     semantics="dst[p] = (count, mean, variance * count) of src[p, 0::2], then of src[p, 1::2]; f32",
-    sources=("hardware.md 3.2", "nki.isa.bn_stats"),
+    sources=("machine.md#vector-engine", "nki.isa.bn_stats"),
     rules=(
         same_partitions("C20", "dst", "src"),
         element_range("C21", "src", 1, "bn_stats_max_elements"),
@@ -346,7 +346,7 @@ entry(
     summary="Merge bn_stats triples into mean and variance.",
     semantics="dst[p] = (mean, variance) of the union of the populations; variance is divided by "
     "the count; f32",
-    sources=("hardware.md 3.2", "nki.isa.bn_aggr"),
+    sources=("machine.md#vector-engine", "nki.isa.bn_aggr"),
     rules=(
         same_partitions("C20", "dst", "src"),
         custom("C21", "src is made of triples", _triples),
@@ -362,7 +362,7 @@ entry(
     cost=Cost(per_element("src")),
     summary="Copy or cast.",
     semantics="dst = src; equal types keep every bit, others go through f32",
-    sources=("hardware.md 3.2", "nki.isa.tensor_copy"),
+    sources=("machine.md#vector-engine", "nki.isa.tensor_copy"),
     rules=(same_partitions("C20", "dst", "src"), same_elements("C21", "dst", "src")),
 )
 
@@ -377,7 +377,7 @@ entry(
     ),
     summary="Copy the elements whose predicate is not zero; leave the others.",
     semantics="dst = (predicate != 0) != reverse_predicate ? src : dst",
-    sources=("hardware.md 3.2", "nki.isa.tensor_copy_predicated"),
+    sources=("machine.md#vector-engine", "nki.isa.tensor_copy_predicated"),
     rules=(
         same_partitions("C20", "dst", "src", "predicate"),
         same_elements("C21", "dst", "src", "predicate"),
@@ -400,7 +400,7 @@ entry(
     cost=Cost(per_element("on_true"), note="assumed"),
     summary="Choose between a tile and a scalar; the optional max reduction is not described here.",
     semantics="dst = predicate != 0 ? on_true : on_false; through f32",
-    sources=("hardware.md 3.2", "nki.isa.select_reduce"),
+    sources=("machine.md#vector-engine", "nki.isa.select_reduce"),
     rules=(
         same_partitions("C20", "dst", "predicate", "on_true", "on_false"),
         same_elements("C21", "dst", "predicate", "on_true"),
@@ -417,7 +417,7 @@ entry(
     cost=Cost(streamed(8 * elements("src"))),
     summary="1 / x, accurate.",
     semantics="dst = 1 / src; f32",
-    sources=("hardware.md 3.2", "nki.isa.reciprocal"),
+    sources=("machine.md#vector-engine", "nki.isa.reciprocal"),
     rules=(same_partitions("C20", "dst", "src"), same_elements("C21", "dst", "src")),
 )
 
@@ -436,7 +436,7 @@ entry(
     ),
     summary="Fill with a constant.",
     semantics="every element of dst has the bits value_bits",
-    sources=("hardware.md 3.2", "nki.isa.memset"),
+    sources=("machine.md#vector-engine", "nki.isa.memset"),
     rules=(custom("C20", "value_bits fits the element type", _value_fits),),
 )
 
@@ -450,7 +450,7 @@ entry(
     semantics="src [P, F] with P, F <= 32: dst [F, P] = src.T; P and F multiples of 32: dst [P, "
     "F], each 32 x 32 block transposed in its place (several blocks: assumed from the four "
     "reshape banks); bits kept",
-    sources=("hardware.md 3.2", "nki.isa.nc_transpose"),
+    sources=("machine.md#vector-engine", "nki.isa.nc_transpose"),
     rules=(
         same_dtype("C20", "dst", "src"),
         custom(
@@ -477,7 +477,7 @@ entry(
     ),
     semantics="dst[32q + i] = src[32q + mask[i]], partitions counted from each tile's start; "
     "mask 255 leaves the partition as it was; bits kept",
-    sources=("hardware.md 3.2", "nki.isa.nc_stream_shuffle"),
+    sources=("machine.md#vector-engine", "nki.isa.nc_stream_shuffle"),
     rules=(
         same_partitions("C20", "dst", "src"),
         same_elements("C21", "dst", "src"),
@@ -495,7 +495,7 @@ entry(
     cost=Cost(per_element("src")),
     summary="The 8 largest values of each partition, largest first.",
     semantics="dst[p] = 8 largest of src[p], descending; compared in f32",
-    sources=("hardware.md 3.2", "nki.isa.max8"),
+    sources=("machine.md#vector-engine", "nki.isa.max8"),
     rules=(
         same_partitions("C20", "dst", "src"),
         element_range("C21", "src", 8, 16384),
@@ -516,7 +516,7 @@ entry(
     summary="Index of the first occurrence of each of 8 values.",
     semantics="dst[p, j] = first i with src[p, i] = values[p, j], all ones if there is none; equal "
     "values take successive occurrences, in ascending order",
-    sources=("hardware.md 3.2", "nki.isa.nc_find_index8"),
+    sources=("machine.md#vector-engine", "nki.isa.nc_find_index8"),
     rules=(
         same_partitions("C20", "dst", "src", "values"),
         element_range("C21", "src", 8, 16384),
@@ -533,7 +533,7 @@ entry(
     cost=Cost(per_element("src"), note="published as min(64, N), taken for a misprint"),
     summary="Replace the first occurrence of each of 8 values.",
     semantics="dst = src with the first unreplaced occurrence of each values[p, j] set to imm",
-    sources=("hardware.md 3.2", "nki.isa.nc_match_replace8"),
+    sources=("machine.md#vector-engine", "nki.isa.nc_match_replace8"),
     rules=(
         same_partitions("C20", "dst", "src", "values"),
         same_elements("C21", "dst", "src"),
@@ -551,7 +551,7 @@ entry(
     summary="Pseudo-random bits.",
     semantics="32 random bits per element, truncated to the low bits of dst's type; the "
     "generator is not published",
-    sources=("hardware.md 3.2", "nki.isa.rng"),
+    sources=("machine.md#vector-engine", "nki.isa.rng"),
 )
 
 entry(
@@ -562,6 +562,6 @@ entry(
     cost=Cost(per_element("src"), note="assumed"),
     summary="Seed the generator of VectorE.",
     semantics="seed = the 32 bits of src[0, 0]; kept until the next set_rng_seed",
-    sources=("hardware.md 3.2", "nki.isa.set_rng_seed"),
+    sources=("machine.md#vector-engine", "nki.isa.set_rng_seed"),
     rules=(custom("C20", "src is one element", _one_element),),
 )

@@ -27,7 +27,7 @@ COMPUTE_ENGINES = (Engine.VECTOR, Engine.SCALAR, Engine.GPSIMD)
 
 
 def legal_starts(num_partitions: int, target: Target) -> tuple[int, ...]:
-    """Start partitions allowed for a tile of that many partitions (hardware.md 3.0)."""
+    """Start partitions allowed for a tile of that many partitions (machine.md#operands)."""
     quadrant = target.partition_quadrant
     step = quadrant
     while step < num_partitions:

@@ -31,24 +31,23 @@ class SystolicArray:
 
 @dataclass(slots=True)
 class Bindings:
-    """What closures share.
-
-    report: told with a sentence that a result is garbage on hardware. allow_direct: use fast_paths.
-    allow_native: use native code.
-    scratch: float32 buffers by name and size, which any closure may use while it runs.
-    workers: threads for large products.
-    """
+    """What closures share."""
 
     target: Target
     memory: MemorySystem
     states: dict[Engine, EngineState]
     rounding: Rounding = "rne"
     report: Callable[[str], None] | None = None
+    """Told with a sentence that a result is garbage on hardware."""
     allow_direct: bool = True
+    """Use `fast_paths`."""
     allow_native: bool = False
+    """Use native code."""
     array: SystolicArray = field(default_factory=SystolicArray)
     scratch: dict[tuple[str, int], np.ndarray] = field(default_factory=dict)
+    """float32 buffers by name and size, which any closure may use while it runs."""
     workers: Workers = field(default_factory=Workers)
+    """Threads for large products."""
 
 
 @dataclass(frozen=True, slots=True)

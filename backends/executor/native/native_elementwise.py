@@ -29,12 +29,13 @@ MIN_ELEMENTS = 4096
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """What an instruction computes. sources: names of operands. scalars: names of operands, or
-    immediates."""
+    """What an instruction computes."""
 
     expression: Expression
     sources: tuple[str, ...]
+    """Names of operands."""
     scalars: tuple[str | float, ...] = ()
+    """Names of operands, or immediates."""
 
 
 Fields = Mapping[str, Any]

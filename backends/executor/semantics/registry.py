@@ -42,15 +42,14 @@ ModeFunction = Callable[[Fields, "Context"], OperandMode]
 
 @dataclass(slots=True)
 class EngineState:
-    """What an engine keeps between instructions; one per engine and run.
-
-    generator: of the random bits of VectorE (`rng`; replaced by `set_rng_seed`). The hardware's is
-    a linear-feedback shift register whose polynomial is not published
-    (machine.md#what-is-not-published); ours is numpy's. rounding_rng: decides stochastic rounding.
-    """
+    """What an engine keeps between instructions; one per engine and run."""
 
     generator: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
+    """Of the random bits of VectorE (`rng`; replaced by `set_rng_seed`). The hardware's is a
+    linear-feedback shift register whose polynomial is not published
+    (machine.md#what-is-not-published); ours is numpy's."""
     rounding_rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
+    """Decides stochastic rounding."""
 
 
 @dataclass(slots=True)

@@ -45,17 +45,15 @@ Waits = tuple[tuple[int, int], ...]
 
 @dataclass(slots=True)
 class Steps:
-    """Every started instruction in order: what, when, and when its results were visible.
-
-    stored: by step, the value a register_store writes. waits: by step, what an instruction whose
-    waits count from a register waited for.
-    """
+    """Every started instruction in order: what, when, and when its results were visible."""
 
     prepared: list[Prepared] = field(default_factory=list)
     start_ns: list[float] = field(default_factory=list)
     end_ns: list[float] = field(default_factory=list)
     stored: dict[int, int] = field(default_factory=dict)
+    """By step, the value a register_store writes."""
     waits: dict[int, Waits] = field(default_factory=dict)
+    """By step, what an instruction whose waits count from a register waited for."""
 
     def with_waits(self) -> list[Prepared]:
         """The steps, each with the values it waited for."""

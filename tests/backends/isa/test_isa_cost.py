@@ -1,9 +1,11 @@
-"""Initiation intervals against the published formulas and measurements (hardware.md 3 and 6.0)."""
+"""Initiation intervals against the published formulas and measurements (machine.md)."""
 
 import pytest
 
+from axonc.backends.cost.intervals import CostModel
 from axonc.backends.encoding.assembler import assemble
 from axonc.backends.targets import TARGETS
+from axonc.backends.targets.target import Engine
 
 INF2 = TARGETS["inf2"]
 
@@ -96,6 +98,17 @@ def test_sequencer_instructions_take_9_ns_and_a_dma_trigger_50() -> None:
     assert cycles("vector: semaphore_wait semaphore=1 value=1") / 1.12 == pytest.approx(9)
     trigger = f"scalar: dma_copy dst={tile(8)} src=hbm@0x0:f32[1024:1]"
     assert cycles(trigger) / 1.4 == pytest.approx(50)
+
+
+def test_only_a_stationary_load_has_the_short_pipeline_of_the_tensor_engine() -> None:
+    """A register that TensorE loads from SBUF takes the way of any other operand."""
+    load, register = assemble(
+        f"tensor: load_stationary stationary={tile(1, 'bf16')}\n"
+        "tensor: register_load src=sbuf[0:1]@0x0:i32[1:1] dst=7"
+    )
+    model, engine = CostModel(INF2), INF2.engines[Engine.TENSOR]
+    assert model.cost(register).latency_ns == engine.latency_ns
+    assert model.cost(load).latency_ns < INF2.load_stationary_latency_ns < engine.latency_ns
 
 
 def test_local_gather_charges_short_runs_more_per_element() -> None:
