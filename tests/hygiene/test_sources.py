@@ -72,3 +72,10 @@ def test_the_table_has_every_number_of_a_target(name: str) -> None:
     rows = dict(re.findall(r"^\| `([a-z0-9_.]+)` \| ([^|]+) \|", section, re.MULTILINE))
     expected = {field: spelled(value) for field, value in fields(TARGETS[name])}
     assert rows == expected
+
+
+def test_nothing_cites_a_document_that_is_not_here() -> None:
+    absent = "hardware" + ".md"
+    found = [str(p) for p in tracked() if p.suffix in (".py", ".md", ".mlir")
+             and absent in (ROOT / p).read_text()]  # fmt: skip
+    assert found == []
