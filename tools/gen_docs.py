@@ -224,17 +224,31 @@ def reference_page() -> str:
     return "\n".join(parts)
 
 
+def pages() -> dict[Path, str]:
+    """The generated pages, by file."""
+    from axonc.tools import pass_page
+
+    folder = PAGE.parent
+    return {PAGE: reference_page(), folder / "passes.md": pass_page.page()}
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="gen_docs", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--check", action="store_true", help="only compare")
     options = parser.parse_args(arguments)
-    page = reference_page()
+    stale = [path for path, page in pages().items() if not _is(path, page)]
     if options.check:
-        current = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
-        return 0 if current == page else 1
-    PAGE.parent.mkdir(parents=True, exist_ok=True)
-    PAGE.write_text(page, encoding="utf-8")
+        for path in stale:
+            print(f"{path} is out of date: run make docs")
+        return 1 if stale else 0
+    for path, page in pages().items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(page, encoding="utf-8")
     return 0
+
+
+def _is(path: Path, page: str) -> bool:
+    return path.exists() and path.read_text(encoding="utf-8") == page
 
 
 if __name__ == "__main__":

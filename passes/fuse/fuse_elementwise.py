@@ -9,13 +9,13 @@ Postcondition: elementwise operations exist only inside regions.
 Before:
     %0 = "neuron.broadcast"(%b) {dims = [1]} : (tensor<8xf32>) -> tensor<4x8xf32>
     %1 = "neuron.add"(%x, %0) : (tensor<4x8xf32>, tensor<4x8xf32>) -> tensor<4x8xf32>
-    %2 = "neuron.relu"(%1) : (tensor<4x8xf32>) -> tensor<4x8xf32>
+    %2 = "neuron.negate"(%1) : (tensor<4x8xf32>) -> tensor<4x8xf32>
 After:
     %2 = "neuron.fused"(%x, %b) ({
     ^bb0(%a: tensor<4x8xf32>, %c: tensor<8xf32>):
       %0 = "neuron.broadcast"(%c) {dims = [1]} : (tensor<8xf32>) -> tensor<4x8xf32>
       %1 = "neuron.add"(%a, %0) : (tensor<4x8xf32>, tensor<4x8xf32>) -> tensor<4x8xf32>
-      %2 = "neuron.relu"(%1) : (tensor<4x8xf32>) -> tensor<4x8xf32>
+      %2 = "neuron.negate"(%1) : (tensor<4x8xf32>) -> tensor<4x8xf32>
       "neuron.yield"(%2) : (tensor<4x8xf32>) -> ()
     }) : (tensor<4x8xf32>, tensor<8xf32>) -> tensor<4x8xf32>
 

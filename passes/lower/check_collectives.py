@@ -13,7 +13,10 @@ How: streams are followed as the sequencer would (registers, branches); a branch
 memory before a collective is refused, as cores may take it differently. Cores that run the same
 streams are followed once. Then the collectives are sorted topologically. Linear in instructions.
 
-Before and after:
+Before:
+    core 0, gpsimd: all_reduce group=0 (cores 0, 1); all_gather group=1
+    core 1, gpsimd: all_reduce group=0 (cores 0, 1); all_gather group=1
+After:
     core 0, gpsimd: all_reduce group=0 (cores 0, 1); all_gather group=1
     core 1, gpsimd: all_reduce group=0 (cores 0, 1); all_gather group=1
 """

@@ -10,6 +10,12 @@ How: an engine that is free takes, among the operations whose inputs are there, 
 program order; if there is none, the one that is ready first. DMA transfers share one model of the
 16 DMA engines, in which small transfers pass by the queue of prefetched weights. O(n log n).
 
+Before:
+    "ntile.dma_copy"(%x, %a) {engine = "sync"}
+    "ntile.activation"(%y, %x) {engine = "scalar"}
+After:
+    "ntile.dma_copy"(%x, %a) {engine = "sync", issue = 0, queue = 8}
+    "ntile.activation"(%y, %x) {engine = "scalar", issue = 0}
 """
 
 from __future__ import annotations

@@ -4,7 +4,14 @@ Precondition: `neuron` ops annotated by choose-layouts. Postcondition: a `TilePr
 sequential order, without addresses; every computation of the graph is in its operations.
 
 One rule per op, in `RULES`. Relabelling ops and conversions become nothing until a consumer asks
-(tile_values.py).
+(passes/tile/values.py).
+
+Before:
+    %y = "neuron.fused"(%x) ({ tanh }) {layout.rows = [0]} : (tensor<4x8xf32>) -> tensor<4x8xf32>
+After:
+    "ntile.dma_copy"(%x_tile, %x)        // device memory to SBUF
+    "ntile.activation"(%y_tile, %x_tile) {func = "tanh"}
+    "ntile.dma_copy"(%y, %y_tile)
 """
 
 from __future__ import annotations
