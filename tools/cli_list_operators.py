@@ -11,6 +11,7 @@ _SUMMARY = "List the StableHLO operators (and composites) the compiler accepts, 
 
 _EXAMPLES = """\
   axonc list-operators --framework XLA
+  axonc list-operators --verbose        # with what is restricted about them
   axonc list-operators --json
 """
 
@@ -18,7 +19,9 @@ _EXAMPLES = """\
 def make_parser() -> argparse.ArgumentParser:
     parser = verb_parser("list-operators", _SUMMARY, _EXAMPLES)
     parser.add_argument("--framework", choices=("XLA",), default="XLA", help="XLA")
-    parser.add_argument("--json", action="store_true", help="print a JSON list")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--verbose", action="store_true", help="say what is restricted, too")
+    form.add_argument("--json", action="store_true", help="print a JSON list")
     return parser
 
 
@@ -30,5 +33,5 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps([{"name": n, "restriction": r} for n, r in rows], indent=2))
     else:
         for name, restriction in rows:
-            print(f"{name}  ({restriction})" if restriction else name)
+            print(f"{name}  ({restriction})" if restriction and options.verbose else name)
     return 0

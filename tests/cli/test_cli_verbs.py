@@ -177,8 +177,20 @@ def test_check_lists_findings_and_fails(folder: Path, capsys: pytest.CaptureFixt
 
 def test_list_operators_is_what_check_accepts(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list-operators", "--framework", "XLA"]) == 0
-    names = {line.split("  ")[0] for line in capsys.readouterr().out.splitlines()}
+    names = capsys.readouterr().out.splitlines()
     assert "stablehlo.dot_general" in names and "stablehlo.cholesky" not in names
+
+
+def test_list_operators_has_a_name_a_line_and_remarks_when_asked(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["list-operators"]) == 0
+    names = capsys.readouterr().out.splitlines()
+    assert "stablehlo.sort" in names and not any("(" in name for name in names)
+    assert main(["list-operators", "--verbose"]) == 0
+    rows = capsys.readouterr().out.splitlines()
+    assert [row.split("  ")[0] for row in rows] == names
+    assert any(row.startswith("stablehlo.sort  (elements times length") for row in rows)
 
 
 def test_opt_runs_passes_and_reads_its_own_output(
