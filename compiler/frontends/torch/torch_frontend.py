@@ -20,7 +20,7 @@ from axonc.frontends.jax_frontend import copy_module
 from axonc.frontends.torch.torch_locations import relocate
 from axonc.frontends.torch.torch_results import mutated, result_names, result_order, updated_name
 from axonc.frontends.torch.torch_weights import import_torch, weights_of
-from axonc.frontends.torch.torchax_import import load_torchax
+from axonc.frontends.torch.torchax_import import jax_dtype, load_torchax
 from axonc.imported import stablehlo_module
 from axonc.imported.constants import LARGE_BYTES
 from axonc.imported.program import ImportedProgram, bind_arrays
@@ -189,15 +189,13 @@ def _value_of(graph_input: GraphInput, weights: Mapping[str, Any], call: Mapping
 
 
 def _abstract(node: Any, name: str) -> jax.ShapeDtypeStruct:
-    from torchax.ops import mappings
-
     value = node.meta["val"]
     if not all(isinstance(size, int) for size in value.shape):
         raise UnsupportedOpError(
             f"input '{name}' has the dynamic shape {tuple(value.shape)}",
             hint="export without dynamic_shapes, once for each size needed",
         )
-    return jax.ShapeDtypeStruct(tuple(value.shape), mappings.t2j_dtype(value.dtype))
+    return jax.ShapeDtypeStruct(tuple(value.shape), jax_dtype(value.dtype))
 
 
 _TRACED_NAME = re.compile(r"(?P<group>weights|call)(?:\['(?P<key>[^']+)'\]|\[(?P<index>\d+)\])")

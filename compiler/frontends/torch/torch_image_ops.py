@@ -14,7 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
-from torchax.ops import ops_registry
+
+from axonc.frontends.torch.torchax_import import torchax_table
 
 aten = torch.ops.aten
 
@@ -48,7 +49,7 @@ def max_pool(
         [(0, 0)] * (x.ndim - rank) + pads,
         window_dilation=_leading(x, rank) + spread,
     )
-    whole = ops_registry.all_aten_ops[aten.max_pool2d_with_indices].func
+    whole = torchax_table()[aten.max_pool2d_with_indices].func
     indices = whole(x, tuple(kernel_size), steps, around, spread, ceil_mode)[1]
     return values, indices
 

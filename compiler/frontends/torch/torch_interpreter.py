@@ -12,11 +12,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import torch
-from torchax.ops import ops_registry
 
 from axonc.diagnostics import AxoncError, CompileError, SourceLocation, UnsupportedOpError
 from axonc.frontends.torch.torch_locations import NodeOrigin, origin_of, scope_name
 from axonc.frontends.torch.torch_ops import LOWERINGS, SEES_KNOWN_VALUES, to_jax
+from axonc.frontends.torch.torchax_import import torchax_table
 
 # Values computed at import time are kept up to this size; a larger one is cheaper to compute.
 FOLDED_BYTES = 64 * 1024
@@ -103,7 +103,7 @@ _FIXED = (torch.Tensor, int, float, bool)
 def _lowering(target: Any) -> Callable[..., Any]:
     if target in LOWERINGS:
         return LOWERINGS[target]
-    table = ops_registry.all_aten_ops
+    table = torchax_table()
     found = table.get(target) or table.get(target.overloadpacket)
     if found is None or not found.is_jax_function:
         raise NotImplementedError("no lowering to StableHLO for this torch op")

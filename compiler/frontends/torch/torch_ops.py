@@ -1,7 +1,7 @@
 """How torch ops become JAX: what the model meant stays one named composite; the rest is torchax.
 
 `LOWERINGS` goes before torchax's own table. A composite carries its decomposition, so a stage that
-does not know the name can still expand it. Import this file only after `load_torchax`.
+does not know the name can still expand it.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Any, TypeAlias
 import jax
 import jax.numpy as jnp
 import torch
-from torchax.ops import mappings, ops_registry
 
 from axonc.frontends.torch.outer_indexing import take_by_slices
 from axonc.frontends.torch.torch_image_ops import IMAGE_KEPT_WHOLE, IMAGE_LOWERINGS
 from axonc.frontends.torch.torch_updates import UPDATE_KEPT_WHOLE, UPDATE_LOWERINGS
 from axonc.frontends.torch.torch_weights import weight_of_tensor
+from axonc.frontends.torch.torchax_import import jax_dtype, torchax_table
 
 aten = torch.ops.aten
 
@@ -93,8 +93,7 @@ def index(x: Array | torch.Tensor, indices: Sequence[Array | torch.Tensor | None
         taken = take_by_slices(x, [k.numpy() for k in known], given[0])
         if taken is not None:
             return taken
-    table = ops_registry.all_aten_ops
-    return table[aten.index].func(x, [to_jax(value) for value in indices])
+    return torchax_table()[aten.index].func(x, [to_jax(value) for value in indices])
 
 
 def _is_integer(tensor: torch.Tensor) -> bool:
@@ -122,7 +121,7 @@ def _gelu(x: Array, *, approximate: str) -> Array:
 
 def softmax(x: Array, dim: int, dtype: Any = None) -> Array:
     """`axonc.softmax(x)`, attribute `axis` >= 0. `dtype`: convert before, as torch does."""
-    x = x if dtype is None else x.astype(mappings.t2j_dtype(dtype))
+    x = x if dtype is None else x.astype(jax_dtype(dtype))
     axis = dim % x.ndim if x.ndim else 0
     return (
         jax.lax.composite(_softmax, "axonc.softmax")(x, axis=axis) if x.ndim else jnp.ones_like(x)

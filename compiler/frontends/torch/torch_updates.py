@@ -12,7 +12,8 @@ from typing import Any, TypeAlias
 import jax
 import jax.numpy as jnp
 import torch
-from torchax.ops import ops_registry
+
+from axonc.frontends.torch.torchax_import import torchax_table
 
 aten = torch.ops.aten
 
@@ -24,7 +25,7 @@ def index_copy(x: Array, dim: int, index: Array, source: Array) -> Array:
     """x with `source` written at `index` along `dim`. torch raises for an index outside 0..n-1, so
     what happens there (it clamps) is free."""
     if index.size != 1 or not x.ndim:
-        return ops_registry.all_aten_ops[aten.index_copy].func(x, dim, index, source)
+        return torchax_table()[aten.index_copy].func(x, dim, index, source)
     return _written(x, dim % x.ndim, index.reshape(()), source.reshape(_row(x, dim)))
 
 
@@ -36,7 +37,7 @@ def index_put(
     given = [i for i, index in enumerate(indices) if index is not None]
     index = indices[given[0]] if len(given) == 1 else None
     if index is None or accumulate or not _is_one_row(index):
-        return ops_registry.all_aten_ops[aten.index_put].func(x, indices, values, accumulate)
+        return torchax_table()[aten.index_put].func(x, indices, values, accumulate)
     axis, place = given[0], index.reshape(())
     place = jnp.where(place < 0, place + x.shape[axis], place)
     selected = (*x.shape[:axis], *index.shape, *x.shape[axis + 1 :])

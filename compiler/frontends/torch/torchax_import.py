@@ -9,7 +9,7 @@ being imported. A user who imported torchax before has made that choice already.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest import mock
@@ -37,6 +37,31 @@ def load_torchax() -> Any:
 
     torchax.default_env()
     return torchax
+
+
+def torchax_table() -> Mapping[Any, Any]:
+    """torchax's entries by aten op: `.func`, `.is_jax_function`.
+
+    Raises:
+        UsageError: as `load_torchax`.
+    """
+    load_torchax()
+    from torchax.ops import ops_registry
+
+    table: Mapping[Any, Any] = ops_registry.all_aten_ops
+    return table
+
+
+def jax_dtype(dtype: Any) -> Any:
+    """The JAX dtype of a torch dtype, as torchax has it.
+
+    Raises:
+        UsageError: as `load_torchax`.
+    """
+    load_torchax()
+    from torchax.ops import mappings
+
+    return mappings.t2j_dtype(dtype)
 
 
 class _GoneOverload:
