@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib
 
 from torch_mlir import ir
-from torch_mlir._mlir_libs import _stablehlo
-from torch_mlir.dialects import torch as _torch  # noqa: F401  registers stablehlo-aggressive-simplification
+from torch_mlir._mlir_libs import (
+    _stablehlo,
+    _torchMlir,  # noqa: F401  registers stablehlo-aggressive-simplification
+)
 
 import axonc.dialects.stablehlo  # noqa: F401  registers the namespace
 from axonc.diagnostics import CompileError

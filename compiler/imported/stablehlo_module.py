@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from jax._src.interpreters.mlir import make_ir_context
 from jaxlib.mlir import ir
-from jaxlib.mlir.dialects import stablehlo
+from jaxlib.mlir._mlir_libs import _jax_mlir_ext
+from jaxlib.mlir.dialects import chlo, mhlo, mpmd, sdy, stablehlo
 
 from axonc.diagnostics import CompileError, SourceLocation, UnsupportedOpError
 from axonc.dialects.neuron.argument_names import NAME
@@ -30,9 +30,33 @@ _PYTREE_KEY = re.compile(r"\[(?:'([^']*)'|\"([^\"]*)\"|(\d+))\]")
 _FILE_LINE = re.compile(r'"(?P<file>[^"]+)":(?P<line>\d+):(?P<column>\d+)')
 
 
+_REGISTER_DIALECT = (
+    stablehlo.register_dialect,
+    chlo.register_dialect,
+    mhlo.register_mhlo_dialect,
+    sdy.register_dialect,
+    mpmd.register_dialect,
+)
+
+
+class _BareContext(ir.Context):
+    """Without what `ir.Context` does when it is made: loading each dialect in jaxlib."""
+
+    def __init__(self) -> None:
+        super(ir.Context, self).__init__()
+
+
 def new_context() -> ir.Context:
-    """A jaxlib context with every dialect a frontend may emit."""
-    context = make_ir_context()
+    """A jaxlib context with every dialect a frontend may emit, as JAX makes its own: importing JAX
+    for it would take longer than compiling a small program."""
+    context = _BareContext()
+    context.enable_multithreading(False)  # a pool of threads a context is more than they bring
+    dialects = ir.DialectRegistry()
+    _jax_mlir_ext.register_dialects(dialects)
+    context.append_dialect_registry(dialects)
+    context.load_all_available_dialects()
+    for register in _REGISTER_DIALECT:
+        register(context)
     context.allow_unregistered_dialects = True
     stablehlo.register_stablehlo_passes()
     return context
