@@ -266,48 +266,20 @@ def _is_in_sbuf(instruction: Instruction) -> bool:
 
 def _require_order(issues: list[Issue]) -> None:
     """There is one order of all collectives in which every engine issues its own."""
-    before: dict[tuple[Key, int], set[tuple[Key, int]]] = defaultdict(set)
+    import networkx  # programs for one core have no use for it
+
+    order = networkx.DiGraph()
     last: dict[tuple[int, Engine], Issue] = {}
-    by_edge: dict[tuple[object, object], Issue] = {}
     for issue in issues:
         previous = last.get((issue.core, issue.engine))
         if previous is not None:
-            before[issue.node].add(previous.node)
-            by_edge[previous.node, issue.node] = issue
+            order.add_edge(previous.node, issue.node, issue=issue)
         last[issue.core, issue.engine] = issue
-    cycle = _cycle({issue.node for issue in issues}, before)
-    if cycle:
-        pairs = zip(cycle, [*cycle[1:], cycle[0]], strict=True)
-        steps = [by_edge[edge] for edge in pairs]
-        listed = "\n".join(f"  {step}, after one of another group" for step in steps)
-        raise _error(steps[0], f"cores wait for each other in a circle:\n{listed}")
-
-
-def _cycle(
-    nodes: set[tuple[Key, int]], before: dict[tuple[Key, int], set[tuple[Key, int]]]
-) -> list[tuple[Key, int]]:
-    """Nodes of a cycle, each before the next; empty when the order has none (Kahn)."""
-    waiting = {node: len(before[node]) for node in nodes}
-    after: dict[tuple[Key, int], list[tuple[Key, int]]] = defaultdict(list)
-    for node in nodes:
-        for other in before[node]:
-            after[other].append(node)
-    ready = [node for node, count in waiting.items() if not count]
-    while ready:
-        node = ready.pop()
-        del waiting[node]
-        for other in after[node]:
-            waiting[other] -= 1
-            if not waiting[other]:
-                ready.append(other)
-    if not waiting:
-        return []
-    path = [min(waiting)]
-    while True:
-        node = min(other for other in before[path[-1]] if other in waiting)
-        if node in path:
-            return path[path.index(node) :][::-1]
-        path.append(node)
+    if networkx.is_directed_acyclic_graph(order):
+        return
+    steps = [order.edges[edge]["issue"] for edge in networkx.find_cycle(order)]
+    listed = "\n".join(f"  {step}, after one of another group" for step in steps)
+    raise _error(steps[0], f"cores wait for each other in a circle:\n{listed}")
 
 
 def _error(issue: Issue, what: str) -> CompileError:

@@ -55,12 +55,9 @@ def _who_signals(
 
 def find_cycle(edges: dict[str, str]) -> list[str]:
     """Those of a cycle of waits, starting anywhere; empty if there is none."""
-    for start in edges:
-        path: list[str] = []
-        node: str | None = start
-        while node is not None and node not in path:
-            path.append(node)
-            node = edges.get(node)
-        if node is not None:
-            return path[path.index(node) :]
-    return []
+    import networkx  # for a program that failed; a running one has no use for it
+
+    try:
+        return [waiter for waiter, _ in networkx.find_cycle(networkx.DiGraph(edges.items()))]
+    except networkx.NetworkXNoCycle:
+        return []
