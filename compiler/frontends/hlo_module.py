@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import re
 
-from jaxlib import _hlo, _jax
+from jaxlib import _jax
 from jaxlib.mlir import ir
 
 from axonc.diagnostics import CompileError, SourceLocation
 from axonc.imported.stablehlo_module import first_line, walk
+
+try:
+    from jaxlib._hlo import hlo_module_from_text
+except ImportError:  # before jaxlib 0.10.2
+    from jaxlib._jax import hlo_module_from_text
 
 _TEXT_START = re.compile(rb"\s*(?://[^\n]*\n\s*)*HloModule\s")
 
@@ -33,7 +38,7 @@ def bytecode_of_text(content: bytes, name: str) -> bytes:
         CompileError: it does not parse; with line and column.
     """
     try:
-        module = _hlo.hlo_module_from_text(content.decode())
+        module = hlo_module_from_text(content.decode())
     except UnicodeDecodeError:
         raise CompileError("the HLO text is not UTF-8", location=SourceLocation(name)) from None
     except Exception as error:  # XLA's XlaRuntimeError

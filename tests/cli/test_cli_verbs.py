@@ -268,7 +268,7 @@ def test_neuronx_cc_flags_are_accepted(folder: Path, words: list[str]) -> None:
 
 
 def test_a_hlo_protobuf_compiles_as_neuronx_cc_would_be_called(folder: Path) -> None:
-    from jaxlib import _hlo
+    from axonc.frontends.hlo_module import hlo_module_from_text
 
     text = """HloModule m
 ENTRY main {
@@ -277,7 +277,7 @@ ENTRY main {
   y = f32[4,16] dot(x, w), lhs_contracting_dims={1}, rhs_contracting_dims={0}
   ROOT z = f32[4,16] erf(y)
 }"""
-    module = _hlo.hlo_module_from_text(text)
+    module = hlo_module_from_text(text)
     (folder / "model.hlo.pb").write_bytes(module.as_serialized_hlo_module_proto())
     words = "--framework XLA --target trn1 --model-type=transformer -O1 --auto-cast none"
     assert main(["compile", "model.hlo.pb", *words.split(), "--output", "file.axon"]) == 0

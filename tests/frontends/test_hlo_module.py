@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jaxlib import _hlo
 
 from axonc.diagnostics import CompileError, UnsupportedOpError
 from axonc.frontends import import_program
+from axonc.frontends.hlo_module import hlo_module_from_text
 
 X = np.linspace(-3, 3, 12, dtype=np.float32).reshape(3, 4)
 W = np.linspace(-1, 1, 8, dtype=np.float32).reshape(4, 2)
@@ -40,7 +40,7 @@ def unary_text(name: str) -> str:
 
 def protobuf(text: str = TEXT) -> bytes:
     """HloModuleProto."""
-    return _hlo.hlo_module_from_text(text).as_serialized_hlo_module_proto()
+    return hlo_module_from_text(text).as_serialized_hlo_module_proto()
 
 
 def wrapped(message: bytes) -> bytes:
