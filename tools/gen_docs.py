@@ -1,6 +1,6 @@
 """Write docs/reference/instructions.md from the instruction entries.
 
-    python -m axonc.tools.gen_docs [--check]
+    python -m axonc.tools.gen_docs [--check]        # in a checkout
 
 `--check` writes nothing and exits with 1 when the page is not what the entries say.
 """
@@ -25,7 +25,8 @@ from axonc.backends.numerics.dtypes import DTYPES
 from axonc.backends.targets import TARGETS
 from axonc.backends.targets.target import Engine
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "instructions.md"
+PAGE = Path("docs", "reference", "instructions.md")
+"""In a checkout; the page is no part of the installed package."""
 
 INTRODUCTION = """\
 # Instructions
@@ -236,13 +237,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="gen_docs", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--check", action="store_true", help="only compare")
     options = parser.parse_args(arguments)
+    if not PAGE.parent.is_dir():
+        parser.error(f"there is no {PAGE.parent} here: run it in a checkout of axonc")
     stale = [path for path, page in pages().items() if not _is(path, page)]
     if options.check:
         for path in stale:
             print(f"{path} is out of date: run make docs")
         return 1 if stale else 0
     for path, page in pages().items():
-        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(page, encoding="utf-8")
     return 0
 

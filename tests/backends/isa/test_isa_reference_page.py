@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
-from pytest import MonkeyPatch
+import pytest
+from pytest import CaptureFixture, MonkeyPatch
+from source_tree import ROOT
 
 from axonc.backends.isa import INSTRUCTIONS
 from axonc.backends.isa.rules import COMMON_RULES
@@ -10,7 +12,7 @@ from axonc.tools import gen_docs
 
 
 def test_the_page_is_up_to_date() -> None:
-    current = gen_docs.PAGE.read_text(encoding="utf-8")
+    current = (ROOT / gen_docs.PAGE).read_text(encoding="utf-8")
     assert current == gen_docs.reference_page(), "run: python -m axonc.tools.gen_docs"
 
 
@@ -28,9 +30,20 @@ def test_the_page_names_every_instruction_operand_field_and_rule() -> None:
 
 
 def test_check_compares_and_writes_nothing(tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
-    page = tmp_path / "reference" / "instructions.md"
-    monkeypatch.setattr(gen_docs, "PAGE", page)
+    monkeypatch.chdir(tmp_path)
+    page = tmp_path / gen_docs.PAGE
+    page.parent.mkdir(parents=True)
     assert gen_docs.main(["--check"]) == 1 and not page.exists()
     assert gen_docs.main([]) == 0 and gen_docs.main(["--check"]) == 0
     page.write_text(page.read_text() + "by hand\n")
     assert gen_docs.main(["--check"]) == 1
+
+
+def test_it_is_written_in_a_checkout_only(
+    tmp_path: Path, monkeypatch: MonkeyPatch, capsys: CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        gen_docs.main([])
+    assert "run it in a checkout of axonc" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
