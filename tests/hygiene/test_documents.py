@@ -11,7 +11,7 @@ import pytest
 from axonc.tools.cli import VERBS
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 # Placeholders in commands and paths of the how-to pages.
 PLACEHOLDER = re.compile(r"<[^>]+>")
 
@@ -48,6 +48,13 @@ def test_commands_are_found_in_the_readme() -> None:
 def test_links_lead_somewhere(path: Path) -> None:
     targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text())
     assert [t for t in targets if not (path.parent / t).exists()] == []
+
+
+def test_make_targets_that_are_named_exist() -> None:
+    targets = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    hooks = re.findall(r"entry: make (\S+)", (ROOT / ".pre-commit-config.yaml").read_text())
+    named = {t for path in DOCUMENTS for t in re.findall(r"`make ([a-z-]+)", path.read_text())}
+    assert hooks and named and {*hooks, *named} <= targets
 
 
 @pytest.mark.parametrize("name", ["pass", "option", "op", "instruction"])
