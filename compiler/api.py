@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from axonc.diagnostics import UsageError
+from axonc.diagnostics import UsageError, errors_near
 from axonc.options import CompileOptions, takes_options
 from axonc.run.executable import Executable
 from axonc.weights.references import WeightRef, open_weight_file
@@ -73,9 +73,11 @@ def compile_with(
     from axonc.frontends import import_program
     from axonc.imported.samples import read_samples
 
-    imported = import_program(source, weights=weights_by_name(weights))
-    samples = () if calibrate is None else read_samples(calibrate, imported.inputs)
-    return Executable(build(imported, options, samples=samples, progress=progress, debug=debug))
+    with errors_near(source):
+        imported = import_program(source, weights=weights_by_name(weights))
+        samples = () if calibrate is None else read_samples(calibrate, imported.inputs)
+        built = build(imported, options, samples=samples, progress=progress, debug=debug)
+    return Executable(built)
 
 
 def load(path: str | Path) -> Executable:
@@ -100,7 +102,8 @@ def check(source: Any) -> list[Finding]:
     from axonc.driver.driver import find_unsupported_ops
     from axonc.frontends import import_program
 
-    return find_unsupported_ops(import_program(source))
+    with errors_near(source):
+        return find_unsupported_ops(import_program(source))
 
 
 def weights_by_name(weights: Weights | None) -> Mapping[str, WeightRef | np.ndarray] | None:

@@ -7,8 +7,12 @@ Every error is an exception with fields; the command line renders it without a t
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
-from dataclasses import dataclass
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from axonc.project_paths import openable_path
 
 
 @dataclass(frozen=True)
@@ -24,13 +28,20 @@ class SourceLocation:
         where = f"{self.file}:{self.line}:{self.column}" if self.file else ""
         return where or self.name or "<unknown location>"
 
+    def shown(self, near: Iterable[str] = ()) -> str:
+        """With a path the user can open, if there is one (`openable_path`); for messages alone, as
+        it depends on this machine."""
+        return str(replace(self, file=openable_path(self.file, near)))
+
 
 class AxoncError(Exception):
     """Base of everything axonc raises on purpose.
 
     message: what was found and what was expected. location: where. op, pass_name: what was being
-    worked on. hint: what the user can do.
+    worked on. hint: what the user can do. near: files beside which the location's file may lie.
     """
+
+    near: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -46,11 +57,14 @@ class AxoncError(Exception):
         self.op = op
         self.pass_name = pass_name
         self.hint = hint
-        super().__init__(self.render())
+        super().__init__(message)
+
+    def __str__(self) -> str:
+        return self.render()
 
     def render(self) -> str:
         """The message as the command line prints it: `where: error: op: message`, hint."""
-        where = f"{self.location}: " if self.location and str(self.location) else ""
+        where = f"{self.location.shown(self.near)}: " if self.location else ""
         subject = f"{self.op}: " if self.op else ""
         lines = [f"{where}error: {subject}{self.message}"]
         if self.location and self.location.name and self.location.file:
@@ -92,6 +106,18 @@ class UsageError(AxoncError):
 
 class InternalError(AxoncError):
     """A bug of axonc. The message asks for the dumped IR."""
+
+
+@contextmanager
+def errors_near(file: object) -> Iterator[None]:
+    """Errors about a model that was read from `file`, if that is the path of one and not its text,
+    look for sources beside it."""
+    try:
+        yield
+    except AxoncError as error:
+        if isinstance(file, str | os.PathLike) and "\n" not in str(file):
+            error.near = (*error.near, str(file))
+        raise
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

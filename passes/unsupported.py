@@ -27,8 +27,12 @@ class Finding:
     hint: str = ""
 
     def __str__(self) -> str:
+        return self.told()
+
+    def told(self, near: Sequence[str] = ()) -> str:
+        """In one line. near: files beside which the location's file may lie."""
         hint = f" ({self.hint})" if self.hint else ""
-        return f"{self.location}: {self.op}: {self.reason}{hint}"
+        return f"{self.location.shown(near)}: {self.op}: {self.reason}{hint}"
 
 
 def unsupported_error(findings: Sequence[Finding]) -> UnsupportedOpError:

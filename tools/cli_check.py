@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
     elif findings:
-        print("\n".join(map(str, findings)))
+        print("\n".join(finding.told([options.model]) for finding in findings))
         print(f"{len(findings)} operations cannot be compiled")
     else:
         print(f"{options.model}: everything can be compiled")

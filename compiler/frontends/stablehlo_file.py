@@ -7,6 +7,7 @@ its own: it is what does not look like text.
 from __future__ import annotations
 
 import io
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -121,7 +122,8 @@ def _looks_like_text(content: bytes) -> bool:
 def _parse(content: str | bytes, context: ir.Context, name: str) -> ir.Module:
     try:
         if isinstance(content, str) and Path(name).is_file():
-            return ir.Module.parseFile(name, context=context)  # ops get the file in their locations
+            # Operations get the file in their locations; it has one name, whatever the user's is.
+            return ir.Module.parseFile(os.path.abspath(name), context=context)
         return ir.Module.parse(content, context=context)
     except (ir.MLIRError, ValueError) as error:
         what = "text" if isinstance(content, str) else "bytecode"
