@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from axonc.backends.executor.blas_threads import one_blas_thread
 from axonc.backends.executor.laws.rule_checks import finding
 from axonc.backends.executor.machine import DEFAULT_MAX_STEPS, Machine, Mode
 from axonc.backends.executor.semantics.collective import COLLECTIVES, collective_permute
@@ -103,7 +104,7 @@ class MultiCoreMachine:
             raise ExecutionError(f"inputs for {len(inputs)} cores, there are {len(self.machines)}")
         for machine, given in zip(self.machines, inputs, strict=True):
             machine.prepare_run(given, kept)
-        with np.errstate(all="ignore"):
+        with np.errstate(all="ignore"), one_blas_thread():
             if self.is_data_dependent:
                 self._time_together(with_effects=True)
             else:

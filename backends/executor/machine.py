@@ -14,6 +14,7 @@ from typing import Literal, TypeVar
 
 import numpy as np
 
+from axonc.backends.executor.blas_threads import one_blas_thread
 from axonc.backends.executor.blocks.matmul_blocks import Block, PlanItem, plan_blocks
 from axonc.backends.executor.blocks.matmul_products import bind_block
 from axonc.backends.executor.blocks.overlap import Beside, overlap
@@ -157,7 +158,7 @@ class Machine:
         Raises: ExecutionError on wrong inputs; FindingError on a broken law.
         """
         self.prepare_run(inputs)
-        with np.errstate(all="ignore"):
+        with np.errstate(all="ignore"), one_blas_thread():
             if self.is_data_dependent:
                 self._simulate(self.execute_now)
             else:

@@ -41,6 +41,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "backends.encoding": MACHINE | {"backends.program"},
     "backends.cost": MACHINE | {"backends.program"},
     "backends.executor": {"backends.executor.machine"},
+    "backends.executor.blas_threads": set(),
     "backends.executor.steps": BACKENDS,
     "backends.executor.memory": BACKENDS | {"backends.executor.steps"},
     "backends.executor.semantics": EXECUTOR,
@@ -49,8 +50,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "backends.executor.effects": BOUND,
     "backends.executor.blocks": BOUND,
     "backends.executor.laws": BOUND,
-    "backends.executor.machine": BOUND | {"backends.executor.blocks", "backends.executor.laws"},
-    "backends.executor.cores": BOUND | {"backends.executor.machine", "backends.executor.laws"},
+    "backends.executor.machine": BOUND
+    | {"backends.executor.blocks", "backends.executor.laws", "backends.executor.blas_threads"},
+    "backends.executor.cores": BOUND
+    | {"backends.executor.machine", "backends.executor.laws", "backends.executor.blas_threads"},
     "backends.executor.trace": TIMED | {"backends.executor.machine"},
     # the words
     "dialects": BACKENDS,

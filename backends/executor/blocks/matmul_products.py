@@ -77,10 +77,8 @@ def bind_block(block: Block, bindings: Bindings, beside: Closure | None = None) 
     product = _scratch(bindings, "product", (stationary.columns, moving.columns))
     stacked = product.reshape(width, -1, moving.columns)
 
-    workers = bindings.workers
-    shares = workers.count if beside is None else PARTS_BESIDE * workers.count
-    parts = _part_count(stationary, moving, shares if workers.count > 1 else 1, MIN_PART_TERMS)
-    multiply = _product(first, second, product, parts, workers, beside)
+    parts = _part_count(stationary, moving, BLAS_PARTS, MIN_PART_TERMS)
+    multiply = _product(first, second, product, parts, bindings.workers, beside)
     if block.first.accumulate:
         return partial(_add, multiply, stacked, target)
     return partial(_put, multiply, stacked, target)
@@ -129,7 +127,12 @@ MIN_PART_TERMS = 1 << 23
 it over takes 0.03 ms)."""
 
 MIN_NATIVE_PART_TERMS = 1 << 21
-"""In native code (0.02 ms at 220 Gflop/s; 0.004 ms)."""
+"""In native code (0.02 ms at 220 Gflop/s; 0.004 ms). Its sums are in the order of the rows whatever
+the pieces are."""
+
+BLAS_PARTS = 8
+"""Most pieces of a product that BLAS computes, however many threads there are: its kernels, and
+with them the order of sums, depend on the size of a piece."""
 
 
 PARTS_BESIDE = 2

@@ -1,7 +1,7 @@
 """Threads for large matrix products: numpy lets other threads run while it multiplies.
 
-OpenBLAS has threads too, but they wait by spinning, which is ruinous where CPUs are shared; with
-one BLAS thread (OPENBLAS_NUM_THREADS=1) these are the only ones, and with more they do no harm.
+OpenBLAS has threads too, but they wait by spinning, which is ruinous where CPUs are shared, and
+their number changes last bits: it gets one while programs run (`blas_threads`).
 """
 
 from __future__ import annotations
