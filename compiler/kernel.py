@@ -30,6 +30,7 @@ longer example: docs/tutorial/write_a_kernel.py.
 from __future__ import annotations
 
 import sys
+import threading
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -56,16 +57,19 @@ from axonc.project_paths import project_path
 
 @dataclass
 class KernelProgram:
-    """A compiled kernel: the encoded program, and a machine to run it on per mode."""
+    """A compiled kernel: the encoded program, and a machine to run it on per mode. Calls from
+    several threads take turns."""
 
     program: Program
     _machines: dict[Mode, Machine] = field(default_factory=dict, repr=False)
+    _turn: threading.RLock = field(default_factory=threading.RLock, repr=False, compare=False)
 
     def machine(self, mode: Mode = "fast") -> Machine:
         """The executor behind `run` and `timeline`; "checked" finds races and unwritten reads."""
-        if mode not in self._machines:
-            self._machines[mode] = Machine(self.program, mode=mode)
-        return self._machines[mode]
+        with self._turn:
+            if mode not in self._machines:
+                self._machines[mode] = Machine(self.program, mode=mode)
+            return self._machines[mode]
 
     def run(self, *, mode: Mode = "fast", **arrays: np.ndarray) -> dict[str, np.ndarray]:
         """Outputs by name. arrays: one per input, by name, in its dtype (`dtype.numpy`) and shape.
@@ -73,11 +77,13 @@ class KernelProgram:
         Raises: ExecutionError on missing, unknown or ill-shaped arrays; FindingError in checked
         mode.
         """
-        return self.machine(mode).run(arrays)
+        with self._turn:
+            return self.machine(mode).run(arrays)
 
     def timeline(self, record: bool = False) -> Timeline:
         """Modelled time; computes nothing. record: with every instruction and transfer."""
-        return self.machine().timeline(record)
+        with self._turn:
+            return self.machine().timeline(record)
 
     def modelled_ns(self) -> float:
         """Modelled latency, program start-up and tear-down included."""

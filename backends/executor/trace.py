@@ -47,9 +47,10 @@ def reason_name(reason: str) -> str:
     return f"wait for collectives of group {queue - DMA_QUEUES}"
 
 
-def trace_events(machine: Machine) -> list[Event]:
-    """The events of the machine's timeline. Raises: ExecutionError if it has none yet."""
-    timeline = machine.timeline(record=True)
+def trace_events(machine: Machine, timeline: Timeline | None = None) -> list[Event]:
+    """The events of a recorded timeline of the machine, the last run's if none is given. Raises:
+    ExecutionError if it has none yet."""
+    timeline = timeline or machine.timeline(record=True)
     return [
         *_lane_names(timeline),
         *_instruction_events(machine, timeline),
@@ -59,9 +60,9 @@ def trace_events(machine: Machine) -> list[Event]:
     ]
 
 
-def trace_json(machine: Machine) -> str:
-    """The whole trace file."""
-    return json.dumps({"traceEvents": trace_events(machine), "displayTimeUnit": "ns"})
+def trace_json(machine: Machine, timeline: Timeline | None = None) -> str:
+    """The whole trace file, of `timeline` as in `trace_events`."""
+    return json.dumps({"traceEvents": trace_events(machine, timeline), "displayTimeUnit": "ns"})
 
 
 def _name_event(lane: int, name: str) -> list[Event]:

@@ -3,6 +3,7 @@ take."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -30,12 +31,18 @@ class Executable:
     use, then kept. Arrays are whole tensors, however many cores share them.
 
     inputs, results: names, shapes and dtypes a call takes and gives, in order.
+
+    Threads may share it: there is one device memory, so calls take turns, each with the results and
+    the timeline of its own arrays. For calls at the same time make one per thread (`axonc.load`),
+    or a session each: what they share (streams, weights, native threads) is safe to share. The
+    machine that `machine` and `cores` hand out is the one calls use, for inspection in between.
     """
 
     def __init__(self, compiled: CompiledProgram) -> None:
         self.compiled = compiled
         self._machines: dict[Mode, MultiCoreMachine] = {}
         self._loaded: set[Mode] = set()
+        self._turn = threading.RLock()
         self._program = compiled.core_program
         self._holders = {kind: holders(self._program, kind) for kind in TensorKind}
         pairs = ((TensorKind.INPUT, compiled.inputs), (TensorKind.OUTPUT, compiled.results))
@@ -61,7 +68,8 @@ class Executable:
     # ---- running
 
     def run(self, *arrays: object, checked: bool = False) -> list[np.ndarray]:
-        """Run the instruction streams once. Results have the dtypes of the program.
+        """Run the instruction streams once. Results have the dtypes of the program. Calls from
+        several threads wait for each other.
 
         arrays: one per input, in order, in its exact shape and dtype; or one mapping by input name.
         checked: find races, reads of unwritten bytes and other broken laws (slower).
@@ -71,7 +79,8 @@ class Executable:
                 checked mode a FindingError that names instruction, op and source line.
         """
         inputs = self.core_inputs(self.inputs, arrays)
-        outputs = self.cores("checked" if checked else "fast").run(inputs)
+        with self._turn:
+            outputs = self.cores("checked" if checked else "fast").run(inputs)
         return [self.whole_result(host, outputs) for host in self.results]
 
     def core_inputs(
@@ -129,11 +138,12 @@ class Executable:
 
     def new_cores(self, mode: Mode) -> MultiCoreMachine:
         """An executor with memory of its own; streams, order and weights are shared."""
-        shared = self.cores(mode)
-        made = MultiCoreMachine(self._program, mode=mode, like=shared)
-        for number, weights in enumerate(self._weights):
-            made.load_weights(number, weights)
-        return made
+        with self._turn:
+            shared = self.cores(mode)
+            made = MultiCoreMachine(self._program, mode=mode, like=shared)
+            for number, weights in enumerate(self._weights):
+                made.load_weights(number, weights)
+            return made
 
     def machine(self, mode: Mode = "fast") -> Machine:
         """The executor of the first core, with this program and its weights."""
@@ -141,18 +151,20 @@ class Executable:
 
     def cores(self, mode: Mode = "fast") -> MultiCoreMachine:
         """The executor of all cores, with this program and its weights; made once per mode."""
-        cores = self._unloaded(mode)
-        if mode not in self._loaded:
-            for number, weights in enumerate(self._weights):
-                cores.load_weights(number, weights)
-            self._loaded.add(mode)
-        return cores
+        with self._turn:
+            cores = self._unloaded(mode)
+            if mode not in self._loaded:
+                for number, weights in enumerate(self._weights):
+                    cores.load_weights(number, weights)
+                self._loaded.add(mode)
+            return cores
 
     def _unloaded(self, mode: Mode = "fast") -> MultiCoreMachine:
         """The executor, perhaps still without weights: enough to know the time of a call."""
-        if mode not in self._machines:
-            self._machines[mode] = MultiCoreMachine(self._program, mode=mode)
-        return self._machines[mode]
+        with self._turn:
+            if mode not in self._machines:
+                self._machines[mode] = MultiCoreMachine(self._program, mode=mode)
+            return self._machines[mode]
 
     @cached_property
     def _weights(self) -> list[dict[str, np.ndarray]]:
@@ -199,7 +211,8 @@ class Executable:
         Raises:
             ExecutionError: control flow depends on data and the program has not been run.
         """
-        return self._unloaded().timeline().seconds
+        with self._turn:
+            return self._unloaded().timeline().seconds
 
     def profile(self, *arrays: object) -> Profile:
         """The timeline of one call, of the core that ends last. With arrays the program is run and
@@ -211,8 +224,9 @@ class Executable:
         """
         from axonc.run.profile import make_profile
 
-        outputs = self.run(*arrays) if arrays else []
-        return make_profile(self._unloaded().slowest, outputs)
+        with self._turn:
+            outputs = self.run(*arrays) if arrays else []
+            return make_profile(self._unloaded().slowest, outputs)
 
     def core_profiles(self) -> list[Profile]:
         """The modelled timeline of one call on every core; needs neither inputs nor weights.
@@ -222,9 +236,10 @@ class Executable:
         """
         from axonc.run.profile import make_profile
 
-        cores = self._unloaded()
-        cores.timelines()
-        return [make_profile(machine, []) for machine in cores.machines]
+        with self._turn:
+            cores = self._unloaded()
+            cores.timelines()
+            return [make_profile(machine, []) for machine in cores.machines]
 
     # ---- files
 

@@ -58,7 +58,7 @@ class Profile:
         Raises:
             UsageError: the file cannot be written.
         """
-        text = trace_json(self.machine)
+        text = trace_json(self.machine, self.timeline)
         with written_whole(Path(path)) as file:
             file.write(text.encode())
 

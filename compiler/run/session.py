@@ -11,6 +11,7 @@ a decoder's step takes a token and gives logits, and its cache is neither copied
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ import numpy as np
 
 from axonc.backends.executor.cores import MultiCoreMachine
 from axonc.backends.program import TensorKind
-from axonc.diagnostics import UsageError, nearest
+from axonc.diagnostics import ExecutionError, UsageError, nearest
 from axonc.program.compiled_program import HostTensor
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 
 class Session:
     """Device memory of its own for one executable. inputs, results: what `run` takes and gives, in
-    order; the state is neither. state_inputs: the inputs that are state.
+    order; the state is neither. state_inputs: the inputs that are state. Calls from several threads
+    take turns, in no promised order; sessions of one executable may run at the same time.
 
     Raises:
         UsageError: the program has no state; `state` has another name, or one is missing.
@@ -42,6 +44,8 @@ class Session:
         self.state_inputs = executable.state_inputs
         self.inputs = tuple(i for i in executable.inputs if i.name not in self._successor)
         self.results = tuple(r for r in executable.results if not r.state_of)
+        self._turn = threading.RLock()
+        self._is_whole = True
         self._check_names(state)
         self._cores: MultiCoreMachine = executable.new_cores("checked" if checked else "fast")
         for host in self.state_inputs:
@@ -69,15 +73,27 @@ class Session:
         """One call: the results that are not state; the new state is the next call's.
 
         Raises:
-            ExecutionError: as `Executable.run`.
+            ExecutionError: as `Executable.run`; or an earlier call broke off half-way, so that the
+                state is neither the old one nor the new one.
         """
         inputs = self._executable.core_inputs(self.inputs, arrays)
         kept = frozenset(self._successor)
         wanted = frozenset(host.name for host in self.results)
-        outputs = self._cores.run(inputs, kept, wanted)
-        for host in self.state_inputs:
-            self._carry(host)
+        with self._turn:
+            self._check_whole()
+            self._is_whole = False
+            outputs = self._cores.run(inputs, kept, wanted)
+            for host in self.state_inputs:
+                self._carry(host)
+            self._is_whole = True
         return [self._executable.whole_result(host, outputs) for host in self.results]
+
+    def _check_whole(self) -> None:
+        if not self._is_whole:
+            raise ExecutionError(
+                "an earlier call of this session broke off, its state is half updated",
+                hint="begin a new session",
+            )
 
     def _carry(self, host: HostTensor) -> None:
         olds = self._executable.holders(TensorKind.INPUT, host.name)
@@ -86,10 +102,16 @@ class Session:
             self._cores.machines[old.core].carry(new.tensor, old.tensor)
 
     def state(self) -> dict[str, np.ndarray]:
-        """The state as it is now, by input name: copies."""
-        found: dict[str, np.ndarray] = {}
-        for host in self.state_inputs:
-            holders = self._executable.holders(TensorKind.INPUT, host.name)
-            parts = [self._cores.machines[h.core].read_input(h.tensor) for h in holders]
-            found[host.name] = self._executable.whole(host, parts)
-        return found
+        """The state as it is now, by input name: copies.
+
+        Raises:
+            ExecutionError: a call broke off half-way.
+        """
+        with self._turn:
+            self._check_whole()
+            return {host.name: self._read(host) for host in self.state_inputs}
+
+    def _read(self, host: HostTensor) -> np.ndarray:
+        holders = self._executable.holders(TensorKind.INPUT, host.name)
+        parts = [self._cores.machines[h.core].read_input(h.tensor) for h in holders]
+        return self._executable.whole(host, parts)

@@ -34,6 +34,7 @@ class Checker:
     def reset(self) -> None:
         """Memory nobody wrote holds poison; nothing has been written."""
         self.shadow.reset()
+        self._reported.clear()
         for array in self.memory.on_chip.values():
             array.fill(POISON)
         for segment in self.memory.segments:

@@ -97,7 +97,7 @@ class PreparedJob:
         self._job = Task.of(values, tuple(task for _, task in calls))
         self._words = self._job.arguments
         self._together = self._functions([thread.words for thread in pool.threads])
-        self._alone = self._functions([])
+        self._alone = self._functions([])["run"]
 
     def _functions(self, boxes: list[np.ndarray]) -> dict[str, Closure]:
         """What to do with the job and these mailboxes."""
@@ -109,18 +109,23 @@ class PreparedJob:
         """Returns when all calls have been made. `own` runs on this thread, which then takes part
         in what is left. If the pool is busy with another job, this one does without it."""
         if not self._pool.acquire():
-            self._make(self._alone, own)
+            try:
+                if own is not None:
+                    own()
+            finally:
+                self._alone()
             return
         is_awake = not self._pool.has_sleepers
         begin, begin_cpu = time.perf_counter(), time.process_time()
         try:
-            self._make(self._together, own)
+            self._make(own)
         finally:
             if is_awake:
                 self._pool.note(time.perf_counter() - begin, time.process_time() - begin_cpu)
             self._pool.release()
 
-    def _make(self, functions: dict[str, Closure], own: Closure | None) -> None:
+    def _make(self, own: Closure | None) -> None:
+        functions = self._together
         if own is None and not self._pool.has_sleepers:
             functions["run"]()
         else:
@@ -222,9 +227,18 @@ class NativePool:
                 thread.end()
 
 
-@cache
+_POOLS_LOCK = threading.Lock()
+
+
 def shared_pool(count: int) -> NativePool:
-    """The pool of this process with `count` threads in all."""
+    """The pool of this process with `count` threads in all. Jobs of several threads may use it: one
+    at a time has its threads, the others do without."""
+    with _POOLS_LOCK:
+        return _pool_of(count)
+
+
+@cache
+def _pool_of(count: int) -> NativePool:
     return NativePool(count)
 
 
