@@ -27,6 +27,7 @@ def compile(
     *,
     weights: Weights | None = None,
     calibrate: Samples | None = None,
+    aliases: Mapping[str, str] | None = None,
     dump_ir: str | Path | None = None,
     progress: Progress | None = None,
     options: CompileOptions | None = None,
@@ -41,6 +42,8 @@ def compile(
         names, which then are no inputs any more.
     calibrate: sample inputs: an .npz file or arrays, by input name, of the input's shape or a stack
         of such. Ranges of 8-bit activations and the errors in the cast report come from them.
+    aliases: state: by name of an input, the result that is its new value and may take its memory
+        (`Executable.session`); by default arguments that are donated, paired with results by name.
     dump_ir: a folder for the IR after each pass. progress(pass, index, count): called before each.
     options: a `CompileOptions`; or by name:
     {options}
@@ -56,7 +59,7 @@ def compile(
         raise UsageError("options are given by name and as CompileOptions", hint="give one of them")
     debug = DebugOptions(dump_dir=None if dump_ir is None else Path(dump_ir))
     return compile_with(
-        source, options or CompileOptions.of(chosen), weights, calibrate, progress, debug
+        source, options or CompileOptions.of(chosen), weights, calibrate, progress, debug, aliases
     )
 
 
@@ -67,14 +70,18 @@ def compile_with(
     calibrate: Samples | None = None,
     progress: Progress | None = None,
     debug: DebugOptions | None = None,
+    aliases: Mapping[str, str] | None = None,
 ) -> Executable:
     """`compile` as the command line needs it, too: import, read samples, build."""
     from axonc.driver.build import build
     from axonc.frontends import import_program
+    from axonc.imported.program import with_aliases
     from axonc.imported.samples import read_samples
 
     with errors_near(source):
         imported = import_program(source, weights=weights_by_name(weights))
+        if aliases is not None:
+            imported = with_aliases(imported, aliases)
         samples = () if calibrate is None else read_samples(calibrate, imported.inputs)
         built = build(imported, options, samples=samples, progress=progress, debug=debug)
     return Executable(built)

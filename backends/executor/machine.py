@@ -184,16 +184,16 @@ class Machine:
         if tensor.size_bytes:
             self._memory.data(tensor)[:] = flat_bytes(stored)
 
-    def read_input(self, tensor: HbmTensor) -> np.ndarray:
-        """What device memory holds of an input: a copy."""
+    def read(self, tensor: HbmTensor) -> np.ndarray:
+        """What device memory holds of an input or output: a copy."""
         if not tensor.size_bytes:
             return np.zeros(tensor.stored_shape, tensor.dtype.numpy)
         data = self._memory.data(tensor)
         return data.view(tensor.dtype.numpy).reshape(tensor.stored_shape).copy()
 
     def carry(self, output: HbmTensor, into: HbmTensor) -> None:
-        """An output becomes an input of the next run; nothing moves if it lies there already."""
-        if output.size_bytes and output.alias != into.name:
+        """An output becomes an input of the next run. Both are stored in the same way."""
+        if output.size_bytes:
             self._memory.data(into)[:] = self._memory.data(output)
 
     def outputs(self, names: Collection[str] | None = None) -> dict[str, np.ndarray]:
@@ -223,12 +223,9 @@ class Machine:
         return self.program.locations[self.instruction(engine, index).location]
 
     def _output(self, tensor: HbmTensor) -> np.ndarray:
-        if not tensor.size_bytes:
-            return np.zeros(tensor.stored_shape, tensor.dtype.numpy)
-        if self._checker is not None:
+        if tensor.size_bytes and self._checker is not None:
             self._guarded(None, partial(self._checker.check_output, tensor))
-        data = self._memory.data(tensor)
-        return data.view(tensor.dtype.numpy).reshape(tensor.stored_shape).copy()
+        return self.read(tensor)
 
     def _reset(self) -> None:
         """Engine state as at program start; in checked mode also memory that nobody wrote."""

@@ -31,8 +31,21 @@ def build(
     if options.parallel == "pipeline" and options.cores > 1:
         if samples:
             raise UsageError("sample inputs are evaluated for programs of one core")
-        return _build_pipeline(imported, options, progress, debug or DebugOptions())
-    return compile_imported(imported, options, samples=samples, progress=progress, debug=debug)
+        compiled = _build_pipeline(imported, options, progress, debug or DebugOptions())
+    else:
+        compiled = compile_imported(
+            imported, options, samples=samples, progress=progress, debug=debug
+        )
+    return _with_state(compiled, imported)
+
+
+def _with_state(compiled: CompiledProgram, imported: ImportedProgram) -> CompiledProgram:
+    """What the source says of the state, beside the pairs that the results tell."""
+    inputs = {host.name: host for host in compiled.inputs}
+    updated = [result.state_of for result in compiled.results if result.state_of]
+    initial = {name: ref for name, ref in imported.initial_state.items() if name in updated}
+    open_state = {name: rs for name, rs in imported.open_state.items() if name in inputs}
+    return replace(compiled, open_state=open_state, initial_state=initial)
 
 
 def _build_pipeline(

@@ -37,7 +37,12 @@ from axonc.passes.schedule.assign_engines import AssignEnginesPass
 from axonc.passes.schedule.schedule import SchedulePass
 from axonc.passes.tile.tile import TilePass
 from axonc.passes.unsupported import Finding
-from axonc.program.compiled_program import CompiledProgram, HostTensor, StageRecord
+from axonc.program.compiled_program import (
+    CompiledProgram,
+    HostTensor,
+    StageRecord,
+    check_same_type,
+)
 from axonc.sharding import Sharding
 from axonc.weights.derived import Derivation, derived_shardings, with_derived
 from axonc.weights.references import is_absent
@@ -240,17 +245,25 @@ def _clear_dumps(folder: Path) -> None:
 
 def _results(module: ir.Module, imported: ImportedProgram) -> tuple[HostTensor, ...]:
     """Names and types of the results as the source has them, before integers are narrowed; whole,
-    not what one core has."""
+    not what one core has.
+
+    Raises:
+        UsageError: one is of another type than the input whose new value it is said to be.
+    """
     main = main_function(module.operation)
     types = ir.FunctionType(ir.TypeAttr(main.attributes["function_type"]).value).results
     shardings = imported.result_shardings or (None,) * len(types)
-    inputs = {a.name for a in imported.inputs}
+    inputs = {a.name: a for a in imported.inputs}
     state_of = {r: a for a, r in imported.aliases.items() if a in inputs}
     rows = zip(imported.result_names, types, shardings, strict=True)
-    return tuple(
+    results = tuple(
         replace(_host_tensor(name, kind, sharding), state_of=state_of.get(name, ""))
         for name, kind, sharding in rows
     )
+    for result in results:
+        if result.state_of:
+            check_same_type(inputs[result.state_of], result)
+    return results
 
 
 def _host_tensor(name: str, kind: ir.Type, sharding: Sharding | None) -> HostTensor:

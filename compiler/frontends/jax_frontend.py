@@ -13,6 +13,7 @@ from jax import export, stages
 from jaxlib.mlir import ir
 
 from axonc.diagnostics import UnsupportedOpError, UsageError
+from axonc.frontends.returned_names import TracedFunction, returned_names
 from axonc.imported import stablehlo_module
 from axonc.imported.program import ImportedProgram, bind_arrays
 from axonc.partition.finish import finish_import
@@ -30,8 +31,19 @@ def import_lowered(lowered: stages.Lowered) -> ImportedProgram:
     """
     context = stablehlo_module.new_context()
     module = copy_module(lowered.compiler_ir("stablehlo"), context)
-    imported = finish_import(module)
+    imported = finish_import(module, returned_names=_returned_names(lowered))
     return _bind_leading_constants(imported, list(lowered._lowering.const_args))
+
+
+def _returned_names(lowered: stages.Lowered) -> list[str]:
+    """The variables the traced function returns; none where JAX does not say what it traced."""
+    info = lowered._lowering.compile_args.get("all_args_info")
+    traced = getattr(info, "debug_info", None)
+    if traced is None or traced.result_paths is None:
+        return []
+    paths = [str(path) for path in traced.result_paths]
+    arguments = [name for name in traced.arg_names if name is not None]
+    return returned_names(TracedFunction(traced.func_src_info, arguments, paths))
 
 
 def import_exported(exported: export.Exported) -> ImportedProgram:

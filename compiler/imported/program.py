@@ -45,7 +45,9 @@ class ImportedProgram:
     collectives in it (replica groups hold ranks of the mesh, in one partition each); every argument
     has a sharding, and `result_shardings` has one for each result. sharding_notes: operations that
     need a dim whole which was cut, so that it is gathered first: a line each. aliases: by name of
-    an argument, the result that is its new value and may take its memory.
+    an argument, the result that is its new value and may take its memory. open_state: by name of an
+    argument that was given away, the results between which nothing decides (`state_pairs`).
+    initial_state: by name of an argument that has a new value, what it is before the first call.
     """
 
     module_bytes: bytes
@@ -55,6 +57,8 @@ class ImportedProgram:
     result_shardings: tuple[Sharding, ...] = ()
     sharding_notes: tuple[str, ...] = ()
     aliases: Mapping[str, str] = field(default_factory=dict)
+    open_state: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    initial_state: Mapping[str, WeightRef] = field(default_factory=dict)
 
     @property
     def cores(self) -> int:
@@ -75,6 +79,26 @@ class ImportedProgram:
 def unchanged(program: ImportedProgram) -> ImportedProgram:
     """The frontend of programs that are imported already."""
     return program
+
+
+def with_aliases(program: ImportedProgram, aliases: Mapping[str, str]) -> ImportedProgram:
+    """The program with these pairs of state, argument -> result that is its new value, and no
+    others.
+
+    Raises:
+        UsageError: an unknown name, or a result that is given to two arguments.
+    """
+    for names, known, what in (
+        (aliases, [a.name for a in program.inputs], "input"),
+        (aliases.values(), program.result_names, "result"),
+    ):
+        for name in names:
+            if name not in known:
+                hint = nearest(name, known) or f"{what}s: {', '.join(known[:8])}"
+                raise UsageError(f"aliases: the program has no {what} '{name}'", hint=hint)
+    if len(set(aliases.values())) < len(aliases):
+        raise UsageError("aliases: a result can be the new value of one input only")
+    return replace(program, aliases=dict(aliases), open_state={})
 
 
 def bind_arrays(

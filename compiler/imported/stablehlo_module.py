@@ -7,7 +7,7 @@ not. What leaves is a portable artifact with debug locations, which torch_mlir r
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from jaxlib.mlir import ir
@@ -16,7 +16,8 @@ from jaxlib.mlir.dialects import chlo, mhlo, mpmd, sdy, stablehlo
 
 from axonc.diagnostics import CompileError, SourceLocation, UnsupportedOpError
 from axonc.dialects.neuron.argument_names import NAME
-from axonc.imported.aliases import attribute_of
+from axonc.imported.aliases import attribute_of, donated
+from axonc.imported.state_pairs import StatePairs
 
 # chlo ops that stay one `stablehlo.composite "chlo.*"`, their expansion attached as decomposition:
 # the machine has instructions for these, or a better expansion than chlo's.
@@ -239,16 +240,17 @@ def write_names(
     main: ir.OpView,
     arguments: list[str],
     results: list[str],
-    aliases: Mapping[str, str] | None = None,
+    state: StatePairs,
 ) -> None:
-    """Names and aliases travel with the module, so that an artifact on disk can be imported
-    again."""
-    numbers = {a: results.index(r) for a, r in (aliases or {}).items()}
+    """Names and state travel with the module, so that an artifact on disk can be imported again."""
+    marks = {a: attribute_of(results.index(r)) for a, r in state.pairs.items()}
+    marks |= {a: donated() for a in state.open}
 
-    def named(name: str, number: int | None = None) -> ir.Attribute:
-        attributes = {_ARGUMENT_NAME_ATTRIBUTES[0]: ir.StringAttr.get(name)}
-        return ir.DictAttr.get(attributes | ({} if number is None else attribute_of(number)))
+    def named(name: str) -> dict[str, ir.Attribute]:
+        return {_ARGUMENT_NAME_ATTRIBUTES[0]: ir.StringAttr.get(name)}
 
-    attributes = [named(name, numbers.get(name)) for name in arguments]
+    attributes = [ir.DictAttr.get(named(name) | marks.get(name, {})) for name in arguments]
     main.operation.attributes["arg_attrs"] = ir.ArrayAttr.get(attributes)
-    main.operation.attributes["res_attrs"] = ir.ArrayAttr.get([named(name) for name in results])
+    main.operation.attributes["res_attrs"] = ir.ArrayAttr.get(
+        [ir.DictAttr.get(named(name)) for name in results]
+    )

@@ -13,6 +13,7 @@ from axonc.diagnostics import UsageError
 from axonc.imported import stablehlo_module
 from axonc.imported.inline_calls import inline_calls
 from axonc.imported.program import ImportedProgram
+from axonc.imported.state_pairs import StatePairs
 from axonc.partition import opaque_ops
 from axonc.partition.finish import finish_partitioned
 from axonc.partition.shardy import partition
@@ -77,7 +78,8 @@ def partitioned(
     names = [a.name for a in program.arguments]
     with module.context, ir.Location.unknown():
         parts = partition(module)
-        sharded = finish_partitioned(parts, names, list(program.result_names), program.aliases)
+        state = StatePairs(program.aliases, program.open_state)
+        sharded = finish_partitioned(parts, names, list(program.result_names), state)
     bound = {a.name: a.weight for a in program.arguments if a.weight is not None}
     arguments = tuple(
         a if a.weight is not None else replace(a, weight=bound.get(a.name))

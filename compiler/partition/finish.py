@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import replace
 
 from jaxlib.mlir import ir
 from jaxlib.mlir.passmanager import PassManager
 
 from axonc.diagnostics import CompileError, UnsupportedOpError
-from axonc.imported.aliases import aliases_of
+from axonc.imported.aliases import state_of
 from axonc.imported.constants import hoist_large_constants
 from axonc.imported.program import Argument, ImportedProgram
 from axonc.imported.short_locations import use_project_paths
@@ -26,6 +26,7 @@ from axonc.imported.stablehlo_module import (
     walk,
     write_names,
 )
+from axonc.imported.state_pairs import StatePairs
 from axonc.partition.rank_tables import lift_rank_tables
 from axonc.partition.shardy import Partitioned, is_sharded, partition
 from axonc.sharding import Mesh, Sharding
@@ -41,10 +42,12 @@ def finish_import(
     *,
     argument_names: list[str] | None = None,
     result_names: list[str] | None = None,
+    returned_names: Sequence[str] = (),
 ) -> ImportedProgram:
     """Keep or expand chlo, lift large constants to weights, name arguments, serialize.
 
     `module` is changed. Names not given are read from the module (attributes, then locations).
+    returned_names: the variable each result is returned from, "" for none.
 
     Raises:
         CompileError: no `@main`, or the module does not verify.
@@ -56,19 +59,19 @@ def finish_import(
         main = main_function(module)
         names = _unique(argument_names or argument_names_of(main))
         results = _unique(result_names or result_names_of(main))
-        aliases = {names[a]: results[r] for a, r in aliases_of(main).items()}
+        state = state_of(main, names, results, returned_names)
         if is_sharded(module):
-            return finish_partitioned(partition(module), names, results, aliases)
+            return finish_partitioned(partition(module), names, results, state)
         _refuse_partitions(module)
         module, arguments = _prepare(module, names)
-        return _named_program(module, arguments, results, aliases)
+        return _named_program(module, arguments, results, state)
 
 
 def finish_partitioned(
     parts: Partitioned,
     names: list[str],
     results: list[str],
-    aliases: Mapping[str, str] | None = None,
+    state: StatePairs | None = None,
 ) -> ImportedProgram:
     """The module is one rank's; arguments and results are described as the whole tensors."""
     module, arguments = _prepare(parts.module, names, parts.mesh)
@@ -79,7 +82,7 @@ def finish_partitioned(
     ]
     count = ir.IntegerAttr.get(ir.IntegerType.get_signless(32), parts.mesh.size)
     module.operation.attributes["mhlo.num_partitions"] = count
-    program = _named_program(module, described, results, aliases or {})
+    program = _named_program(module, described, results, state or StatePairs())
     return replace(
         program, mesh=parts.mesh, result_shardings=parts.results, sharding_notes=parts.notes
     )
@@ -103,10 +106,16 @@ def _prepare(
 
 
 def _named_program(
-    module: ir.Module, arguments: list[Argument], results: list[str], aliases: Mapping[str, str]
+    module: ir.Module, arguments: list[Argument], results: list[str], state: StatePairs
 ) -> ImportedProgram:
-    write_names(main_function(module), [a.name for a in arguments], results, aliases)
-    return ImportedProgram(serialize(module), tuple(arguments), tuple(results), aliases=aliases)
+    write_names(main_function(module), [a.name for a in arguments], results, state)
+    return ImportedProgram(
+        serialize(module),
+        tuple(arguments),
+        tuple(results),
+        aliases=state.pairs,
+        open_state=state.open,
+    )
 
 
 def _run(passes: PassManager, module: ir.Module) -> None:

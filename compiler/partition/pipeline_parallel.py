@@ -26,6 +26,7 @@ from axonc.diagnostics import CompileError, UsageError
 from axonc.imported import stablehlo_module
 from axonc.imported.inline_calls import calls_in, inline_calls
 from axonc.imported.program import ImportedProgram
+from axonc.imported.state_pairs import StatePairs
 from axonc.sharding import Mesh, Sharding
 from axonc.weights.references import NUMPY_OF_MLIR
 
@@ -392,6 +393,6 @@ def _program(
     results = tuple(
         Sharding.replicated(mesh, ir.RankedTensorType(kind).rank) for kind in main.type.results
     )
-    stablehlo_module.write_names(main, [a.name for a in arguments], names)
+    stablehlo_module.write_names(main, [a.name for a in arguments], names, StatePairs())
     artifact = stablehlo_module.serialize(module)
     return ImportedProgram(artifact, arguments, tuple(names), mesh, results)

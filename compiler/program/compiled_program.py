@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from axonc.backends.program import CoreProgram, HbmTensor, Program, TensorKind
+from axonc.diagnostics import UsageError
 from axonc.options import CompileOptions
 from axonc.passes.cast.cast_report import CastReport
 from axonc.sharding import Sharding
@@ -30,6 +32,27 @@ class HostTensor:
         return f"{self.name}: {tensor_spelling(self.shape, self.dtype)}"
 
 
+class Typed(Protocol):
+    """Whatever has a name and the type of a tensor."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def dtype(self) -> str: ...
+
+
+def check_same_type(old: Typed, new: Typed) -> None:
+    """Refuse a result as the new value of an input of another shape or dtype.
+
+    Raises:
+        UsageError: naming both.
+    """
+    if (old.shape, old.dtype) != (new.shape, new.dtype):
+        raise UsageError(f"result '{new}' cannot be the new value of input '{old}'")
+
+
 @dataclass(frozen=True)
 class StageRecord:
     """One stage or pass of a compile. ir_hash: of the IR it left, sha256 in hex; empty when nobody
@@ -51,6 +74,8 @@ class CompiledProgram:
     program_of: where cores run different programs (with one table of groups): the further ones, and
     per core the index of its program, `program` being 0; an input goes to every core whose program
     has a tensor of its name, a result comes from there.
+    open_state: inputs that were given away, and the results between which nothing decides, by name;
+    initial_state: by name of an input that has a new value, what it is before the first call.
     """
 
     program: Program
@@ -66,6 +91,8 @@ class CompiledProgram:
     weight_shardings: Mapping[str, Sharding] = field(default_factory=dict)
     others: tuple[Program, ...] = ()
     program_of: tuple[int, ...] = ()
+    open_state: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    initial_state: Mapping[str, WeightRef] = field(default_factory=dict)
 
     @property
     def cores(self) -> int:

@@ -18,16 +18,19 @@ from axonc.sharding import Mesh, Sharding
 from axonc.version import __version__
 
 FORMAT = "axonc-program"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 Json = dict[str, Any]
 
 
 def manifest_text(
-    compiled: CompiledProgram, constants: Sequence[Mapping[str, int]], weights: Mapping[str, Json]
+    compiled: CompiledProgram,
+    constants: Sequence[Mapping[str, int]],
+    references: Mapping[str, Mapping[str, Json]],
 ) -> str:
-    """The manifest. constants: for each program, offset in `constants.bin` by tensor name; weights:
-    where the bytes of each are, by argument name."""
+    """The manifest. constants: for each program, offset in `constants.bin` by tensor name;
+    references: where the bytes of weights and of the first values of state are, by section and
+    argument name."""
     program = compiled.program
     facts: Json = {
         "format": FORMAT,
@@ -40,7 +43,8 @@ def manifest_text(
         "inputs": [_host_json(t) for t in compiled.inputs],
         "results": [_host_json(t) for t in compiled.results],
         **_program_json(program, constants[0]),
-        "weights": dict(weights),
+        "open_state": {name: list(results) for name, results in compiled.open_state.items()},
+        **{section: dict(entries) for section, entries in references.items()},
         "cores": program.cores,
         "groups": [[list(group) for group in entry] for entry in program.groups],
         "weight_shardings": {n: _sharding_json(s) for n, s in compiled.weight_shardings.items()},
@@ -138,6 +142,9 @@ class ManifestReader:
 
     def tensors(self, facts: Json, constants: bytes) -> tuple[HbmTensor, ...]:
         return tuple(_tensor(t, constants) for t in facts["tensors"])
+
+    def open_state(self) -> dict[str, tuple[str, ...]]:
+        return {str(n): tuple(map(str, rs)) for n, rs in self.facts["open_state"].items()}
 
     def stages(self) -> tuple[StageRecord, ...]:
         return tuple(StageRecord(str(s["name"]), str(s["ir_sha256"])) for s in self.facts["stages"])

@@ -18,7 +18,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
@@ -43,7 +43,9 @@ from axonc.weights.references import (
 MANIFEST, LOCATIONS, CONSTANTS, WEIGHTS = (
     "manifest.json", "locations.json", "constants.bin", "weights.bin"
 )  # fmt: skip
-Key = TypeVar("Key", str, tuple[int, str])
+SECTIONS = ("weights", "initial_state")
+"""Of the manifest: tensors that lie in files or in weights.bin."""
+Key = TypeVar("Key", tuple[str, str], tuple[int, str])
 _INDEX_DTYPE = np.dtype("<i4")
 _ALIGNMENT = 64  # of constants and weights inside their member
 
@@ -57,13 +59,21 @@ def write_program(
         UsageError: the file cannot be written, or a weight file cannot be read.
     """
     path = Path(path)
-    embedded = _embedded(compiled, embed_weights)
-    references = _weight_references(compiled, embedded, path)
+    stored = _stored(compiled)
+    embedded = _embedded(stored, embed_weights)
+    references = {
+        section: {
+            name: _reference(stored[section, name], path, embedded.get((section, name)))
+            for where, name in stored
+            if where == section
+        }
+        for section in SECTIONS
+    }
     offsets = _constant_offsets(compiled.programs)
+    text = manifest_text(compiled, offsets, references)
+    pieces = (stored[key] for key in embedded)
     with written_whole(path) as file:
-        write_archive(
-            file, _members(compiled, manifest_text(compiled, offsets, references), embedded)
-        )
+        write_archive(file, _members(compiled, text, pieces if embedded else None))
 
 
 def read_program(path: str | Path) -> CompiledProgram:
@@ -77,11 +87,14 @@ def read_program(path: str | Path) -> CompiledProgram:
     facts = read_manifest(archive.read(MANIFEST), where=str(path))
     with ManifestReader(facts, str(path)) as reader:
         programs = _read_programs(archive, reader)
+        tensors = _read_tensors(archive, facts)
         return CompiledProgram(
             program=programs[0],
             inputs=reader.host_tensors("inputs"),
             results=reader.host_tensors("results"),
-            weights=_read_weights(archive, facts["weights"]),
+            weights=tensors["weights"],
+            initial_state=tensors["initial_state"],
+            open_state=reader.open_state(),
             options=CompileOptions(**facts["options"]),
             source_hash=str(facts["source_sha256"]),
             stages=reader.stages(),
@@ -97,15 +110,15 @@ def read_program(path: str | Path) -> CompiledProgram:
 
 
 def _members(
-    compiled: CompiledProgram, manifest: str, embedded: dict[str, int]
+    compiled: CompiledProgram, manifest: str, weights: Iterator[WeightRef] | None
 ) -> Iterator[tuple[str, Iterator[bytes]]]:
     yield MANIFEST, iter([manifest.encode()])
     for number, program in enumerate(compiled.programs):
         yield from _program_members(program, _folder(number))
     constants = (t.data for program in compiled.programs for t in program.tensors)
     yield CONSTANTS, _aligned(data for data in constants if data is not None)
-    if embedded:
-        yield WEIGHTS, _aligned(_weight_bytes(compiled.weights[name]) for name in embedded)
+    if weights is not None:
+        yield WEIGHTS, _aligned(_weight_bytes(weight) for weight in weights)
 
 
 def _folder(number: int) -> str:
@@ -199,14 +212,19 @@ def _read_indices(archive: Archive, engines: list[Engine], folder: str) -> dict[
 # ---- weights ---------------------------------------------------------------------------------
 
 
-def _embedded(compiled: CompiledProgram, everything: bool) -> dict[str, int]:
-    """Offset in weights.bin of the weights that travel in the program file, by argument name."""
+def _stored(compiled: CompiledProgram) -> dict[tuple[str, str], WeightRef]:
+    """The tensors that go along, by section and name: weights the program uses, first values of
+    state."""
     used = {t.source for p in compiled.programs for t in p.tensors}
-    held = {
-        name: weight.size_bytes
-        for name, weight in compiled.weights.items()
-        if name in used and (everything or _is_held(weight))
-    }
+    weights = {("weights", n): ref for n, ref in compiled.weights.items() if n in used}
+    return weights | {("initial_state", n): ref for n, ref in compiled.initial_state.items()}
+
+
+def _embedded(
+    stored: dict[tuple[str, str], WeightRef], everything: bool
+) -> dict[tuple[str, str], int]:
+    """Offset in weights.bin of those whose bytes travel in the program file."""
+    held = {key: ref.size_bytes for key, ref in stored.items() if everything or _is_held(ref)}
     return _offsets(held)
 
 
@@ -218,28 +236,15 @@ def _is_held(weight: WeightRef) -> bool:
     return isinstance(storage, HeldArray)
 
 
-def _weight_references(
-    compiled: CompiledProgram, embedded: dict[str, int], path: Path
-) -> dict[str, Json]:
-    used = {t.source for p in compiled.programs for t in p.tensors}
-    references: dict[str, Json] = {}
-    for name, weight in compiled.weights.items():
-        if name not in used:
-            continue
-        if name in embedded:
-            references[name] = _type_json(weight) | {"offset": embedded[name]}
-        else:
-            references[name] = _reference(weight, path)
-    return references
-
-
 def _type_json(weight: WeightRef) -> Json:
     return {"shape": list(weight.shape), "dtype": weight.dtype}
 
 
-def _reference(weight: WeightRef, path: Path) -> Json:
-    """Where a weight that does not travel along is, or how to make it."""
+def _reference(weight: WeightRef, path: Path, offset: int | None = None) -> Json:
+    """Where a weight is, or how to make it. offset: in weights.bin, if it travels along."""
     facts = _type_json(weight)
+    if offset is not None:
+        return facts | {"offset": offset}
     if isinstance(weight.storage, Absent):
         return facts | {"absent": True}
     if isinstance(weight.storage, DerivedWeight):
@@ -261,16 +266,19 @@ def _reference_to(weight_file: Path, program_file: Path) -> str:
     return os.fspath(absolute)
 
 
-def _read_weights(archive: Archive, references: dict[str, Any]) -> dict[str, WeightRef]:
+def _read_tensors(archive: Archive, facts: Json) -> dict[str, dict[str, WeightRef]]:
+    """The tensors of each section, by name."""
     opened: dict[str, dict[str, WeightRef]] = {}
     embedded_at = _verified_weights(archive) if WEIGHTS in archive else -1
-    found: dict[str, WeightRef] = {}
-    for name, facts in references.items():
-        if "offset" in facts:
-            found[name] = _embedded_weight(archive, name, facts, embedded_at)
-        else:
-            found[name] = _referred_weight(archive, name, facts, opened)
-    return found
+    return {
+        section: {
+            name: _embedded_weight(archive, name, entry, embedded_at)
+            if "offset" in entry
+            else _referred_weight(archive, name, entry, opened)
+            for name, entry in facts[section].items()
+        }
+        for section in SECTIONS
+    }
 
 
 def _type_of(facts: Json) -> tuple[tuple[int, ...], str]:

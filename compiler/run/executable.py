@@ -117,24 +117,49 @@ class Executable:
 
     @property
     def state_inputs(self) -> tuple[HostTensor, ...]:
-        """Inputs whose new value is a result: donated arguments, mutated buffers."""
+        """Inputs whose new value is a result: donated arguments, mutated buffers. Which result it
+        is, names decide (`axonc.imported.state_pairs`); an input for which they do not is none of
+        these."""
         updated = {result.state_of for result in self.results}
         return tuple(host for host in self.inputs if host.name in updated)
 
     def zero_state(self) -> dict[str, np.ndarray]:
-        """Zeros for all state, as an empty cache has."""
-        return {h.name: np.zeros(h.shape, NUMPY_OF_MLIR[h.dtype]) for h in self.state_inputs}
-
-    def session(self, state: Mapping[str, object], *, checked: bool = False) -> Session:
-        """Calls that keep the state in device memory in between; `state` is what they begin with.
+        """Zeros for all state, as an empty cache has.
 
         Raises:
-            UsageError: there is no state, or `state` has other names.
+            UsageError: the program leaves open which result the new value of some input is.
+        """
+        from axonc.run.session import state_pairs
+
+        hosts = [h for h in self.inputs if h.name in state_pairs(self)]
+        return {h.name: np.zeros(h.shape, NUMPY_OF_MLIR[h.dtype]) for h in hosts}
+
+    def initial_state(self) -> dict[str, np.ndarray]:
+        """The state before the first call, as far as the source says it: buffers that a torch
+        module updates, with the values they had when it was exported. Copies."""
+        return {n: np.array(ref.load()) for n, ref in self.compiled.initial_state.items()}
+
+    def session(
+        self,
+        state: Mapping[str, object] | None = None,
+        *,
+        aliases: Mapping[str, str] | None = None,
+        checked: bool = False,
+    ) -> Session:
+        """Calls that keep the state in device memory in between.
+
+        state: what they begin with, by input name; what is left out begins as `initial_state` says.
+        aliases: by name of an input, the result that is its new value: these are the state, instead
+            of what the program says.
+
+        Raises:
+            UsageError: there is no state, or the program leaves open which result it is; `state` or
+                `aliases` have other names, or some is missing.
             ExecutionError: an array of the wrong shape or dtype.
         """
         from axonc.run.session import Session
 
-        return Session(self, state, checked=checked)
+        return Session(self, state, aliases=aliases, checked=checked)
 
     def new_cores(self, mode: Mode) -> MultiCoreMachine:
         """An executor with memory of its own; streams, order and weights are shared."""

@@ -28,7 +28,7 @@ def in_order(inputs: Sequence[HostTensor], given: Sequence[object]) -> list[np.n
         return _by_name(inputs, given[0])
     if len(given) != len(inputs):
         raise ExecutionError(f"{len(given)} arrays given, {_wanted(inputs)}")
-    return [np.asarray(value) for value in given]
+    return [as_array(value) for value in given]
 
 
 def _by_name(inputs: Sequence[HostTensor], given: Mapping[str, object]) -> list[np.ndarray]:
@@ -42,7 +42,12 @@ def _by_name(inputs: Sequence[HostTensor], given: Mapping[str, object]) -> list[
     missing = [name for name in names if name not in given]
     if missing:
         raise ExecutionError(f"input '{missing[0]}' is missing; {_wanted(inputs)}")
-    return [np.asarray(given[name]) for name in names]
+    return [as_array(given[name]) for name in names]
+
+
+def as_array(value: object) -> np.ndarray:
+    """Whatever has an array in it, in its own type."""
+    return np.asarray(value)
 
 
 MAX_NAMED_INPUTS = 8

@@ -7,20 +7,24 @@ a decoder's step takes a token and gives logits, and its cache is neither copied
     with_cache = executable.session(executable.zero_state())
     for position, token in enumerate(prompt):
         (logits,) = with_cache.run(token, np.int32(position))
+
+Which result is the new value of which input was settled when the program was imported, by names
+(`axonc.imported.state_pairs`), or is said with `aliases`.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from axonc.backends.executor.cores import MultiCoreMachine
-from axonc.backends.program import TensorKind
+from axonc.backends.program import HbmTensor, TensorKind
 from axonc.diagnostics import ExecutionError, UsageError, nearest
-from axonc.program.compiled_program import HostTensor
+from axonc.program.compiled_program import HostTensor, check_same_type
+from axonc.run.host_values import as_array
 
 if TYPE_CHECKING:
     from axonc.run.executable import Executable
@@ -31,27 +35,38 @@ class Session:
     order; the state is neither. state_inputs: the inputs that are state. Calls from several threads
     take turns, in no promised order; sessions of one executable may run at the same time.
 
+    state: what it begins with, by input name; what is left out begins as the source says
+    (`Executable.initial_state`). aliases: as for `Executable.session`.
+
     Raises:
-        UsageError: the program has no state; `state` has another name, or one is missing.
+        UsageError: the program has no state, or does not say which result it is; a state or alias
+            of another name, or one is missing.
         ExecutionError: an array of the wrong shape or dtype.
     """
 
     def __init__(
-        self, executable: Executable, state: Mapping[str, object], *, checked: bool = False
+        self,
+        executable: Executable,
+        state: Mapping[str, object] | None = None,
+        *,
+        aliases: Mapping[str, str] | None = None,
+        checked: bool = False,
     ) -> None:
         self._executable = executable
-        self._successor = {r.state_of: r for r in executable.results if r.state_of}
-        self.state_inputs = executable.state_inputs
+        self._successor = state_pairs(executable, aliases)
+        self.state_inputs = tuple(i for i in executable.inputs if i.name in self._successor)
         self.inputs = tuple(i for i in executable.inputs if i.name not in self._successor)
-        self.results = tuple(r for r in executable.results if not r.state_of)
+        news = {result.name for result in self._successor.values()}
+        self.results = tuple(r for r in executable.results if r.name not in news)
         self._turn = threading.RLock()
         self._is_whole = True
-        self._check_names(state)
+        begin = self._complete(state or {})
         self._cores: MultiCoreMachine = executable.new_cores("checked" if checked else "fast")
         for host in self.state_inputs:
-            self._write(host, np.asarray(state[host.name]))
+            self._write(host, as_array(begin[host.name]))
 
-    def _check_names(self, state: Mapping[str, object]) -> None:
+    def _complete(self, state: Mapping[str, object]) -> dict[str, object]:
+        """The given state, and what the source says of the rest."""
         known = [host.name for host in self.state_inputs]
         if not known:
             hint = "donate the state: jax.jit(f, donate_argnums=...), or a buffer torch mutates"
@@ -60,10 +75,12 @@ class Session:
             if name not in known:
                 hint = nearest(name, known) or f"state: {', '.join(known[:8])}"
                 raise UsageError(f"the program has no state '{name}'", hint=hint)
-        missing = [name for name in known if name not in state]
+        begin = {**self._executable.initial_state(), **state}
+        missing = [name for name in known if name not in begin]
         if missing:
             hint = "executable.zero_state() has zeros for all of it"
             raise UsageError(f"state '{missing[0]}' is missing", hint=hint)
+        return begin
 
     def _write(self, host: HostTensor, array: np.ndarray) -> None:
         for holder, part in self._executable.parts_of_input(host, array):
@@ -83,8 +100,7 @@ class Session:
             self._check_whole()
             self._is_whole = False
             outputs = self._cores.run(inputs, kept, wanted)
-            for host in self.state_inputs:
-                self._carry(host)
+            self._carry()
             self._is_whole = True
         return [self._executable.whole_result(host, outputs) for host in self.results]
 
@@ -95,11 +111,25 @@ class Session:
                 hint="begin a new session",
             )
 
-    def _carry(self, host: HostTensor) -> None:
+    def _carry(self) -> None:
+        """The new state becomes the old one of the next call. A result that was made in the memory
+        of another input is read before anything is written there."""
+        moves = [m for host in self.state_inputs for m in self._moves(host)]
+        machines = self._cores.machines
+        copies = [(core, old, machines[core].read(new)) for core, new, old in moves if new.alias]
+        for core, new, old in moves:
+            if not new.alias:
+                machines[core].carry(new, old)
+        for core, old, array in copies:
+            machines[core].write_input(old, array)
+
+    def _moves(self, host: HostTensor) -> Iterator[tuple[int, HbmTensor, HbmTensor]]:
+        """(core, where the new value is, where the next call reads it), unless it is there."""
         olds = self._executable.holders(TensorKind.INPUT, host.name)
         news = self._executable.holders(TensorKind.OUTPUT, self._successor[host.name].name)
         for old, new in zip(olds, news, strict=True):
-            self._cores.machines[old.core].carry(new.tensor, old.tensor)
+            if new.tensor.alias != host.name:
+                yield old.core, new.tensor, old.tensor
 
     def state(self) -> dict[str, np.ndarray]:
         """The state as it is now, by input name: copies.
@@ -113,5 +143,62 @@ class Session:
 
     def _read(self, host: HostTensor) -> np.ndarray:
         holders = self._executable.holders(TensorKind.INPUT, host.name)
-        parts = [self._cores.machines[h.core].read_input(h.tensor) for h in holders]
+        parts = [self._cores.machines[h.core].read(h.tensor) for h in holders]
         return self._executable.whole(host, parts)
+
+
+def state_pairs(
+    executable: Executable, aliases: Mapping[str, str] | None = None
+) -> dict[str, HostTensor]:
+    """By name of an input the result that is its new value: as `aliases` says, or else the program.
+
+    Raises:
+        UsageError: an unknown name, another type, a result for two inputs; or the program leaves it
+            open and `aliases` does not say it.
+    """
+    inputs = {host.name: host for host in executable.inputs}
+    results = {host.name: host for host in executable.results}
+    if aliases is None:
+        _refuse_open(executable.compiled.open_state)
+        return {r.state_of: r for r in executable.results if r.state_of}
+    for name, known, what in (
+        *((name, inputs, "input") for name in aliases),
+        *((name, results, "result") for name in aliases.values()),
+    ):
+        if name not in known:
+            hint = nearest(name, known) or f"{what}s: {', '.join([*known][:8])}"
+            raise UsageError(f"aliases: the program has no {what} '{name}'", hint=hint)
+    if len(set(aliases.values())) < len(aliases):
+        raise UsageError("aliases: a result can be the new value of one input only")
+    for old, new in aliases.items():
+        check_same_type(inputs[old], results[new])
+        _check_same_place(executable, inputs[old], results[new])
+    return {old: results[new] for old, new in aliases.items()}
+
+
+def _refuse_open(open_state: Mapping[str, tuple[str, ...]]) -> None:
+    if not open_state:
+        return
+    name, results = next(iter(open_state.items()))
+    choices = " or ".join(f"'{result}'" for result in results)
+    raise UsageError(
+        f"the new value of '{name}' may be {choices}: they have its type, and no names decide",
+        hint=f"say which: aliases={{'{name}': '{results[-1]}'}} (here or for axonc.compile), or "
+        f"return it by name: {{'{name}': ...}}",
+    )
+
+
+def _check_same_place(executable: Executable, old: HostTensor, new: HostTensor) -> None:
+    """Cores have the same part of both, stored in the same way."""
+    pairs = zip(
+        executable.holders(TensorKind.INPUT, old.name),
+        executable.holders(TensorKind.OUTPUT, new.name),
+        strict=False,
+    )
+    fits = all(
+        (o.core, o.tensor.stored_shape, o.tensor.dtype)
+        == (n.core, n.tensor.stored_shape, n.tensor.dtype)
+        for o, n in pairs
+    )
+    if old.sharding != new.sharding or not fits:
+        raise UsageError(f"'{old.name}' and '{new.name}' are spread over cores in different ways")

@@ -214,6 +214,13 @@ def is_absent(weight: WeightRef) -> bool:
     return isinstance(weight.storage, Absent)
 
 
+def held_copy(weight: WeightRef) -> WeightRef:
+    """The weight with an array of its own, if somebody else's memory has its numbers."""
+    if not isinstance(weight.storage, HeldArray):
+        return weight
+    return WeightRef(weight.shape, weight.dtype, HeldArray(weight.storage.array.copy()))
+
+
 def tensor_spelling(shape: tuple[int, ...], dtype: str) -> str:
     """`tensor<2x3xf32>`, as MLIR would print it."""
     return f"tensor<{'x'.join([*map(str, shape), dtype])}>"

@@ -136,7 +136,7 @@ def test_another_format_version_says_who_made_it(dense_program: Path, tmp_path: 
     with pytest.raises(axonc.ProgramFormatError) as caught:
         axonc.load(newer)
     assert "made by axonc 9.0 in format axonc-program 99" in str(caught.value)
-    assert f"axonc {axonc.__version__} needs axonc-program 2" in str(caught.value)
+    assert f"axonc {axonc.__version__} needs axonc-program 3" in str(caught.value)
 
 
 def test_a_manifest_with_missing_parts_is_refused(dense_program: Path, tmp_path: Path) -> None:

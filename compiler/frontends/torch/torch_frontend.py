@@ -25,6 +25,7 @@ from axonc.imported import stablehlo_module
 from axonc.imported.constants import LARGE_BYTES
 from axonc.imported.program import ImportedProgram, bind_arrays
 from axonc.partition.finish import finish_import
+from axonc.weights.references import held_copy, is_absent
 
 if TYPE_CHECKING:
     import torch
@@ -61,6 +62,7 @@ def import_exported_program(
     relocate(module, origins)
     imported = finish_import(module, argument_names=arguments, result_names=result_names(program))
     imported = _with_aliases(imported, program)
+    imported = _with_initial_state(imported, inputs, weights_file)
     state = {i.name: i.value for i in inputs if i.kind == "state"}
     used = [a.name for a in imported.inputs if a.name in state]
     refs = weights_of(state, used, weights_file)
@@ -111,6 +113,17 @@ def _with_aliases(imported: ImportedProgram, program: Any) -> ImportedProgram:
     names = {a.name for a in imported.arguments}
     aliases = {n: updated_name(n) for n in mutated(program) if n in names}
     return replace(imported, aliases=aliases) if aliases else imported
+
+
+def _with_initial_state(
+    imported: ImportedProgram, inputs: Sequence[GraphInput], weights_file: str | Path | None
+) -> ImportedProgram:
+    """Mutated buffers begin with the values they have now; the module may go on to change them."""
+    held = {i.name: i.value for i in inputs if i.kind == "input" and i.value is not None}
+    used = [name for name in imported.aliases if name in held]
+    refs = {name: held_copy(ref) for name, ref in weights_of(held, used, weights_file).items()}
+    known = {name: ref for name, ref in refs.items() if not is_absent(ref)}
+    return replace(imported, initial_state=known)
 
 
 def _graph_inputs(program: Any) -> list[GraphInput]:
