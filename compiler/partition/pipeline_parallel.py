@@ -45,10 +45,9 @@ class Stage:
 
     def __str__(self) -> str:
         names = list(self.program.weights)
-        return (
-            f"core {self.index}: {len(names)} weights, {names[0]} to {names[-1]}, "
-            f"about {self.cost_seconds * 1e6:.1f} us"
-        )
+        span = f", {names[0]} to {names[-1]}" if names else ""
+        cost = f"about {self.cost_seconds * 1e6:.1f} us"
+        return f"core {self.index}: {len(names)} weights{span}, {cost}"
 
 
 @dataclass(frozen=True)
