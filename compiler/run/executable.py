@@ -61,6 +61,11 @@ class Executable:
         return self.compiled.results
 
     @property
+    def result_names(self) -> tuple[str, ...]:
+        """Names of what `run` gives, in order."""
+        return tuple(result.name for result in self.results)
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What the compiler wants its user to know, a line each."""
         return self.compiled.notes
@@ -71,7 +76,8 @@ class Executable:
         """Run the instruction streams once. Results have the dtypes of the program. Calls from
         several threads wait for each other.
 
-        arrays: one per input, in order, in its exact shape and dtype; or one mapping by input name.
+        arrays: one per input, in order, in its exact shape and dtype: numpy, or whatever gives an
+            array (torch tensors, bf16 and f8 among them, JAX); or one mapping by input name.
         checked: find races, reads of unwritten bytes and other broken laws (slower).
 
         Raises:
@@ -82,6 +88,15 @@ class Executable:
         with self._turn:
             outputs = self.cores("checked" if checked else "fast").run(inputs)
         return [self.whole_result(host, outputs) for host in self.results]
+
+    def __call__(self, *arrays: object, checked: bool = False) -> list[np.ndarray]:
+        """The same as `run`."""
+        return self.run(*arrays, checked=checked)
+
+    def run_by_name(self, *arrays: object, checked: bool = False) -> dict[str, np.ndarray]:
+        """As `run`, results by name."""
+        found = self.run(*arrays, checked=checked)
+        return dict(zip(self.result_names, found, strict=True))
 
     def core_inputs(
         self, hosts: tuple[HostTensor, ...], arrays: tuple[object, ...]

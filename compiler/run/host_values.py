@@ -5,7 +5,8 @@ Nothing is narrowed in silence: a value that the machine cannot hold is an error
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from axonc.backends.program import HbmTensor
 from axonc.diagnostics import ExecutionError, nearest
 from axonc.program.compiled_program import HostTensor
 from axonc.sharding import Sharding
+from axonc.weights.foreign_arrays import as_array
 from axonc.weights.references import NUMPY_OF_MLIR, WeightRef
 
 
@@ -22,17 +24,21 @@ def in_order(inputs: Sequence[HostTensor], given: Sequence[object]) -> list[np.n
     """`given` as arrays, one per input: positional, or one mapping by name.
 
     Raises:
-        ExecutionError: wrong number, unknown or missing name.
+        ExecutionError: wrong number, unknown or missing name; or something that is no array.
     """
     if len(given) == 1 and isinstance(given[0], Mapping):
-        return _by_name(inputs, given[0])
+        check_names(inputs, given[0])
+        given = [given[0][tensor.name] for tensor in inputs]
     if len(given) != len(inputs):
         raise ExecutionError(f"{len(given)} arrays given, {_wanted(inputs)}")
-    return [as_array(value) for value in given]
+    return [input_array(tensor, value) for tensor, value in zip(inputs, given, strict=True)]
 
 
-def _by_name(inputs: Sequence[HostTensor], given: Mapping[str, object]) -> list[np.ndarray]:
-    names = [tensor.name for tensor in inputs]
+def check_names(inputs: Sequence[HostTensor], given: Iterable[str]) -> None:
+    """Raises:
+    ExecutionError: a name that no input has, or an input that is missing.
+    """
+    names, given = [tensor.name for tensor in inputs], list(given)
     unknown = [name for name in given if name not in names]
     if unknown:
         raise ExecutionError(
@@ -42,12 +48,21 @@ def _by_name(inputs: Sequence[HostTensor], given: Mapping[str, object]) -> list[
     missing = [name for name in names if name not in given]
     if missing:
         raise ExecutionError(f"input '{missing[0]}' is missing; {_wanted(inputs)}")
-    return [as_array(given[name]) for name in names]
 
 
-def as_array(value: object) -> np.ndarray:
-    """Whatever has an array in it, in its own type."""
-    return np.asarray(value)
+def input_array(host: HostTensor, value: object) -> np.ndarray:
+    """The array of an input, in whatever type it has.
+
+    Raises:
+        ExecutionError: it is no array.
+    """
+    try:
+        return as_array(value)
+    except (TypeError, ValueError, RuntimeError, BufferError) as error:
+        raise ExecutionError(
+            f"input '{host.name}' is a {type(value).__name__} that is no array: {error}",
+            hint="numpy arrays, and what has __array__ or __dlpack__ (torch, JAX)",
+        ) from None
 
 
 MAX_NAMED_INPUTS = 8
@@ -67,20 +82,26 @@ def to_machine(host: HostTensor, stored: HbmTensor, array: np.ndarray) -> np.nda
     Raises:
         ExecutionError: wrong shape or dtype, or an integer beyond the machine's; names the input.
     """
-    expected = NUMPY_OF_MLIR[host.dtype]
-    if array.dtype != expected or array.shape != host.shape:
-        found = f"{array.dtype}{list(array.shape)}"
-        raise ExecutionError(
-            f"input '{host.name}' is {found}, expected {expected}{list(host.shape)}",
-            hint=_conversion_hint(host, array, expected),
-        )
+    check_type(host, array.shape, array.dtype)
     return _as_dtype(f"input '{host.name}'", array, stored.dtype)
 
 
-def _conversion_hint(host: HostTensor, array: np.ndarray, expected: np.dtype) -> str:
-    if array.shape == host.shape:
+def check_type(host: HostTensor, shape: tuple[int, ...], dtype: np.dtype) -> None:
+    """Raises:
+    ExecutionError: an array of this type is not what the input takes.
+    """
+    expected = NUMPY_OF_MLIR[host.dtype]
+    if (dtype, shape) != (expected, host.shape):
+        raise ExecutionError(
+            f"input '{host.name}' is {dtype}{list(shape)}, expected {expected}{list(host.shape)}",
+            hint=_conversion_hint(host, shape, expected),
+        )
+
+
+def _conversion_hint(host: HostTensor, shape: tuple[int, ...], expected: np.dtype) -> str:
+    if shape == host.shape:
         return f"convert it: array.astype({expected.name!r})"
-    if array.size == int(np.prod(host.shape)):
+    if math.prod(shape) == math.prod(host.shape):
         return f"reshape it: array.reshape({host.shape})"
     return "programs have fixed shapes: pad or cut the array, or compile for its shape"
 

@@ -24,7 +24,7 @@ from axonc.backends.executor.cores import MultiCoreMachine
 from axonc.backends.program import HbmTensor, TensorKind
 from axonc.diagnostics import ExecutionError, UsageError, nearest
 from axonc.program.compiled_program import HostTensor, check_same_type
-from axonc.run.host_values import as_array
+from axonc.run.host_values import input_array
 
 if TYPE_CHECKING:
     from axonc.run.executable import Executable
@@ -63,7 +63,7 @@ class Session:
         begin = self._complete(state or {})
         self._cores: MultiCoreMachine = executable.new_cores("checked" if checked else "fast")
         for host in self.state_inputs:
-            self._write(host, as_array(begin[host.name]))
+            self._write(host, input_array(host, begin[host.name]))
 
     def _complete(self, state: Mapping[str, object]) -> dict[str, object]:
         """The given state, and what the source says of the rest."""

@@ -7,19 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from axonc.diagnostics import UsageError, nearest
-from axonc.weights.references import NUMPY_OF_MLIR, WeightRef, open_weight_file
+from axonc.weights.foreign_arrays import array_of_tensor
+from axonc.weights.references import WeightRef, open_weight_file
 
 if TYPE_CHECKING:
     import torch
-
-# torch dtypes numpy has no name for: the integer type of the same width to view them as.
-_VIEW_AS = {
-    "bfloat16": ("int16", "bf16"),
-    "float8_e4m3fn": ("uint8", "f8E4M3FN"),
-    "float8_e5m2": ("uint8", "f8E5M2"),
-    "float8_e4m3fnuz": ("uint8", "f8E4M3FNUZ"),
-    "float8_e5m2fnuz": ("uint8", "f8E5M2FNUZ"),
-}
 
 
 def import_torch() -> Any:
@@ -47,13 +39,7 @@ def weight_of_tensor(tensor: torch.Tensor, name: str) -> WeightRef:
     if tensor.device.type == "meta" or type(tensor).__name__ == "FakeTensor":
         like = weight_of_tensor(torch.empty(0, dtype=tensor.dtype), name)
         return WeightRef.absent(tuple(tensor.shape), like.dtype, name=name)
-    held = tensor.detach().cpu()
-    view = _VIEW_AS.get(str(held.dtype).removeprefix("torch."))
-    if view is None:
-        return WeightRef.of_array(held.numpy(), name=name)
-    bits, spelled = view
-    array = held.view(getattr(torch, bits)).numpy().view(NUMPY_OF_MLIR[spelled])
-    return WeightRef.of_array(array, name=name)
+    return WeightRef.of_array(array_of_tensor(tensor), name=name)
 
 
 def weights_of(
