@@ -87,8 +87,11 @@ def compile_with(
     return Executable(built)
 
 
-def load(path: str | Path) -> Executable:
+def load(path: str | Path, *, trust_weights: bool = False) -> Executable:
     """Read a program file that `Executable.save` or `axonc compile` wrote.
+
+    trust_weights: use the weight files it refers to as they are now. Without, they have to be those
+        it was saved with, byte for byte; they are hashed when the program first runs.
 
     Raises:
         ProgramFormatError: damaged, foreign, or made by a version with another format.
@@ -96,7 +99,7 @@ def load(path: str | Path) -> Executable:
     """
     from axonc.program.package import read_program
 
-    return Executable(read_program(path))
+    return Executable(read_program(path, trust_weights=trust_weights))
 
 
 def check(source: Any) -> list[Finding]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,8 @@ from axonc.diagnostics import UsageError
 from axonc.program.archive import check_writable, written_whole
 from axonc.program.compiled_program import HostTensor
 from axonc.run.executable import Executable
-from axonc.weights.references import open_weight_file
+from axonc.run.host_values import check_names, check_type
+from axonc.weights.references import NUMPY_OF_MLIR, open_weight_file
 
 # in0, in1 ... and the names numpy.savez gives positional arrays.
 _POSITIONAL = re.compile(r"(?:in|arg|arr_)(\d+)")
@@ -44,25 +45,27 @@ def read_arrays(path: Path, inputs: Sequence[HostTensor]) -> dict[str, np.ndarra
 
     Raises:
         UsageError: missing, damaged or unknown file.
+        ExecutionError: an array of another type or name than the inputs'.
     """
-    found = {name: ref.load() for name, ref in open_weight_file(path).items()}
+    found = open_weight_file(path)
     names = [tensor.name for tensor in inputs]
-    if set(found) == set(names):
-        return found
     order = _positional_order(found)
     is_single = len(found) == len(names) == 1
-    if order is None and not is_single:
-        return found  # the executable says which name is wrong or missing
-    values = [found[name] for name in (order or found)]
-    if len(values) != len(names):
-        raise UsageError(
-            f"{path} holds {len(values)} arrays, the program takes {len(names)}: "
-            + ", ".join(map(str, inputs))
-        )
-    return dict(zip(names, values, strict=True))
+    if set(found) != set(names) and (order is not None or is_single):
+        if len(found) != len(names):
+            raise UsageError(
+                f"{path} holds {len(found)} arrays, the program takes {len(names)}: "
+                + ", ".join(map(str, inputs))
+            )
+        found = dict(zip(names, [found[name] for name in order or found], strict=True))
+    check_names(inputs, found)
+    for tensor in inputs:  # before anything is read: a header may promise far more
+        ref = found[tensor.name]
+        check_type(tensor, ref.shape, NUMPY_OF_MLIR[ref.dtype])
+    return {tensor.name: found[tensor.name].load() for tensor in inputs}
 
 
-def _positional_order(found: Mapping[str, np.ndarray]) -> list[str] | None:
+def _positional_order(found: Collection[str]) -> list[str] | None:
     """The names sorted by their numbers, if all are of one kind with the numbers 0, 1, 2 ..."""
     numbers: dict[int, str] = {}
     for name in found:

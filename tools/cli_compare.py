@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from axonc.tools.cli_parser import add_inputs, verb_parser
+from axonc.tools.cli_parser import add_inputs, add_program, verb_parser
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,7 +40,7 @@ class Difference:
 
 def make_parser() -> argparse.ArgumentParser:
     parser = verb_parser("compare", _SUMMARY, _EXAMPLES)
-    parser.add_argument("program", metavar="PROGRAM", help="what 'axonc compile' wrote")
+    add_program(parser)
     parser.add_argument(
         "--reference",
         metavar="FILE",
@@ -72,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
     from axonc.tools.array_files import call_arrays
     from axonc.tools.reference_results import reference_results
 
-    executable = load(options.program)
+    executable = load(options.program, trust_weights=options.trust_weights)
     arrays = call_arrays(options, executable)
     expected = reference_results(executable, Path(options.reference), arrays, options.weights)
     found = executable.run(arrays)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from axonc.tools.cli_parser import verb_parser
+from axonc.tools.cli_parser import add_program, verb_parser
 
 _SUMMARY = "Show what a compiled program holds and what it would take to run."
 
@@ -18,7 +18,7 @@ _EXAMPLES = """\
 
 def make_parser() -> argparse.ArgumentParser:
     parser = verb_parser("inspect", _SUMMARY, _EXAMPLES)
-    parser.add_argument("program", metavar="PROGRAM", help="what 'axonc compile' wrote")
+    add_program(parser)
     group = parser.add_mutually_exclusive_group()
     group.add_argument(
         "--json", action="store_true", help="modelled time, counts, bytes and bounds as JSON"
@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
     from axonc.api import load
     from axonc.tools import program_report
 
-    executable = load(options.program)
+    executable = load(options.program, trust_weights=options.trust_weights)
     if options.disassemble:
         for program in executable.compiled.programs:
             for line in program_report.disassembly(program, options.engine):

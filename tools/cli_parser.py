@@ -19,6 +19,16 @@ def verb_parser(verb: str, summary: str, examples: str) -> argparse.ArgumentPars
     return parser
 
 
+def add_program(parser: argparse.ArgumentParser) -> None:
+    """`PROGRAM`, and how far its weight files are trusted."""
+    parser.add_argument("program", metavar="PROGRAM", help="what 'axonc compile' wrote")
+    parser.add_argument(
+        "--trust-weights",
+        action="store_true",
+        help="use weight files that have changed since the program was compiled",
+    )
+
+
 def add_inputs(parser: argparse.ArgumentParser) -> None:
     """`--inputs FILE` or `--random-inputs SEED`, one of which gives the arrays of a call."""
     group = parser.add_mutually_exclusive_group()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from axonc.tools.cli_parser import add_inputs, verb_parser
+from axonc.tools.cli_parser import add_inputs, add_program, verb_parser
 
 _SUMMARY = (
     "Show the modelled (not measured) time of one call: busy time per engine, what bounds it,\n"
@@ -19,7 +19,7 @@ _EXAMPLES = """\
 
 def make_parser() -> argparse.ArgumentParser:
     parser = verb_parser("profile", _SUMMARY, _EXAMPLES)
-    parser.add_argument("program", metavar="PROGRAM", help="what 'axonc compile' wrote")
+    add_program(parser)
     add_inputs(parser)
     parser.add_argument("--trace", metavar="FILE", help="write the timeline (Chrome trace JSON)")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
@@ -31,7 +31,7 @@ def run(options: argparse.Namespace) -> int:
     from axonc.tools.array_files import call_arrays
     from axonc.tools.program_report import facts_json
 
-    executable = load(options.program)
+    executable = load(options.program, trust_weights=options.trust_weights)
     has_inputs = options.inputs is not None or options.random_inputs is not None
     arrays = (call_arrays(options, executable),) if has_inputs else ()
     profile = executable.profile(*arrays)

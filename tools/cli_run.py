@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from axonc.tools.cli_parser import add_inputs, verb_parser
+from axonc.tools.cli_parser import add_inputs, add_program, verb_parser
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,7 +24,7 @@ _EXAMPLES = """\
 
 def make_parser() -> argparse.ArgumentParser:
     parser = verb_parser("run", _SUMMARY, _EXAMPLES)
-    parser.add_argument("program", metavar="PROGRAM", help="what 'axonc compile' wrote")
+    add_program(parser)
     add_inputs(parser)
     parser.add_argument("--outputs", metavar="FILE", help=".npz or .safetensors for the results")
     parser.add_argument(
@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
 
     if options.outputs:
         check_output_path(Path(options.outputs))
-    executable = load(options.program)
+    executable = load(options.program, trust_weights=options.trust_weights)
     found = executable.run(call_arrays(options, executable), checked=options.checked)
     results = dict(zip((t.name for t in executable.results), found, strict=True))
     for name, array in results.items():

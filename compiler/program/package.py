@@ -1,37 +1,56 @@
 """The file of a compiled program, `docs/reference/program-file.md`: a zip archive of
 
-    manifest.json            target, inputs, results, tensors, weight references, options, hashes
     streams/<engine>.bin     encoded instructions
     locations.json           [name, file, line, column] of every source location
     locations/<engine>.bin   per instruction: index into locations.json, int32 little-endian
     programs/<n>/...         the same of the n-th program, where cores run different ones
     constants.bin            bytes of the program's own constants
     weights.bin              bytes of weights that no file holds (or --embed-weights)
+    manifest.json            target, inputs, results, tensors, weight references, options, hashes
+    manifest.blake3          hash of the manifest, which has those of all others
 
 Weights of files stay where they are and are named by path and key: relative to the program file
-when they lie in its folder or below, else absolute. The same program gives the same bytes.
+when they lie in its folder or below, else absolute; the manifest says what is in them. The same
+program gives the same bytes.
 """
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+import blake3
+import msgspec
 import numpy as np
 
 from axonc.backends.program import Program
 from axonc.backends.targets.target import Engine
-from axonc.diagnostics import ProgramFormatError, SourceLocation, UsageError, nearest
-from axonc.options import CompileOptions
+from axonc.diagnostics import SourceLocation, UsageError, nearest
 from axonc.program.archive import Archive, write_archive, written_whole
 from axonc.program.compiled_program import CompiledProgram
-from axonc.program.manifest import Json, ManifestReader, manifest_text, read_manifest
+from axonc.program.manifest import (
+    host_tensor,
+    manifest_of,
+    manifest_text,
+    read_manifest,
+    sharding_of,
+    stage_record,
+    tensor_of,
+)
+from axonc.program.manifest_schema import (
+    ContentFacts,
+    Manifest,
+    ProgramFacts,
+    RuleFacts,
+    WeightFacts,
+)
+from axonc.program.verify_facts import BadFactError, programs_of, verify_facts
+from axonc.weights.content_hash import Content
 from axonc.weights.derived import DerivedWeight, derived_weight, rule_json, rule_of_json
+from axonc.weights.open_file import OpenFile
 from axonc.weights.references import (
-    NUMPY_OF_MLIR,
     Absent,
     FileRegion,
     HeldArray,
@@ -40,12 +59,13 @@ from axonc.weights.references import (
     open_weight_file,
 )
 
-MANIFEST, LOCATIONS, CONSTANTS, WEIGHTS = (
-    "manifest.json", "locations.json", "constants.bin", "weights.bin"
+MANIFEST, SEAL, LOCATIONS, CONSTANTS, WEIGHTS = (
+    "manifest.json", "manifest.blake3", "locations.json", "constants.bin", "weights.bin"
 )  # fmt: skip
 SECTIONS = ("weights", "initial_state")
 """Of the manifest: tensors that lie in files or in weights.bin."""
 Key = TypeVar("Key", tuple[str, str], tuple[int, str])
+Pieces = Iterator[bytes | memoryview]
 _INDEX_DTYPE = np.dtype("<i4")
 _ALIGNMENT = 64  # of constants and weights inside their member
 
@@ -56,7 +76,7 @@ def write_program(
     """Write the program file; it appears whole or not at all.
 
     Raises:
-        UsageError: the file cannot be written, or a weight file cannot be read.
+        UsageError: the file cannot be written, or a weight file cannot be read or has changed.
     """
     path = Path(path)
     stored = _stored(compiled)
@@ -69,56 +89,118 @@ def write_program(
         }
         for section in SECTIONS
     }
+    files = _contents(stored[key] for key in stored if key not in embedded)
     offsets = _constant_offsets(compiled.programs)
-    text = manifest_text(compiled, offsets, references)
-    pieces = (stored[key] for key in embedded)
+
+    def text(members: Mapping[str, ContentFacts]) -> bytes:
+        named = {_reference_to(file, path): content for file, content in files.items()}
+        return manifest_text(manifest_of(compiled, offsets, references, named, members))
+
+    pieces = (_bytes_of(stored[key]) for key in embedded)
     with written_whole(path) as file:
-        write_archive(file, _members(compiled, text, pieces if embedded else None))
+        members = _members(compiled, pieces if embedded else None)
+        write_archive(file, _sealed(members, text))
 
 
-def read_program(path: str | Path) -> CompiledProgram:
-    """Read a program file. Weights of files are found and checked; their bytes are not read.
+def read_program(path: str | Path, *, trust_weights: bool = False) -> CompiledProgram:
+    """Read a program file. Weights of files are found and checked; their bytes are read when the
+    program first runs, and must be those it was compiled with unless trust_weights.
 
     Raises:
         ProgramFormatError: damaged, foreign, or of another format version.
         UsageError: no such file, or a weight file it refers to is gone or has changed.
     """
     archive = Archive(Path(path))
-    facts = read_manifest(archive.read(MANIFEST), where=str(path))
-    with ManifestReader(facts, str(path)) as reader:
-        programs = _read_programs(archive, reader)
-        tensors = _read_tensors(archive, facts)
-        return CompiledProgram(
-            program=programs[0],
-            inputs=reader.host_tensors("inputs"),
-            results=reader.host_tensors("results"),
-            weights=tensors["weights"],
-            initial_state=tensors["initial_state"],
-            open_state=reader.open_state(),
-            options=CompileOptions(**facts["options"]),
-            source_hash=str(facts["source_sha256"]),
-            stages=reader.stages(),
-            casts=reader.texts("casts"),
-            shardings=reader.texts("shardings"),
-            weight_shardings=reader.weight_shardings(),
-            others=programs[1:],
-            program_of=reader.program_of(),
-        )
+    manifest = _verified_manifest(archive)
+    programs = _read_programs(archive, manifest)
+    tensors = _read_tensors(archive, manifest, trust_weights)
+    return CompiledProgram(
+        program=programs[0],
+        inputs=tuple(map(host_tensor, manifest.inputs)),
+        results=tuple(map(host_tensor, manifest.results)),
+        weights=tensors["weights"],
+        initial_state=tensors["initial_state"],
+        open_state={name: tuple(results) for name, results in manifest.open_state.items()},
+        options=manifest.options,
+        source_hash=manifest.source_sha256,
+        stages=tuple(map(stage_record, manifest.stages)),
+        casts=tuple(manifest.casts),
+        shardings=tuple(manifest.shardings),
+        weight_shardings={n: sharding_of(s) for n, s in manifest.weight_shardings.items()},
+        others=programs[1:],
+        program_of=tuple(manifest.program_of),
+    )
+
+
+def _verified_manifest(archive: Archive) -> Manifest:
+    """The manifest, which has the right form, fits itself and the members, and is the one that was
+    written; so are the members."""
+    text = archive.read(MANIFEST)
+    manifest = read_manifest(text, where=str(archive.path))
+    sizes = archive.sizes
+    for name, content in manifest.members.items():
+        if sizes.get(name) != content.size_bytes:
+            raise archive.damaged(f"member {name} has {sizes.get(name)} bytes")
+    unknown = sizes.keys() - manifest.members.keys() - {MANIFEST, SEAL}
+    if unknown:
+        raise archive.damaged(f"member {min(unknown)} does not belong there")
+    for name in _needed(manifest):
+        if name not in manifest.members:
+            raise archive.damaged(f"member {name} is missing")
+    try:
+        verify_facts(manifest, {name: sizes[name] for name in manifest.members})
+    except BadFactError as error:
+        raise archive.damaged(str(error)) from None
+    if archive.read(SEAL).decode("ascii", "replace") != blake3.blake3(text).hexdigest():
+        raise archive.damaged("its manifest is not the one that was written")
+    for name, content in manifest.members.items():
+        if Content.of(archive.view(name)).blake3 != content.blake3:
+            raise archive.damaged(f"member {name} is not the one that was written")
+    return manifest
+
+
+def _needed(manifest: Manifest) -> Iterator[str]:
+    yield CONSTANTS
+    for number, program in enumerate(programs_of(manifest)):
+        yield _folder(number) + LOCATIONS
+        for engine in program.engines:
+            yield f"{_folder(number)}streams/{engine.value}.bin"
 
 
 # ---- members ---------------------------------------------------------------------------------
 
 
-def _members(
-    compiled: CompiledProgram, manifest: str, weights: Iterator[WeightRef] | None
-) -> Iterator[tuple[str, Iterator[bytes]]]:
-    yield MANIFEST, iter([manifest.encode()])
+def _members(compiled: CompiledProgram, weights: Pieces | None) -> Iterator[tuple[str, Pieces]]:
     for number, program in enumerate(compiled.programs):
         yield from _program_members(program, _folder(number))
     constants = (t.data for program in compiled.programs for t in program.tensors)
     yield CONSTANTS, _aligned(data for data in constants if data is not None)
     if weights is not None:
-        yield WEIGHTS, _aligned(_weight_bytes(weight) for weight in weights)
+        yield WEIGHTS, _aligned(weights)
+
+
+def _sealed(
+    members: Iterator[tuple[str, Pieces]],
+    manifest: Callable[[Mapping[str, ContentFacts]], bytes],
+) -> Iterator[tuple[str, Pieces]]:
+    """The members, then the manifest, which says what was in them, and its hash. Each member has to
+    be written before the next is asked for."""
+    contents: dict[str, ContentFacts] = {}
+    for name, pieces in members:
+        yield name, _noted(name, pieces, contents)
+    text = manifest(contents)
+    yield MANIFEST, iter([text])
+    yield SEAL, iter([blake3.blake3(text).hexdigest().encode()])
+
+
+def _noted(name: str, pieces: Pieces, contents: dict[str, ContentFacts]) -> Pieces:
+    """The pieces; when they have been written, `contents` says what they were."""
+    hasher, size = blake3.blake3(max_threads=blake3.blake3.AUTO), 0
+    for piece in pieces:
+        hasher.update(piece)
+        size += len(piece)
+        yield piece
+    contents[name] = ContentFacts(size, hasher.hexdigest())
 
 
 def _folder(number: int) -> str:
@@ -126,29 +208,29 @@ def _folder(number: int) -> str:
     return f"programs/{number}/" if number else ""
 
 
-def _program_members(program: Program, folder: str) -> Iterator[tuple[str, Iterator[bytes]]]:
+def _program_members(program: Program, folder: str) -> Iterator[tuple[str, Pieces]]:
     for engine, data in program.streams.items():
         yield f"{folder}streams/{engine.value}.bin", iter([data])
-    yield folder + LOCATIONS, iter([_locations_text(program).encode()])
+    yield folder + LOCATIONS, iter([_locations_text(program)])
     for engine, indices in program.instruction_locations.items():
         data = np.ascontiguousarray(indices, _INDEX_DTYPE).tobytes()
         yield f"{folder}locations/{engine.value}.bin", iter([data])
 
 
-def _aligned(pieces: Iterator[bytes]) -> Iterator[bytes]:
+def _aligned(pieces: Iterable[bytes | memoryview]) -> Pieces:
     """The pieces, each padded so that the next begins at a multiple of the alignment."""
     for piece in pieces:
         yield piece
         yield bytes(-len(piece) % _ALIGNMENT)
 
 
-def _weight_bytes(weight: WeightRef) -> bytes:
-    return np.ascontiguousarray(weight.load()).tobytes()
+def _bytes_of(weight: WeightRef) -> memoryview:
+    return np.ascontiguousarray(weight.load()).reshape(-1).view(np.uint8).data
 
 
-def _locations_text(program: Program) -> str:
+def _locations_text(program: Program) -> bytes:
     rows = [[where.name, where.file, where.line, where.column] for where in program.locations]
-    return json.dumps(rows, indent=0) + "\n"
+    return msgspec.json.format(msgspec.json.encode(rows), indent=0) + b"\n"
 
 
 def _constant_offsets(programs: Sequence[Program]) -> list[dict[str, int]]:
@@ -170,42 +252,56 @@ def _offsets(sizes: dict[Key, int]) -> dict[Key, int]:
     return offsets
 
 
-def _read_programs(archive: Archive, reader: ManifestReader) -> tuple[Program, ...]:
+def _read_programs(archive: Archive, manifest: Manifest) -> tuple[Program, ...]:
     constants = archive.read(CONSTANTS)
     return tuple(
-        _read_program(archive, reader, facts, constants, _folder(number))
-        for number, facts in enumerate(reader.programs())
+        _read_program(archive, manifest, facts, constants, _folder(number))
+        for number, facts in enumerate(programs_of(manifest))
     )
 
 
 def _read_program(
-    archive: Archive, reader: ManifestReader, facts: Json, constants: bytes, folder: str
+    archive: Archive, manifest: Manifest, facts: ProgramFacts, constants: bytes, folder: str
 ) -> Program:
-    engines = [Engine(name) for name in facts["engines"]]
+    locations = _read_locations(archive, folder)
     return Program(
-        target=str(reader.facts["target"]),
-        streams={e: archive.read(f"{folder}streams/{e.value}.bin") for e in engines},
-        tensors=reader.tensors(facts, constants),
-        locations=_read_locations(archive, folder),
-        instruction_locations=_read_indices(archive, engines, folder),
-        sbuf_peak_bytes=int(facts["sbuf_peak_bytes"]),
-        notes=tuple(map(str, facts["notes"])),
-        cores=int(reader.facts["cores"]),
-        groups=reader.groups(),
+        target=manifest.target,
+        streams={e: archive.read(f"{folder}streams/{e.value}.bin") for e in facts.engines},
+        tensors=tuple(tensor_of(t, constants) for t in facts.tensors),
+        locations=locations,
+        instruction_locations=_read_indices(archive, facts.engines, folder, len(locations)),
+        sbuf_peak_bytes=facts.sbuf_peak_bytes,
+        notes=tuple(facts.notes),
+        cores=manifest.cores,
+        groups=tuple(tuple(tuple(group) for group in entry) for entry in manifest.groups),
     )
 
 
 def _read_locations(archive: Archive, folder: str) -> tuple[SourceLocation, ...]:
-    rows = json.loads(archive.read(folder + LOCATIONS))
-    return tuple(SourceLocation(str(n), str(f), int(ln), int(c)) for n, f, ln, c in rows)
+    name = folder + LOCATIONS
+    try:
+        rows = msgspec.json.decode(archive.view(name).data, type=list[tuple[str, str, int, int]])
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise archive.damaged(f"member {name}: {error}") from None
+    return tuple(SourceLocation(*row) for row in rows)
 
 
-def _read_indices(archive: Archive, engines: list[Engine], folder: str) -> dict[Engine, np.ndarray]:
+def _read_indices(
+    archive: Archive, engines: list[Engine], folder: str, count: int
+) -> dict[Engine, np.ndarray]:
+    """Per engine, numbers of the `count` locations."""
     found: dict[Engine, np.ndarray] = {}
     for engine in engines:
         name = f"{folder}locations/{engine.value}.bin"
-        if name in archive:
-            found[engine] = np.frombuffer(archive.read(name), _INDEX_DTYPE)
+        if name not in archive:
+            continue
+        data = archive.read(name)
+        if len(data) % _INDEX_DTYPE.itemsize:
+            raise archive.damaged(f"member {name} has {len(data)} bytes")
+        indices = np.frombuffer(data, _INDEX_DTYPE)
+        if len(indices) and not 0 <= indices.min() <= indices.max() < count:
+            raise archive.damaged(f"member {name} names more than {count} locations")
+        found[engine] = indices
     return found
 
 
@@ -213,11 +309,12 @@ def _read_indices(archive: Archive, engines: list[Engine], folder: str) -> dict[
 
 
 def _stored(compiled: CompiledProgram) -> dict[tuple[str, str], WeightRef]:
-    """The tensors that go along, by section and name: weights the program uses, first values of
-    state."""
+    """The tensors that go along, by section and name, sorted: weights the program uses, first
+    values of state."""
     used = {t.source for p in compiled.programs for t in p.tensors}
     weights = {("weights", n): ref for n, ref in compiled.weights.items() if n in used}
-    return weights | {("initial_state", n): ref for n, ref in compiled.initial_state.items()}
+    state = {("initial_state", n): ref for n, ref in compiled.initial_state.items()}
+    return dict(sorted((weights | state).items()))
 
 
 def _embedded(
@@ -229,32 +326,51 @@ def _embedded(
 
 
 def _is_held(weight: WeightRef) -> bool:
-    """Whether no file has the bytes, or those they are derived from."""
+    """Whether no weight file has the bytes, or those they are derived from: they are in memory, or
+    in the file of a program."""
+    storage = _storage_of_source(weight)
+    in_program = isinstance(storage, FileRegion) and storage.in_program
+    return in_program or isinstance(storage, HeldArray)
+
+
+def _storage_of_source(weight: WeightRef) -> object:
     storage = weight.storage
     while isinstance(storage, DerivedWeight):
         storage = storage.source.storage
-    return isinstance(storage, HeldArray)
+    return storage
 
 
-def _type_json(weight: WeightRef) -> Json:
-    return {"shape": list(weight.shape), "dtype": weight.dtype}
+def _contents(weights: Iterable[WeightRef]) -> dict[Path, ContentFacts]:
+    """What is in the files that the weights refer to.
+
+    Raises:
+        UsageError: one of them has changed.
+    """
+    found: dict[Path, ContentFacts] = {}
+    for weight in weights:
+        storage = _storage_of_source(weight)
+        if isinstance(storage, FileRegion | ZipMember) and storage.file.path not in found:
+            storage.file.verify()
+            content = storage.file.content()
+            found[storage.file.path] = ContentFacts(content.size_bytes, content.blake3)
+    return found
 
 
-def _reference(weight: WeightRef, path: Path, offset: int | None = None) -> Json:
+def _reference(weight: WeightRef, path: Path, offset: int | None = None) -> WeightFacts:
     """Where a weight is, or how to make it. offset: in weights.bin, if it travels along."""
-    facts = _type_json(weight)
+    facts = WeightFacts([int(n) for n in weight.shape], weight.dtype, offset=offset)
+    storage = weight.storage
     if offset is not None:
-        return facts | {"offset": offset}
-    if isinstance(weight.storage, Absent):
-        return facts | {"absent": True}
-    if isinstance(weight.storage, DerivedWeight):
-        source = _reference(weight.storage.source, path)
-        return facts | {"rule": rule_json(weight.storage.rule), "from": source}
-    if weight.stored_shape is not None:
-        facts["stored_shape"] = list(weight.stored_shape)
-    if isinstance(weight.storage, FileRegion | ZipMember):
-        file = _reference_to(weight.storage.path, path)
-        return facts | {"file": file, "key": weight.storage.key}
+        return facts
+    if isinstance(storage, Absent):
+        facts.absent = True
+    if isinstance(storage, DerivedWeight):
+        facts.rule = RuleFacts(**rule_json(storage.rule))
+        facts.made_from = _reference(storage.source, path)
+    if isinstance(storage, FileRegion | ZipMember):
+        facts.file, facts.key = _reference_to(storage.file.path, path), storage.key
+        if weight.stored_shape is not None:
+            facts.stored_shape = [int(n) for n in weight.stored_shape]
     return facts
 
 
@@ -266,55 +382,54 @@ def _reference_to(weight_file: Path, program_file: Path) -> str:
     return os.fspath(absolute)
 
 
-def _read_tensors(archive: Archive, facts: Json) -> dict[str, dict[str, WeightRef]]:
+class _WeightFiles:
+    """The weight files a program refers to, each opened once."""
+
+    def __init__(self, archive: Archive, manifest: Manifest, trust: bool) -> None:
+        self._folder = archive.path.resolve().parent
+        self._contents = {} if trust else manifest.files
+        self._opened: dict[str, dict[str, WeightRef]] = {}
+
+    def tensors(self, file: str) -> dict[str, WeightRef]:
+        if file not in self._opened:
+            facts = self._contents.get(file)
+            expected = None if facts is None else Content(facts.size_bytes, facts.blake3)
+            self._opened[file] = open_weight_file(self._folder / file, expected)
+        return self._opened[file]
+
+
+def _read_tensors(
+    archive: Archive, manifest: Manifest, trust: bool
+) -> dict[str, dict[str, WeightRef]]:
     """The tensors of each section, by name."""
-    opened: dict[str, dict[str, WeightRef]] = {}
-    embedded_at = _verified_weights(archive) if WEIGHTS in archive else -1
+    files = _WeightFiles(archive, manifest, trust)
+    base = archive.data_offset(WEIGHTS) if WEIGHTS in archive else 0
     return {
         section: {
-            name: _embedded_weight(archive, name, entry, embedded_at)
-            if "offset" in entry
-            else _referred_weight(archive, name, entry, opened)
-            for name, entry in facts[section].items()
+            name: _embedded_weight(archive.file, name, facts, base + facts.offset)
+            if facts.offset is not None
+            else _referred_weight(name, facts, files)
+            for name, facts in getattr(manifest, section).items()
         }
         for section in SECTIONS
     }
 
 
-def _type_of(facts: Json) -> tuple[tuple[int, ...], str]:
-    return tuple(int(n) for n in facts["shape"]), str(facts["dtype"])
+def _embedded_weight(file: OpenFile, name: str, facts: WeightFacts, offset: int) -> WeightRef:
+    return WeightRef(tuple(facts.shape), facts.dtype, FileRegion(file, name, offset, True))
 
 
-def _referred_weight(
-    archive: Archive, name: str, facts: Json, opened: dict[str, dict[str, WeightRef]]
-) -> WeightRef:
-    """The reverse of `_reference`. opened: weight files by path, so that each is read once."""
-    shape, dtype = _type_of(facts)
-    if "absent" in facts:
-        return WeightRef.absent(shape, dtype, name=name)
-    if "rule" in facts:
-        rule = rule_of_json(name, facts["rule"])
-        return derived_weight(_referred_weight(archive, rule.source, facts["from"], opened), rule)
-    file = str(facts["file"])
-    if file not in opened:
-        opened[file] = open_weight_file(archive.path.resolve().parent / file)
-    stored = tuple(int(n) for n in facts.get("stored_shape", shape))
-    weight = _file_weight(opened[file], file, str(facts["key"]), stored, dtype)
+def _referred_weight(name: str, facts: WeightFacts, files: _WeightFiles) -> WeightRef:
+    """The reverse of `_reference`."""
+    shape = tuple(facts.shape)
+    if facts.absent:
+        return WeightRef.absent(shape, facts.dtype, name=name)
+    if facts.rule is not None and facts.made_from is not None:
+        rule = rule_of_json(name, msgspec.structs.asdict(facts.rule))
+        return derived_weight(_referred_weight(rule.source, facts.made_from, files), rule)
+    stored = shape if facts.stored_shape is None else tuple(facts.stored_shape)
+    weight = _file_weight(files.tensors(facts.file), facts.file, facts.key, stored, facts.dtype)
     return weight if stored == shape else weight.reshaped(shape)
-
-
-def _verified_weights(archive: Archive) -> int:
-    archive.verify(WEIGHTS)
-    return archive.data_offset(WEIGHTS)
-
-
-def _embedded_weight(archive: Archive, name: str, facts: Json, base: int) -> WeightRef:
-    shape, dtype = _type_of(facts)
-    region = FileRegion(archive.path, name, base + int(facts["offset"]))
-    weight = WeightRef(shape, dtype, region)
-    if base < 0 or dtype not in NUMPY_OF_MLIR:
-        raise ProgramFormatError(f"{archive.path}: the bytes of weight '{name}' are missing")
-    return weight
 
 
 def _file_weight(

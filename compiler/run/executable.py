@@ -19,7 +19,8 @@ from axonc.diagnostics import InternalError
 from axonc.program.compiled_program import CompiledProgram, HostTensor
 from axonc.run.core_tensors import Holder, holders, part_key
 from axonc.run.host_values import from_cores, in_order, random_inputs, to_cores, weight_for_machine
-from axonc.weights.references import NUMPY_OF_MLIR, WeightRef
+from axonc.weights.open_file import OpenFile
+from axonc.weights.references import NUMPY_OF_MLIR, WeightRef, mapped_files
 
 if TYPE_CHECKING:
     from axonc.run.profile import Profile
@@ -83,10 +84,13 @@ class Executable:
         Raises:
             ExecutionError: wrong arrays, naming the input, what was found and what was expected; in
                 checked mode a FindingError that names instruction, op and source line.
+            UsageError: a weight file has changed.
         """
         inputs = self.core_inputs(self.inputs, arrays)
         with self._turn:
-            outputs = self.cores("checked" if checked else "fast").run(inputs)
+            cores = self.cores("checked" if checked else "fast")
+            self.check_files()
+            outputs = cores.run(inputs)
         return [self.whole_result(host, outputs) for host in self.results]
 
     def __call__(self, *arrays: object, checked: bool = False) -> list[np.ndarray]:
@@ -97,6 +101,15 @@ class Executable:
         """As `run`, results by name."""
         found = self.run(*arrays, checked=checked)
         return dict(zip(self.result_names, found, strict=True))
+
+    def check_files(self) -> None:
+        """Weights that are used where they lie in their files are still what they were.
+
+        Raises:
+            UsageError: somebody has written to a file.
+        """
+        for file in self._files:
+            file.verify()
 
     def core_inputs(
         self, hosts: tuple[HostTensor, ...], arrays: tuple[object, ...]
@@ -205,6 +218,10 @@ class Executable:
             if mode not in self._machines:
                 self._machines[mode] = MultiCoreMachine(self._program, mode=mode)
             return self._machines[mode]
+
+    @cached_property
+    def _files(self) -> list[OpenFile]:
+        return mapped_files(self.compiled.weights.values())
 
     @cached_property
     def _weights(self) -> list[dict[str, np.ndarray]]:

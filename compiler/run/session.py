@@ -98,6 +98,7 @@ class Session:
         wanted = frozenset(host.name for host in self.results)
         with self._turn:
             self._check_whole()
+            self._executable.check_files()
             self._is_whole = False
             outputs = self._cores.run(inputs, kept, wanted)
             self._carry()

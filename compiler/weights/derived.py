@@ -15,6 +15,7 @@ import numpy as np
 from axonc.backends.numerics.quantize import FORMATS, QuantizedFormat, quantize, scales_of
 from axonc.diagnostics import UsageError
 from axonc.sharding import Sharding
+from axonc.weights.open_file import OpenFile
 from axonc.weights.references import Absent, WeightRef
 
 
@@ -51,6 +52,10 @@ class DerivedWeight:
 
     source: WeightRef
     rule: Derivation
+
+    @property
+    def files(self) -> tuple[OpenFile, ...]:
+        return ()
 
     def load(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
         """Raises:

@@ -1,7 +1,8 @@
 """Weights by reference: where the bytes of a tensor live, read only when somebody needs them.
 
 A compiled program names its weights; the numbers stay in the user's files, or in the arrays the
-user already holds. Files are memory-mapped: opening a checkpoint reads its header alone.
+user already holds. Files are memory-mapped: opening a checkpoint reads its header alone. What a
+header says is believed only as far as the file can hold it.
 
 Source of the layout of safetensors: the format section of the README of huggingface/safetensors
 (u64 little-endian header size, JSON header, data).
@@ -9,18 +10,23 @@ Source of the layout of safetensors: the format section of the README of hugging
 
 from __future__ import annotations
 
-import json
+import math
 import struct
 import zipfile
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Annotated, Protocol
 
 import ml_dtypes
+import msgspec
 import numpy as np
 
 from axonc.diagnostics import UsageError, nearest
+from axonc.weights.content_hash import Content
+from axonc.weights.open_file import OpenFile
 
 # MLIR spelling of an element type -> the numpy dtype that stores it on the host.
 NUMPY_OF_MLIR: dict[str, np.dtype] = {
@@ -90,7 +96,11 @@ def mlir_dtype(dtype: np.dtype, *, what: str) -> str:
 
 
 class Storage(Protocol):
-    """Where bytes live. `describe()` names the place for messages; `load` gives the array."""
+    """Where bytes live. `describe()` names the place for messages; `load` gives the array. files:
+    those whose bytes the arrays of `load` show."""
+
+    @property
+    def files(self) -> tuple[OpenFile, ...]: ...
 
     def load(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray: ...
 
@@ -99,37 +109,54 @@ class Storage(Protocol):
 
 @dataclass(frozen=True)
 class FileRegion:
-    """A C-ordered tensor at `offset_bytes` of a file, memory-mapped read-only on load."""
+    """A C-ordered tensor at `offset_bytes` of a file, mapped read-only.
 
-    path: Path
+    in_program: the file is that of a compiled program, not one of weights."""
+
+    file: OpenFile = field(compare=False)
     key: str
     offset_bytes: int
+    in_program: bool = False
+
+    @property
+    def files(self) -> tuple[OpenFile, ...]:
+        return (self.file,)
 
     def load(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-        if 0 in shape:
-            return np.empty(shape, dtype)
-        mapped = np.memmap(
-            self.path, np.uint8, "r", self.offset_bytes, (_size_bytes(shape, dtype),)
-        )
-        return mapped.view(dtype).reshape(shape)
+        """Raises:
+        UsageError: the file has changed.
+        """
+        self.file.verify()
+        end = self.offset_bytes + _size_bytes(shape, dtype)
+        return self.file.data[self.offset_bytes : end].view(dtype).reshape(shape)
 
     def describe(self) -> str:
-        return f"'{self.key}' of {self.path}"
+        return f"'{self.key}' of {self.file.path}"
 
 
 @dataclass(frozen=True)
 class ZipMember:
     """An array inside a .npz (possibly compressed): read whole on load."""
 
-    path: Path
+    file: OpenFile = field(compare=False)
     key: str
 
+    @property
+    def files(self) -> tuple[OpenFile, ...]:
+        return ()
+
     def load(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-        with np.load(self.path, allow_pickle=False) as archive:
-            return archive[self.key].reshape(shape)
+        """Raises:
+        UsageError: the file has changed, or is damaged.
+        """
+        self.file.verify()
+        with _naming_damage(self.file.path), zipfile.ZipFile(self.file.reader()) as archive:
+            with archive.open(self.key + ".npy") as member:
+                array = np.lib.format.read_array(member, allow_pickle=False)
+        return array.reshape(shape).astype(dtype, copy=False)
 
     def describe(self) -> str:
-        return f"'{self.key}' of {self.path}"
+        return f"'{self.key}' of {self.file.path}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,6 +164,10 @@ class HeldArray:
     """An array somebody already has in memory; never copied."""
 
     array: np.ndarray = field(repr=False)
+
+    @property
+    def files(self) -> tuple[OpenFile, ...]:
+        return ()
 
     def load(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
         return self.array
@@ -151,6 +182,10 @@ class Absent:
     can be told; it cannot run."""
 
     name: str
+
+    @property
+    def files(self) -> tuple[OpenFile, ...]:
+        return ()
 
     def load(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
         """Raises:
@@ -209,6 +244,11 @@ class WeightRef:
         return f"{self.storage.describe()}, {tensor_spelling(self.shape, self.dtype)}"
 
 
+def mapped_files(weights: Iterable[WeightRef]) -> list[OpenFile]:
+    """The files whose bytes the loaded weights show: they must not change."""
+    return list({id(f): f for weight in weights for f in weight.storage.files}.values())
+
+
 def is_absent(weight: WeightRef) -> bool:
     """Whether the weight has no data."""
     return isinstance(weight.storage, Absent)
@@ -242,8 +282,9 @@ def check_fits(name: str, shape: tuple[int, ...], dtype: str, weight: WeightRef)
     )
 
 
-def open_weight_file(path: str | Path) -> dict[str, WeightRef]:
-    """Every tensor of a .safetensors, .npz or .npy file, by name; only headers are read.
+def open_weight_file(path: str | Path, expected: Content | None = None) -> dict[str, WeightRef]:
+    """Every tensor of a .safetensors, .npz or .npy file, by name; only headers are read. expected:
+    what is in the file, which is verified when a tensor is loaded.
 
     A .npy holds one tensor, named after the file.
 
@@ -257,108 +298,152 @@ def open_weight_file(path: str | Path) -> dict[str, WeightRef]:
         raise UsageError(
             f"{path}: cannot tell the format of a weight file from '{path.suffix}'", hint=hint
         )
-    if not path.is_file():
-        raise UsageError(f"{path}: no such weight file")
-    return reader(path)
+    file = OpenFile(path, expected)
+    with _naming_damage(path):
+        return reader(file)
+
+
+# What zipfile, zlib, msgspec and numpy raise on damaged bytes.
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    msgspec.DecodeError,
+    EOFError,
+    KeyError,
+    ValueError,  # with UnicodeDecodeError
+    OverflowError,
+    RecursionError,
+    RuntimeError,  # with NotImplementedError: encryption, unknown compression
+    SyntaxError,  # of a .npy header
+)
+
+
+@contextmanager
+def _naming_damage(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except _DAMAGE as error:
+        raise _damaged(path, str(error) or type(error).__name__) from None
 
 
 def _size_bytes(shape: tuple[int, ...], dtype: np.dtype) -> int:
-    return int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    return math.prod(shape) * dtype.itemsize
 
 
-def _read_safetensors(path: Path) -> dict[str, WeightRef]:
-    header, data_start = _safetensors_header(path)
-    data_bytes = path.stat().st_size - data_start
+# ---- safetensors
+
+
+class _Entry(msgspec.Struct):
+    """Of a tensor, in the header."""
+
+    dtype: str
+    shape: list[Annotated[int, msgspec.Meta(ge=0)]]
+    data_offsets: tuple[
+        Annotated[int, msgspec.Meta(ge=0)],
+        Annotated[int, msgspec.Meta(ge=0)],
+    ]
+
+
+def _read_safetensors(file: OpenFile) -> dict[str, WeightRef]:
+    header, data_start = _safetensors_header(file)
     return {
-        name: _safetensors_entry(path, name, entry, data_start, data_bytes)
+        name: _safetensors_entry(file, name, entry, data_start)
         for name, entry in header.items()
         if name != "__metadata__"
     }
 
 
-def _safetensors_header(path: Path) -> tuple[dict[str, Any], int]:
-    file_bytes = path.stat().st_size
-    with path.open("rb") as file:
-        prefix = file.read(8)
-        if len(prefix) < 8:
-            raise _damaged(path, f"{file_bytes} bytes, too short for a header")
-        (header_bytes,) = struct.unpack("<Q", prefix)
-        if header_bytes > min(_MAX_HEADER_BYTES, file_bytes - 8):
-            raise _damaged(path, f"header of {header_bytes} bytes in a file of {file_bytes} bytes")
-        text = file.read(header_bytes)
+def _safetensors_header(file: OpenFile) -> tuple[dict[str, msgspec.Raw], int]:
+    path, data = file.path, file.data
+    if len(data) < 8:
+        raise _damaged(path, f"{len(data)} bytes, too short for a header")
+    (header_bytes,) = struct.unpack("<Q", data[:8].tobytes())
+    if header_bytes > min(_MAX_HEADER_BYTES, len(data) - 8):
+        raise _damaged(path, f"header of {header_bytes} bytes in a file of {len(data)} bytes")
+    text = data[8 : 8 + header_bytes].tobytes()
     try:
-        header = json.loads(text)
-    except ValueError as error:
+        header = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+    except msgspec.ValidationError:
+        raise _damaged(path, "header is not a JSON object") from None
+    except msgspec.DecodeError as error:
         raise _damaged(path, f"header is not JSON ({error})") from None
-    if not isinstance(header, dict):
-        raise _damaged(path, "header is not a JSON object")
     return header, 8 + header_bytes
 
 
-def _safetensors_entry(
-    path: Path, name: str, entry: Any, data_start: int, data_bytes: int
-) -> WeightRef:
+def _safetensors_entry(file: OpenFile, name: str, text: msgspec.Raw, data_start: int) -> WeightRef:
+    path, data_bytes = file.path, file.size_bytes - data_start
     try:
-        spelled, shape = str(entry["dtype"]), tuple(int(n) for n in entry["shape"])
-        begin, end = (int(n) for n in entry["data_offsets"])
-    except (KeyError, TypeError, ValueError):
-        raise _damaged(path, f"malformed header entry of tensor '{name}'") from None
-    if spelled not in MLIR_OF_SAFETENSORS:
+        entry = msgspec.json.decode(text, type=_Entry)
+    except msgspec.DecodeError as error:
+        raise _damaged(path, f"malformed header entry of tensor '{name}' ({error})") from None
+    if entry.dtype not in MLIR_OF_SAFETENSORS:
         raise UsageError(
-            f"{path}: tensor '{name}' has dtype {spelled}, which axonc does not know",
-            hint=nearest(spelled, MLIR_OF_SAFETENSORS),
+            f"{path}: tensor '{name}' has dtype {entry.dtype}, which axonc does not know",
+            hint=nearest(entry.dtype, MLIR_OF_SAFETENSORS),
         )
-    dtype = MLIR_OF_SAFETENSORS[spelled]
-    expected = _size_bytes(shape, NUMPY_OF_MLIR[dtype])
-    if not 0 <= begin <= end <= data_bytes:
+    dtype, (begin, end) = MLIR_OF_SAFETENSORS[entry.dtype], entry.data_offsets
+    expected = _size_bytes(tuple(entry.shape), NUMPY_OF_MLIR[dtype])
+    if not begin <= end <= data_bytes:
         raise _damaged(
             path, f"tensor '{name}' is at data bytes {begin}..{end}, the file holds {data_bytes}"
         )
     if end - begin != expected:
         raise _damaged(path, f"tensor '{name}' has {end - begin} bytes, its type needs {expected}")
-    return WeightRef(shape, dtype, FileRegion(path, name, data_start + begin))
+    return WeightRef(tuple(entry.shape), dtype, FileRegion(file, name, data_start + begin))
 
 
 def _damaged(path: Path, why: str) -> UsageError:
     return UsageError(f"{path}: truncated or damaged: {why}", hint="download or write it again")
 
 
-def _read_npz(path: Path) -> dict[str, WeightRef]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return {
-                name.removesuffix(".npy"): _npz_member(archive, path, name)
-                for name in archive.namelist()
-                if name.endswith(".npy")
-            }
-    except (zipfile.BadZipFile, EOFError) as error:
-        raise _damaged(path, str(error)) from None
+# ---- numpy
 
 
-def _npz_member(archive: zipfile.ZipFile, path: Path, name: str) -> WeightRef:
-    key = name.removesuffix(".npy")
-    with archive.open(name) as member:
-        shape, _, dtype = _npy_header(member, path)
-    return WeightRef(shape, mlir_dtype(dtype, what=f"{path}: '{key}'"), ZipMember(path, key))
+def _read_npz(file: OpenFile) -> dict[str, WeightRef]:
+    with zipfile.ZipFile(file.reader()) as archive:
+        return {
+            entry.filename.removesuffix(".npy"): _npz_member(archive, file, entry)
+            for entry in archive.infolist()
+            if entry.filename.endswith(".npy")
+        }
 
 
-def _read_npy(path: Path) -> dict[str, WeightRef]:
-    with path.open("rb") as file:
-        shape, fortran_order, dtype = _npy_header(file, path)
-        start = file.tell()
+def _npz_member(archive: zipfile.ZipFile, file: OpenFile, entry: zipfile.ZipInfo) -> WeightRef:
+    key = entry.filename.removesuffix(".npy")
+    with archive.open(entry) as member:
+        shape, _, dtype = _npy_header(member, file.path)
+        rest = entry.file_size - member.tell()
+    spelled = mlir_dtype(dtype, what=f"{file.path}: '{key}'")
+    _check_holds(file.path, f"'{key}'", rest, shape, spelled, dtype)
+    return WeightRef(shape, spelled, ZipMember(file, key))
+
+
+def _check_holds(
+    path: Path, what: str, found: int, shape: tuple[int, ...], spelled: str, dtype: np.dtype
+) -> None:
+    """Refuse a header that promises more than is there."""
+    needed = _size_bytes(shape, dtype)
+    if any(size < 0 for size in shape) or found < needed:
+        kind = tensor_spelling(shape, spelled)
+        raise _damaged(path, f"{what} has {found} data bytes, {kind} needs {needed}")
+
+
+def _read_npy(file: OpenFile) -> dict[str, WeightRef]:
+    path = file.path
+    with file.reader() as stream:
+        shape, fortran_order, dtype = _npy_header(stream, path)
+        start = stream.tell()
     spelled = mlir_dtype(dtype, what=str(path))
-    if path.stat().st_size - start < _size_bytes(shape, dtype):
-        raise _damaged(
-            path,
-            f"{path.stat().st_size - start} data bytes, "
-            f"{tensor_spelling(shape, spelled)} needs {_size_bytes(shape, dtype)}",
-        )
+    _check_holds(path, "it", file.size_bytes - start, shape, spelled, dtype)
     if fortran_order or not dtype.isnative:
-        return {path.stem: WeightRef.of_array(np.load(path, allow_pickle=False))}
-    return {path.stem: WeightRef(shape, spelled, FileRegion(path, path.stem, start))}
+        with file.reader() as stream:
+            held = np.lib.format.read_array(stream, allow_pickle=False)
+        return {path.stem: WeightRef.of_array(held)}
+    return {path.stem: WeightRef(shape, spelled, FileRegion(file, path.stem, start))}
 
 
-def _npy_header(file: Any, path: Path) -> tuple[tuple[int, ...], bool, np.dtype]:
+def _npy_header(file: IO[bytes], path: Path) -> tuple[tuple[int, ...], bool, np.dtype]:
     read = {
         (1, 0): np.lib.format.read_array_header_1_0,
         (2, 0): np.lib.format.read_array_header_2_0,
@@ -372,7 +457,7 @@ def _npy_header(file: Any, path: Path) -> tuple[tuple[int, ...], bool, np.dtype]
         raise _damaged(path, str(error)) from None
 
 
-_READERS: dict[str, Callable[[Path], dict[str, WeightRef]]] = {
+_READERS: dict[str, Callable[[OpenFile], dict[str, WeightRef]]] = {
     ".safetensors": _read_safetensors,
     ".npz": _read_npz,
     ".npy": _read_npy,

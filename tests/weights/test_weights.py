@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
+import mmap
 import struct
+import zipfile
 from pathlib import Path
 
 import ml_dtypes
@@ -51,8 +54,9 @@ def test_safetensors_is_mapped_and_not_read(tmp_path: Path):
     save_file({"a": np.ones((4, 4), np.float32)}, path)
     loaded = open_weight_file(path)["a"].load()
     base = loaded
-    while not isinstance(base, np.memmap):
+    while isinstance(base, np.ndarray):
         base = base.base
+    assert isinstance(base, memoryview) and isinstance(base.obj, mmap.mmap)
     assert not loaded.flags.writeable
 
 
@@ -142,3 +146,63 @@ def test_mismatch_names_argument_and_weight():
         UsageError, match=r"dtype of weight .*2x3xf32.* argument 'w': tensor<2x3xbf16>"
     ):
         check_fits("w", (2, 3), "bf16", weight)
+
+
+def safetensors(path: Path, entry: str, data: bytes = bytes(512)) -> Path:
+    text = f'{{"w":{entry}}}'.encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + data)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("shape", "offsets", "why"),
+    [
+        ("[8.5,16]", "[0,512]", "got `float`"),
+        ("[true,128]", "[0,512]", "got `bool`"),
+        ('["8",16]', "[0,512]", "got `str`"),
+        ("[-8,-16]", "[0,512]", ">= 0"),
+        ("[8,16]", "[-1,511]", ">= 0"),
+        ("[18446744073709551616,16]", "[0,512]", "out of range|needs"),
+        ("[4294967296,4294967296,0]", "[0,512]", "has 512 bytes, its type needs 0"),
+        ("[4294967296,4294967296]", "[0,0]", "needs 73786976294838206464"),
+        ("[8,16]", "[0,Infinity]", "header is not JSON"),
+        ("[8,16]", "[512,0]", "at data bytes 512..0"),
+        ("[8,16]", "[4,516]", "the file holds 512"),
+        ("[" * 100_000, "[0,512]", "recursion depth"),
+    ],
+)
+def test_numbers_of_a_safetensors_header_that_cannot_be(
+    tmp_path: Path, shape: str, offsets: str, why: str
+) -> None:
+    entry = f'{{"dtype":"F32","shape":{shape},"data_offsets":{offsets}}}'
+    with pytest.raises(UsageError, match=f"damaged: .*({why})"):
+        open_weight_file(safetensors(tmp_path / "w.safetensors", entry))
+
+
+def npy(shape: tuple[int, ...], data: bytes) -> bytes:
+    stream = io.BytesIO()
+    header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(stream, header)
+    return stream.getvalue() + data
+
+
+@pytest.mark.parametrize("shape", [(1 << 40,), (3, 1 << 62), (-4, -4)])
+def test_a_numpy_header_that_promises_more_than_there_is(
+    tmp_path: Path, shape: tuple[int, ...]
+) -> None:
+    (tmp_path / "w.npy").write_bytes(npy(shape, bytes(64)))
+    with zipfile.ZipFile(tmp_path / "w.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("w.npy", npy(shape, bytes(64)))
+    for name in ("w.npy", "w.npz"):
+        with pytest.raises(UsageError, match="has 64 data bytes, .* needs"):
+            open_weight_file(tmp_path / name)
+
+
+def test_a_damaged_member_of_an_npz_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "w.npz"
+    np.savez(path, w=np.arange(1000, dtype=np.float32))
+    data = bytearray(path.read_bytes())
+    data[2000] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(UsageError, match="w.npz: truncated or damaged: Bad CRC"):
+        open_weight_file(path)["w"].load()
