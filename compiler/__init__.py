@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from axonc.diagnostics import CapacityError as CapacityError
     from axonc.diagnostics import CompileError as CompileError
     from axonc.diagnostics import ExecutionError as ExecutionError
+    from axonc.diagnostics import FindingWarning as FindingWarning
     from axonc.diagnostics import InternalError as InternalError
     from axonc.diagnostics import ProgramFormatError as ProgramFormatError
     from axonc.diagnostics import UnsupportedOpError as UnsupportedOpError
@@ -42,6 +43,7 @@ _HOMES = {
     "CapacityError": "diagnostics",
     "CompileError": "diagnostics",
     "ExecutionError": "diagnostics",
+    "FindingWarning": "diagnostics",
     "InternalError": "diagnostics",
     "ProgramFormatError": "diagnostics",
     "UnsupportedOpError": "diagnostics",

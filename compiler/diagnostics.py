@@ -14,15 +14,20 @@ from dataclasses import dataclass, replace
 
 from axonc.project_paths import openable_path
 
+LOOKUP = "axonc.lookup"
+"""Name inside the location of an operation that is a lookup (`SourceLocation.is_lookup`)."""
+
 
 @dataclass(frozen=True)
 class SourceLocation:
-    """Where an operation came from: the op's path in the framework and the user's file and line."""
+    """Where an operation came from: the op's path in the framework and the user's file and line.
+    is_lookup: it looks something up by an index that is expected to lie in the table."""
 
     name: str = ""
     file: str = ""
     line: int = 0
     column: int = 0
+    is_lookup: bool = False
 
     def __str__(self) -> str:
         where = f"{self.file}:{self.line}:{self.column}" if self.file else ""
@@ -32,6 +37,10 @@ class SourceLocation:
         """With a path the user can open, if there is one (`openable_path`); for messages alone, as
         it depends on this machine."""
         return str(replace(self, file=openable_path(self.file, near)))
+
+
+class FindingWarning(UserWarning):
+    """What checked mode has found of which the result is defined, but hardly meant."""
 
 
 class AxoncError(Exception):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch_mlir import ir
 
-from axonc.diagnostics import SourceLocation
+from axonc.diagnostics import LOOKUP, SourceLocation
 
 
 def source_location(op_or_location: ir.Operation | ir.OpView | ir.Location) -> SourceLocation:
@@ -16,10 +16,11 @@ def source_location(op_or_location: ir.Operation | ir.OpView | ir.Location) -> S
     location = getattr(op_or_location, "location", op_or_location)
     names: list[str] = []
     found = _first_file(location, names)
-    name = names[0] if names else ""
+    is_lookup = LOOKUP in names
+    name = next((name for name in names if name != LOOKUP), "")
     if found is None:
-        return SourceLocation(name=name)
-    return SourceLocation(name, found.filename, found.start_line, found.start_col)
+        return SourceLocation(name=name, is_lookup=is_lookup)
+    return SourceLocation(name, found.filename, found.start_line, found.start_col, is_lookup)
 
 
 def _first_file(location: ir.Location, names: list[str]) -> ir.Location | None:

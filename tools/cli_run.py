@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +12,8 @@ from axonc.tools.cli_parser import add_inputs, add_program, verb_parser
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from axonc.backends.executor.laws.checks import CheckReport
 
 _SUMMARY = (
     "Run a compiled program in the executor. Nothing is computed outside its instruction streams."
@@ -30,19 +34,23 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--checked",
         action="store_true",
-        help="check every access: races, unwritten bytes, ranges, deadlock (slower)",
+        help="check every access: races, unwritten bytes, ranges, deadlock, indices outside of "
+        "tables (slower); says what was found and how much was looked at",
     )
     return parser
 
 
 def run(options: argparse.Namespace) -> int:
     from axonc.api import load
+    from axonc.diagnostics import FindingWarning
     from axonc.tools.array_files import call_arrays, check_output_path, write_arrays
 
     if options.outputs:
         check_output_path(Path(options.outputs))
     executable = load(options.program, trust_weights=options.trust_weights)
-    found = executable.run(call_arrays(options, executable), checked=options.checked)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FindingWarning)  # they are told below
+        found = executable.run(call_arrays(options, executable), checked=options.checked)
     results = dict(zip((t.name for t in executable.results), found, strict=True))
     for name, array in results.items():
         print(_described(name, array))
@@ -50,7 +58,15 @@ def run(options: argparse.Namespace) -> int:
         for note in write_arrays(Path(options.outputs), results):
             print(f"note: {note}")
         print(f"wrote {options.outputs}")
-    return 0
+    return _told(executable.check_report) if options.checked else 0
+
+
+def _told(report: CheckReport) -> int:
+    """How much was looked at, and what was found. Returns the exit code."""
+    for line in report.findings:
+        print(f"finding: {line}", file=sys.stderr)
+    print(f"checked: {report}")
+    return 1 if report.findings else 0
 
 
 def _described(name: str, array: np.ndarray) -> str:

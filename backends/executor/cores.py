@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from axonc.backends.executor.blas_threads import one_blas_thread
+from axonc.backends.executor.laws.checks import CheckReport
 from axonc.backends.executor.laws.rule_checks import finding
 from axonc.backends.executor.machine import DEFAULT_MAX_STEPS, Machine, Mode
 from axonc.backends.executor.semantics.collective import COLLECTIVES, collective_permute
@@ -145,6 +146,11 @@ class MultiCoreMachine:
             results = dict(zip(members, made, strict=True))
         for core, trigger in prepared.items():
             self.machines[core].finish_collective(trigger, results[core])
+
+    @property
+    def check_report(self) -> CheckReport:
+        """What the last run has looked at, on all cores; nothing in fast mode."""
+        return sum((machine.check_report for machine in self.machines), CheckReport())
 
     # ---- order and time
 

@@ -21,7 +21,7 @@ from axonc.backends.executor.blocks.overlap import Beside, overlap
 from axonc.backends.executor.blocks.transposes import Transpose, bind_transpose
 from axonc.backends.executor.effects.bind import bind, load_register, store_register
 from axonc.backends.executor.effects.bindings import Bindings, Closure, check_writable
-from axonc.backends.executor.laws.checks import Checker
+from axonc.backends.executor.laws.checks import Checker, CheckReport
 from axonc.backends.executor.laws.races import check_order
 from axonc.backends.executor.laws.rule_checks import check_instructions, finding
 from axonc.backends.executor.laws.table_checks import check_tables
@@ -94,7 +94,7 @@ class Machine:
             self.target, self._memory, {engine: EngineState() for engine in Engine}, rounding
         )
         self._bindings.allow_native = not self.is_checked and has_wide_vectors()
-        self._checker = Checker(self._memory) if self.is_checked else None
+        self._checker = Checker(self._memory, self.program.locations) if self.is_checked else None
         if self._checker is not None:
             self._bindings.report = self._checker.report
         self._closures: dict[Prepared, Closure] = {}
@@ -201,6 +201,11 @@ class Machine:
         known = self._of_kind(TensorKind.OUTPUT)
         wanted = known if names is None else names
         return {name: self._output(t) for name, t in known.items() if name in wanted}
+
+    @property
+    def check_report(self) -> CheckReport:
+        """What the last run has looked at; nothing in fast mode."""
+        return CheckReport() if self._checker is None else self._checker.report_of_run
 
     def timeline(self, record: bool = False) -> Timeline:
         """Modelled time. record: with the times of every instruction, transfer and stall.

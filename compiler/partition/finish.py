@@ -11,6 +11,7 @@ from jaxlib.mlir.passmanager import PassManager
 from axonc.diagnostics import CompileError, UnsupportedOpError
 from axonc.imported.aliases import state_of
 from axonc.imported.constants import hoist_large_constants
+from axonc.imported.lookups import mark_lookups
 from axonc.imported.program import Argument, ImportedProgram
 from axonc.imported.short_locations import use_project_paths
 from axonc.imported.stablehlo_module import (
@@ -93,6 +94,7 @@ def _prepare(
 ) -> tuple[ir.Module, list[Argument]]:
     """Keep or expand chlo, lift constants and ranks; the module and its arguments, local shapes."""
     _drop_foreign_attributes(module, main_function(module))
+    mark_lookups(module)
     _run(PassManager.parse(_PREPARE), module)
     # The round trip turns `dense_resource` blobs, unreadable in Python, into dense elements.
     module = deserialize(serialize(module), module.context)

@@ -1,7 +1,7 @@
 """The file of a compiled program, `docs/reference/program-file.md`: a zip archive of
 
     streams/<engine>.bin     encoded instructions
-    locations.json           [name, file, line, column] of every source location
+    locations.json           [name, file, line, column, is_lookup] of every source location
     locations/<engine>.bin   per instruction: index into locations.json, int32 little-endian
     programs/<n>/...         the same of the n-th program, where cores run different ones
     constants.bin            bytes of the program's own constants
@@ -229,7 +229,7 @@ def _bytes_of(weight: WeightRef) -> memoryview:
 
 
 def _locations_text(program: Program) -> bytes:
-    rows = [[where.name, where.file, where.line, where.column] for where in program.locations]
+    rows = [(w.name, w.file, w.line, w.column, w.is_lookup) for w in program.locations]
     return msgspec.json.format(msgspec.json.encode(rows), indent=0) + b"\n"
 
 
@@ -277,10 +277,14 @@ def _read_program(
     )
 
 
+_Row = tuple[str, str, int, int, bool]
+"""Of locations.json: the fields of a SourceLocation."""
+
+
 def _read_locations(archive: Archive, folder: str) -> tuple[SourceLocation, ...]:
     name = folder + LOCATIONS
     try:
-        rows = msgspec.json.decode(archive.view(name).data, type=list[tuple[str, str, int, int]])
+        rows = msgspec.json.decode(archive.view(name).data, type=list[_Row])
     except (msgspec.DecodeError, RecursionError) as error:
         raise archive.damaged(f"member {name}: {error}") from None
     return tuple(SourceLocation(*row) for row in rows)

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from axonc.backends.executor.cores import MultiCoreMachine
+from axonc.backends.executor.laws.checks import CheckReport
 from axonc.backends.executor.machine import Machine, Mode
 from axonc.backends.program import TensorKind
 from axonc.diagnostics import InternalError
 from axonc.program.compiled_program import CompiledProgram, HostTensor
+from axonc.run.check_warnings import tell
 from axonc.run.core_tensors import Holder, holders, part_key
 from axonc.run.host_values import from_cores, in_order, random_inputs, to_cores, weight_for_machine
 from axonc.weights.open_file import OpenFile
@@ -31,7 +33,8 @@ class Executable:
     """One compiled program. The machines of its cores are built and the weights are packed on first
     use, then kept. Arrays are whole tensors, however many cores share them.
 
-    inputs, results: names, shapes and dtypes a call takes and gives, in order.
+    inputs, results: names, shapes and dtypes a call takes and gives, in order. check_report: what
+    the latest call in checked mode has looked at, and found.
 
     Threads may share it: there is one device memory, so calls take turns, each with the results and
     the timeline of its own arrays. For calls at the same time make one per thread (`axonc.load`),
@@ -44,6 +47,7 @@ class Executable:
         self._machines: dict[Mode, MultiCoreMachine] = {}
         self._loaded: set[Mode] = set()
         self._turn = threading.RLock()
+        self.check_report = CheckReport()
         self._program = compiled.core_program
         self._holders = {kind: holders(self._program, kind) for kind in TensorKind}
         pairs = ((TensorKind.INPUT, compiled.inputs), (TensorKind.OUTPUT, compiled.results))
@@ -79,7 +83,9 @@ class Executable:
 
         arrays: one per input, in order, in its exact shape and dtype: numpy, or whatever gives an
             array (torch tensors, bf16 and f8 among them, JAX); or one mapping by input name.
-        checked: find races, reads of unwritten bytes and other broken laws (slower).
+        checked: find races, reads of unwritten bytes and other broken laws (slower); `check_report`
+            says afterwards how much was looked at. An index outside of the table it looks up in is
+            no error, as the result is defined, but a FindingWarning.
 
         Raises:
             ExecutionError: wrong arrays, naming the input, what was found and what was expected; in
@@ -91,6 +97,10 @@ class Executable:
             cores = self.cores("checked" if checked else "fast")
             self.check_files()
             outputs = cores.run(inputs)
+            report = cores.check_report
+        if checked:
+            self.check_report = report
+            tell(report)
         return [self.whole_result(host, outputs) for host in self.results]
 
     def __call__(self, *arrays: object, checked: bool = False) -> list[np.ndarray]:

@@ -21,9 +21,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from axonc.backends.executor.cores import MultiCoreMachine
+from axonc.backends.executor.laws.checks import CheckReport
 from axonc.backends.program import HbmTensor, TensorKind
 from axonc.diagnostics import ExecutionError, UsageError, nearest
 from axonc.program.compiled_program import HostTensor, check_same_type
+from axonc.run.check_warnings import tell
 from axonc.run.host_values import input_array
 
 if TYPE_CHECKING:
@@ -34,6 +36,8 @@ class Session:
     """Device memory of its own for one executable. inputs, results: what `run` takes and gives, in
     order; the state is neither. state_inputs: the inputs that are state. Calls from several threads
     take turns, in no promised order; sessions of one executable may run at the same time.
+
+    check_report: what the latest call has looked at, in checked mode.
 
     state: what it begins with, by input name; what is left out begins as the source says
     (`Executable.initial_state`). aliases: as for `Executable.session`.
@@ -60,6 +64,7 @@ class Session:
         self.results = tuple(r for r in executable.results if r.name not in news)
         self._turn = threading.RLock()
         self._is_whole = True
+        self.check_report = CheckReport()
         begin = self._complete(state or {})
         self._cores: MultiCoreMachine = executable.new_cores("checked" if checked else "fast")
         for host in self.state_inputs:
@@ -103,6 +108,8 @@ class Session:
             outputs = self._cores.run(inputs, kept, wanted)
             self._carry()
             self._is_whole = True
+            self.check_report = self._cores.check_report
+            tell(self.check_report)
         return [self._executable.whole_result(host, outputs) for host in self.results]
 
     def _check_whole(self) -> None:

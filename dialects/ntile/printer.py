@@ -20,7 +20,7 @@ from axonc.backends.isa.access_pattern import Dims
 from axonc.backends.isa.spec import FieldKind
 from axonc.backends.program import HbmTensor, Packing
 from axonc.backends.targets.target import Engine
-from axonc.diagnostics import SourceLocation
+from axonc.diagnostics import LOOKUP, SourceLocation
 from axonc.dialects.ntile.program import Buffer, Form, Pool, Step, TileOp, TileProgram, View
 from axonc.dialects.ntile.types import (
     BUFFER,
@@ -117,9 +117,10 @@ def packing_text(packing: Packing) -> str:
 def location_text(source: SourceLocation) -> str:
     """What stands inside `loc(...)`."""
     where = f"{string(source.file)}:{source.line}:{source.column}" if source.file else ""
-    if not source.name:
-        return where or "unknown"
-    return f"{string(source.name)}({where})" if where else string(source.name)
+    for name in (LOOKUP if source.is_lookup else "", source.name):
+        if name:
+            where = f"{string(name)}({where})" if where else string(name)
+    return where or "unknown"
 
 
 def type_text(buffer: Buffer) -> str:

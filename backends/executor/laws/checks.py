@@ -6,6 +6,9 @@ Laws about single instructions (rules, ports) and about order (races) are in `pr
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 
 from axonc.backends.executor.effects.bindings import Closure, present_operands
@@ -19,22 +22,59 @@ from axonc.backends.isa.instruction import Instruction
 from axonc.backends.isa.spec import Action, Role
 from axonc.backends.program import HbmTensor
 from axonc.backends.targets.target import Engine
+from axonc.diagnostics import SourceLocation
 
 Reads = list[tuple[str, Access]]
 
 
-class Checker:
-    """Runs closures under the laws of checked mode; `reset` before each run."""
+@dataclass(frozen=True)
+class CheckReport:
+    """What a run in checked mode has looked at. instructions: that were executed; accesses: of
+    operands to memory, each tried against the laws. findings: a sentence each, for what is defined
+    but hardly meant; a broken law is an error instead."""
 
-    def __init__(self, memory: MemorySystem) -> None:
+    instructions: int = 0
+    accesses: int = 0
+    findings: tuple[str, ...] = ()
+
+    def __add__(self, other: CheckReport) -> CheckReport:
+        """Of two cores; a finding of both is one."""
+        return CheckReport(
+            self.instructions + other.instructions,
+            self.accesses + other.accesses,
+            tuple(dict.fromkeys(self.findings + other.findings)),
+        )
+
+    def __str__(self) -> str:
+        count = len(self.findings)
+        found = f"{count} finding{'s' * (count > 1)}" if count else "nothing found"
+        return f"{found} in {self.instructions:,} instructions and {self.accesses:,} accesses"
+
+
+class Checker:
+    """Runs closures under the laws of checked mode; `reset` before each run. locations: the table
+    of the program."""
+
+    def __init__(self, memory: MemorySystem, locations: Sequence[SourceLocation] = ()) -> None:
         self.memory = memory
         self.shadow = Shadow(memory)
+        self._locations = locations
         self._reported: list[str] = []
+        self._instructions = self._accesses = 0
+        self._outside: dict[str, str] = {}
+
+    @property
+    def report_of_run(self) -> CheckReport:
+        """Since the last reset."""
+        found = tuple(self._outside.values())
+        return CheckReport(self._instructions, self._accesses, found)
 
     def reset(self) -> None:
         """Memory nobody wrote holds poison; nothing has been written."""
         self.shadow.reset()
         self._reported.clear()
+        self._outside.clear()
+        self._instructions = self._accesses = 0
         for array in self.memory.on_chip.values():
             array.fill(POISON)
         for segment in self.memory.segments:
@@ -49,6 +89,8 @@ class Checker:
         """Raises: Violation. The effect has not happened if a read breaks a law."""
         instruction = prepared.instruction
         indirect = IndirectRows.of(instruction, self.memory)
+        self._instructions += 1
+        self._accesses += sum(1 for _ in present_operands(instruction))
         for name, access in operands_read(instruction):
             if indirect is not None and name == indirect.table_name:
                 indirect.check_read(self.shadow)
@@ -58,12 +100,34 @@ class Checker:
             destination = instruction.operand("dst")
             assert isinstance(destination, TileAccess)
             self.shadow.check_accumulates(destination)
+        self._note_outside(instruction)
         closure()
         if self._reported:
             sentence = self._reported[0]
             self._reported.clear()
             raise Violation(FindingKind.ACTIVATION_RANGE, sentence)
         self._mark(prepared, indirect)
+
+    def _note_outside(self, instruction: Instruction) -> None:
+        """An index of a lookup that is about to be limited to the table; the first of each place is
+        told."""
+        where = self._locations[instruction.location] if self._locations else SourceLocation()
+        if not where.is_lookup or str(where) in self._outside:
+            return
+        low, high = index_limits(instruction)
+        if (low, high) == (-np.inf, np.inf):
+            return
+        source = instruction.operand("src")
+        assert source is not None
+        numbers = self.memory.view(source)
+        wrong = numbers[(numbers < low) | (numbers > high)]
+        if wrong.size:
+            named = f" ({where.name})" if where.name and where.file else ""
+            places = f" (0 to {int(high)})" if np.isfinite(high) else ""
+            self._outside[str(where)] = (
+                f"{where}{named}: index {int(wrong[0])} lies outside of its table{places}; the "
+                "nearest row is taken, as XLA does"
+            )
 
     def _mark(self, prepared: Prepared, indirect: IndirectRows | None) -> None:
         by_tensor_engine = prepared.engine is Engine.TENSOR
@@ -79,6 +143,24 @@ class Checker:
 
     def check_output(self, tensor: HbmTensor) -> None:
         self.shadow.check_output(tensor)
+
+
+def index_limits(instruction: Instruction) -> tuple[float, float]:
+    """(lowest, highest) of an instruction that limits integers: both at once, or one of them, which
+    is how a lookup keeps its indices inside of the table; else without limits."""
+    none = (-np.inf, np.inf)
+    if instruction.spec.mnemonic != "tensor_scalar":
+        return none
+    source = instruction.operand("src")
+    if source is None or source.dtype.is_float:
+        return none
+    if any(instruction.operand("scalar" + n) is not None for n in "01"):
+        return none
+    steps = [(instruction.field("op" + n), float(str(instruction.field("imm" + n)))) for n in "01"]
+    used = dict(step for step in steps if step[0] != "bypass")
+    if not used.keys() <= {"max", "min"}:
+        return none
+    return used.get("max", none[0]), used.get("min", none[1])
 
 
 def operands_read(instruction: Instruction) -> Reads:
