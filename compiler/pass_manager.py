@@ -26,6 +26,7 @@ from torch_mlir.passmanager import PassManager as UpstreamManager
 
 import axonc.passes
 from axonc.diagnostics import AxoncError, InternalError, UsageError, nearest
+from axonc.output_files import written_whole
 from axonc.passes.base import REGISTRY, Pass, State, UpstreamPass, pass_label
 
 # ---- passes --------------------------------------------------------------------------------------
@@ -252,7 +253,7 @@ class PassManager:
         folder = self.options.dump_dir or Path(tempfile.mkdtemp(prefix="axonc-"))
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"before-{_file_name(pass_label(item))}.mlir"
-        path.write_text(before())
+        _write(path, before())
         return InternalError(
             f"pass failed: {what}",
             pass_name=pass_label(item),
@@ -265,7 +266,7 @@ class PassManager:
             return
         self.options.dump_dir.mkdir(parents=True, exist_ok=True)
         path = self.options.dump_dir / f"{self._dumped:03d}-{_file_name(name)}.mlir"
-        path.write_text(state.print())
+        _write(path, state.print())
         self._dumped += 1
 
     def _report_times(self) -> None:
@@ -290,6 +291,12 @@ def _option_text(value: object) -> str:
     if isinstance(value, tuple):
         return ";".join(map(str, value))
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _write(path: Path, text: str) -> None:
+    """Raises: UsageError where it cannot be written."""
+    with written_whole(path) as file:
+        file.write(text.encode())
 
 
 def _file_name(label: str) -> str:

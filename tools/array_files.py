@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from axonc.diagnostics import UsageError
-from axonc.program.archive import check_writable, written_whole
+from axonc.output_files import check_output, written_whole
 from axonc.program.compiled_program import HostTensor
 from axonc.run.executable import Executable
 from axonc.run.host_values import check_names, check_type
@@ -78,8 +78,15 @@ def _positional_order(found: Collection[str]) -> list[str] | None:
     )
 
 
-def check_output_path(path: Path) -> None:
-    """Fail before the run, not after it.
+def files_read(options: argparse.Namespace, executable: Executable | None = None) -> list[Path]:
+    """The files that a verb reads: the program, its weight files, the inputs."""
+    named = [options.program, *([options.inputs] if options.inputs else [])]
+    weights = () if executable is None else executable.weight_files
+    return [*map(Path, named), *weights]
+
+
+def check_output_path(path: Path, inputs: Iterable[Path] = ()) -> None:
+    """Fail before the run, not after it. inputs: files that must not be written over.
 
     Raises:
         UsageError: unknown suffix, or a place that cannot be written.
@@ -89,27 +96,30 @@ def check_output_path(path: Path) -> None:
             f"{path}: cannot tell the format of an array file from '{path.suffix}'",
             hint=f"known: {', '.join(_OUTPUT_SUFFIXES)}",
         )
-    check_writable(path)
+    check_output(path, inputs)
 
 
-def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> list[str]:
+def write_arrays(
+    path: Path, arrays: Mapping[str, np.ndarray], inputs: Iterable[Path] = ()
+) -> list[str]:
     """Write arrays by name; the file appears whole or not at all. Returns notes for the user: npz
-    cannot name bf16 and the 8-bit floats, which are widened to f32, exactly.
+    cannot name bf16 and the 8-bit floats, which are widened to f32, exactly. inputs: as for
+    `check_output_path`.
 
     Raises:
         UsageError: it cannot be written.
     """
-    check_output_path(path)
+    check_output_path(path, inputs)
     if path.suffix == ".safetensors":
         from safetensors.numpy import save
 
         data = save({name: np.ascontiguousarray(a) for name, a in arrays.items()})
-        with written_whole(path) as file:
+        with written_whole(path, inputs) as file:
             file.write(data)
         return []
     narrow = [name for name, array in arrays.items() if array.dtype.kind == "V"]
     widened = {n: a.astype(np.float32) if n in narrow else a for n, a in arrays.items()}
-    with written_whole(path) as file:
+    with written_whole(path, inputs) as file:
         np.savez(file, **widened)  # type: ignore[arg-type]
     return [
         f"{path}: {name} is {arrays[name].dtype}, written as float32 (exact)" for name in narrow

@@ -12,6 +12,11 @@ REPORT_SUFFIX = ".casts.json"
 BAR_WIDTH = 40
 
 
+def cast_report_path(program: Path) -> Path:
+    """Where the report of a program is, if it has one."""
+    return program.with_name(program.name + REPORT_SUFFIX)
+
+
 def write_cast_report(report: CastReport, program: Path) -> None:
     """Beside the program file, as JSON, if there is anything to say or an older report to replace;
     a search's curve also on the screen.
@@ -19,15 +24,13 @@ def write_cast_report(report: CastReport, program: Path) -> None:
     Raises:
         UsageError: it cannot be written.
     """
-    from axonc.diagnostics import UsageError
+    from axonc.output_files import written_whole
 
-    path = program.with_name(program.name + REPORT_SUFFIX)
+    path = cast_report_path(program)
     if not (report.rows or report.search or path.exists()):
         return
-    try:
-        path.write_text(report.json())
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}") from None
+    with written_whole(path) as file:
+        file.write(report.json().encode())
     if report.search is not None:
         print(curve(report.search))
     print(f"wrote {path}")

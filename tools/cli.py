@@ -5,6 +5,7 @@ Exit codes: 0 done; 1 the program is wrong, or differs, or cannot be compiled; 2
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -59,10 +60,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # else XLA greets on stderr
     try:
-        return _dispatch(given)
+        code = _dispatch(given)
+        sys.stdout.flush()  # a full disk shows here, not after everything
+        return code
     except BrokenPipeError:  # `axonc inspect ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
+    except OSError as error:
+        return _system_error(error, wants_traceback="--traceback" in given)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -85,6 +90,23 @@ def _dispatch(given: list[str]) -> int:
     module = verb.load()
     code: int = module.run(module.make_parser().parse_args(given[1:]))
     return code
+
+
+def _system_error(error: OSError, *, wants_traceback: bool) -> int:
+    """A full disk, a file that is gone: files that are opened on purpose have errors of their own;
+    what is left is where the output goes, and what libraries open."""
+    if error.filename is None and error.errno not in _OUTPUT_ERRORS:
+        return _report(error, wants_traceback=wants_traceback)
+    if wants_traceback:
+        traceback.print_exception(error)
+    where = error.filename or "cannot write to standard output"
+    print(f"error: {where}: {error.strerror}", file=sys.stderr)
+    if error.filename is None:  # nor can what is left be written when Python ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return FAILED
+
+
+_OUTPUT_ERRORS = (errno.ENOSPC, errno.EIO, errno.EFBIG, errno.EDQUOT)
 
 
 def _overview() -> str:

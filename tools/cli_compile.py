@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from axonc.options import add_option_flags, chosen_options, default_of
-from axonc.tools.cast_output import write_cast_report
+from axonc.tools.cast_output import cast_report_path, write_cast_report
 from axonc.tools.cli_parser import verb_parser
 from axonc.tools.neuronx_flags import (
     add_accepted_flags,
@@ -101,17 +101,37 @@ def _add_observation(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from axonc.diagnostics import UsageError
-    from axonc.program.archive import check_writable
 
     if options.pipeline_cores and options.cores not in (1, options.pipeline_cores):
         raise UsageError(f"--cores {options.cores} and --pipeline-cores {options.pipeline_cores}")
     output = Path(options.output or f"{Path(options.model).stem}.axon")
-    check_writable(output)
+    _check_outputs(output, options)
     with _logging(options.verbose, options.logfile):
         for note in notes_of(options):
             _log.warning("note: %s", note)
         _compile(options, output)
     return 0
+
+
+def _check_outputs(output: Path, options: argparse.Namespace) -> None:
+    """Nothing that is written is one of the files that are read.
+
+    Raises:
+        UsageError: something is, or cannot be written.
+    """
+    from axonc.driver.driver import is_dump
+    from axonc.output_files import check_output
+
+    named = [options.model, *options.weights, *filter(None, [options.calibrate])]
+    read = [Path(name) for name in named]
+    check_output(output, read)
+    check_output(cast_report_path(output), read)
+    if options.logfile:
+        check_output(Path(options.logfile), [*read, output])
+    if options.dump_ir:
+        folder = Path(options.dump_ir)
+        for path in (path for path in (*read, output) if is_dump(path, folder)):
+            check_output(path, [path])
 
 
 def _compile(options: argparse.Namespace, output: Path) -> None:
@@ -129,6 +149,7 @@ def _compile(options: argparse.Namespace, output: Path) -> None:
         executable = compile_with(
             Path(options.model), chosen, options.weights, options.calibrate, progress, debug
         )
+    _check_outputs(output, options)  # a link may have come since
     executable.save(output, embed_weights=options.embed_weights)
     _tell(executable, output)
     if executable.compiled.cast_report is not None:

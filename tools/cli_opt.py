@@ -60,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError("no module given", hint="axonc opt FILE --pass-pipeline PASSES")
     source = _content(options.module)
     if not options.split_input_file:
-        _write([_transformed(source, options)], options.output)
+        _write([_transformed(source, options)], options.output, options.module)
         return 0
     return _run_parts(source.decode().split(SPLIT_MARK), options)
 
@@ -75,7 +75,7 @@ def _run_parts(parts: list[str], options: argparse.Namespace) -> int:
             done.append(_transformed(part.encode(), options))
         except AxoncError as error:
             print(error.render(), file=sys.stderr)
-    _write(done, options.output)
+    _write(done, options.output, options.module)
     return 0 if len(done) == len(parts) else 1
 
 
@@ -111,14 +111,14 @@ def _content(source: str) -> bytes:
         raise UsageError(f"cannot read {source}: {error.strerror}") from None
 
 
-def _write(texts: list[str], output: str | None) -> None:
-    from axonc.program.archive import written_whole
+def _write(texts: list[str], output: str | None, source: str) -> None:
+    from axonc.output_files import written_whole
 
     if output is None:
         for text in texts:
             print(text)
         return
-    with written_whole(Path(output)) as file:
+    with written_whole(Path(output), [] if source == "-" else [Path(source)]) as file:
         file.write("\n".join(texts).encode())
 
 

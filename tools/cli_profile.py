@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from axonc.tools.cli_parser import add_inputs, add_program, verb_parser
 
@@ -28,10 +29,13 @@ def make_parser() -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace) -> int:
     from axonc.api import load
-    from axonc.tools.array_files import call_arrays
+    from axonc.output_files import check_output
+    from axonc.tools.array_files import call_arrays, files_read
     from axonc.tools.program_report import facts_json
 
     executable = load(options.program, trust_weights=options.trust_weights)
+    if options.trace:
+        check_output(Path(options.trace), files_read(options, executable))
     has_inputs = options.inputs is not None or options.random_inputs is not None
     arrays = (call_arrays(options, executable),) if has_inputs else ()
     profile = executable.profile(*arrays)

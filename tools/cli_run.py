@@ -43,11 +43,17 @@ def make_parser() -> argparse.ArgumentParser:
 def run(options: argparse.Namespace) -> int:
     from axonc.api import load
     from axonc.diagnostics import FindingWarning
-    from axonc.tools.array_files import call_arrays, check_output_path, write_arrays
+    from axonc.tools.array_files import (
+        call_arrays,
+        check_output_path,
+        files_read,
+        write_arrays,
+    )
 
-    if options.outputs:
-        check_output_path(Path(options.outputs))
     executable = load(options.program, trust_weights=options.trust_weights)
+    read = files_read(options, executable)
+    if options.outputs:
+        check_output_path(Path(options.outputs), read)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FindingWarning)  # they are told below
         found = executable.run(call_arrays(options, executable), checked=options.checked)
@@ -55,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
     for name, array in results.items():
         print(_described(name, array))
     if options.outputs:
-        for note in write_arrays(Path(options.outputs), results):
+        for note in write_arrays(Path(options.outputs), results, read):
             print(f"note: {note}")
         print(f"wrote {options.outputs}")
     return _told(executable.check_report) if options.checked else 0

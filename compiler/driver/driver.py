@@ -226,6 +226,12 @@ def _manager_options(debug: DebugOptions, recorder: _Recorder) -> ManagerOptions
     )
 
 
+def is_dump(path: Path, folder: Path) -> bool:
+    """Whether dumping into `folder` would take `path` for one of its own files."""
+    is_there = path.resolve().parent == folder.resolve()
+    return is_there and _DUMP_NAME.fullmatch(path.name) is not None
+
+
 def _clear_dumps(folder: Path) -> None:
     """Dumps of an earlier compile would be taken for those of this one.
 

@@ -1,13 +1,11 @@
-"""The container of a compiled program: a zip archive with deterministic bytes, written all or
-nothing.
+"""The container of a compiled program: a zip archive with deterministic bytes.
 
 Members are stored, not compressed: compressors differ between zlib builds, and a stored member can
-be memory-mapped. Times are fixed. A file appears under its name only when it is complete.
+be memory-mapped. Times are fixed.
 """
 
 from __future__ import annotations
 
-import os
 import struct
 import zipfile
 import zlib
@@ -41,41 +39,6 @@ _DAMAGE = (
     RuntimeError,  # with NotImplementedError: unknown compression, encryption, version
     OverflowError,
 )
-
-
-def check_writable(path: Path) -> None:
-    """Fail before long work rather than after it.
-
-    Raises:
-        UsageError: `path` is a directory or a device, or its folder is missing or cannot be
-        written.
-    """
-    if path.exists() and not path.is_file():
-        raise UsageError(f"cannot write {path}: it is not a regular file")
-    folder = path.parent
-    if not folder.is_dir():
-        raise UsageError(f"cannot write {path}: no folder {folder}", hint=f"mkdir -p {folder}")
-    if not os.access(folder, os.W_OK):
-        raise UsageError(f"cannot write {path}: folder {folder} is not writable")
-
-
-@contextmanager
-def written_whole(path: Path) -> Iterator[BinaryIO]:
-    """A file for writing that appears as `path` when the block ends well, and not at all otherwise.
-
-    Raises:
-        UsageError: it cannot be written (missing folder, no permission, full disk).
-    """
-    check_writable(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with temporary.open("w+b") as file:
-            yield file
-        os.replace(temporary, path)
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror or error}") from None
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_archive(

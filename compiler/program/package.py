@@ -28,7 +28,8 @@ import numpy as np
 from axonc.backends.program import Program
 from axonc.backends.targets.target import Engine
 from axonc.diagnostics import SourceLocation, UsageError, nearest
-from axonc.program.archive import Archive, write_archive, written_whole
+from axonc.output_files import written_whole
+from axonc.program.archive import Archive, write_archive
 from axonc.program.compiled_program import CompiledProgram
 from axonc.program.manifest import (
     host_tensor,
@@ -48,7 +49,14 @@ from axonc.program.manifest_schema import (
 )
 from axonc.program.verify_facts import BadFactError, programs_of, verify_facts
 from axonc.weights.content_hash import Content
-from axonc.weights.derived import DerivedWeight, derived_weight, rule_json, rule_of_json
+from axonc.weights.derived import (
+    DerivedWeight,
+    derived_weight,
+    rule_json,
+    rule_of_json,
+    storage_of_source,
+    weight_files,
+)
 from axonc.weights.open_file import OpenFile
 from axonc.weights.references import (
     Absent,
@@ -76,7 +84,8 @@ def write_program(
     """Write the program file; it appears whole or not at all.
 
     Raises:
-        UsageError: the file cannot be written, or a weight file cannot be read or has changed.
+        UsageError: the file cannot be written, or is a weight file; or one cannot be read or has
+            changed.
     """
     path = Path(path)
     stored = _stored(compiled)
@@ -97,7 +106,7 @@ def write_program(
         return manifest_text(manifest_of(compiled, offsets, references, named, members))
 
     pieces = (_bytes_of(stored[key]) for key in embedded)
-    with written_whole(path) as file:
+    with written_whole(path, weight_files(stored.values())) as file:
         members = _members(compiled, pieces if embedded else None)
         write_archive(file, _sealed(members, text))
 
@@ -332,16 +341,9 @@ def _embedded(
 def _is_held(weight: WeightRef) -> bool:
     """Whether no weight file has the bytes, or those they are derived from: they are in memory, or
     in the file of a program."""
-    storage = _storage_of_source(weight)
+    storage = storage_of_source(weight)
     in_program = isinstance(storage, FileRegion) and storage.in_program
     return in_program or isinstance(storage, HeldArray)
-
-
-def _storage_of_source(weight: WeightRef) -> object:
-    storage = weight.storage
-    while isinstance(storage, DerivedWeight):
-        storage = storage.source.storage
-    return storage
 
 
 def _contents(weights: Iterable[WeightRef]) -> dict[Path, ContentFacts]:
@@ -352,7 +354,7 @@ def _contents(weights: Iterable[WeightRef]) -> dict[Path, ContentFacts]:
     """
     found: dict[Path, ContentFacts] = {}
     for weight in weights:
-        storage = _storage_of_source(weight)
+        storage = storage_of_source(weight)
         if isinstance(storage, FileRegion | ZipMember) and storage.file.path not in found:
             storage.file.verify()
             content = storage.file.content()

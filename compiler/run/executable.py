@@ -21,6 +21,7 @@ from axonc.program.compiled_program import CompiledProgram, HostTensor
 from axonc.run.check_warnings import tell
 from axonc.run.core_tensors import Holder, holders, part_key
 from axonc.run.host_values import from_cores, in_order, random_inputs, to_cores, weight_for_machine
+from axonc.weights.derived import weight_files
 from axonc.weights.open_file import OpenFile
 from axonc.weights.references import NUMPY_OF_MLIR, WeightRef, mapped_files
 
@@ -64,6 +65,11 @@ class Executable:
     @property
     def results(self) -> tuple[HostTensor, ...]:
         return self.compiled.results
+
+    @property
+    def weight_files(self) -> tuple[Path, ...]:
+        """The files that hold weights of the program."""
+        return weight_files(self.compiled.weights.values())
 
     @property
     def result_names(self) -> tuple[str, ...]:

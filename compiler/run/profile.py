@@ -16,7 +16,7 @@ from axonc.backends.isa.access_pattern import HbmAccess
 from axonc.backends.program import SPILL_PREFIX, Program
 from axonc.backends.targets import TARGETS
 from axonc.backends.targets.target import Engine
-from axonc.program.archive import written_whole
+from axonc.output_files import written_whole
 
 BAR_WIDTH = 32
 

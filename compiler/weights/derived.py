@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from axonc.backends.numerics.quantize import FORMATS, QuantizedFormat, quantize,
 from axonc.diagnostics import UsageError
 from axonc.sharding import Sharding
 from axonc.weights.open_file import OpenFile
-from axonc.weights.references import Absent, WeightRef
+from axonc.weights.references import Absent, FileRegion, WeightRef, ZipMember
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,25 @@ class DerivedWeight:
 
     def describe(self) -> str:
         return f"{self.rule.format} {self.rule.part} of {self.source.describe()}"
+
+
+def storage_of_source(weight: WeightRef) -> object:
+    """Where the bytes of a weight are, or those that it is derived from."""
+    storage = weight.storage
+    while isinstance(storage, DerivedWeight):
+        storage = storage.source.storage
+    return storage
+
+
+def weight_files(weights: Iterable[WeightRef]) -> tuple[Path, ...]:
+    """The user's files that hold them; the file of a program is none."""
+    found: dict[Path, None] = {}
+    for storage in map(storage_of_source, weights):
+        if isinstance(storage, ZipMember) or (
+            isinstance(storage, FileRegion) and not storage.in_program
+        ):
+            found[storage.file.path] = None
+    return tuple(found)
 
 
 def weight_scales(

@@ -81,14 +81,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     # what a program is before our dialects
     "sharding": {"backends.targets", "backends.numerics"},
     "options": {"backends.targets", "backends.numerics"},
+    "output_files": set(),
     "weights": SHARED,
     "imported": SHARED | {"dialects.neuron.argument_names"},
     "partition": IMPORTED,
     "frontends": IMPORTED | {"partition"},
     # compiling and running
     "context": DIALECTS | {"passes.base"},
-    "pass_manager": GRAPH,
-    "program": BACKENDS | SHARED | {"passes.cast.cast_report"},
+    "pass_manager": GRAPH | {"output_files"},
+    "program": BACKENDS | SHARED | {"passes.cast.cast_report", "output_files"},
     "driver": GRAPH
     | TILES
     | IMPORTED
@@ -100,8 +101,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "run": SHARED
     | BOUND
-    | {"program", "backends.executor", "backends.executor.machine", "backends.executor.cores",
-       "backends.executor.trace", "backends.executor.laws"},
+    | {"program", "output_files", "backends.executor", "backends.executor.machine",
+       "backends.executor.cores", "backends.executor.trace", "backends.executor.laws"},
     "kernel": EVERYTHING,
     "api": EVERYTHING,
     "tools": EVERYTHING,

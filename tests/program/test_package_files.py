@@ -19,7 +19,7 @@ from safetensors.numpy import save_file
 from small_models import DENSE, dense_arrays, dense_oracle
 
 import axonc
-from axonc.program.archive import written_whole
+from axonc.output_files import written_whole
 
 
 def weights_file(path: Path) -> Path:
