@@ -39,6 +39,7 @@ Values = Mapping[str, np.ndarray]
 class MultiCoreMachine:
     """Runs `program` on the cores of its target. Options: as `Machine`; every core has its own
     random numbers. like: another of the same program and mode, whose streams and order are shared.
+    is_foreign: as for `DecodedProgram.of`.
 
     Raises: as `Machine`; UsageError if no instance of the target has so many cores.
     """
@@ -52,10 +53,13 @@ class MultiCoreMachine:
         rounding: Rounding = "rne",
         max_steps: int = DEFAULT_MAX_STEPS,
         like: MultiCoreMachine | None = None,
+        is_foreign: bool = False,
     ) -> None:
         self.program = program
         self._decoded: Sequence[DecodedProgram] = (
-            like._decoded if like else [DecodedProgram.of(each) for each in program.programs]
+            like._decoded
+            if like
+            else [DecodedProgram.of(each, is_foreign=is_foreign) for each in program.programs]
         )
         self.machines = [
             Machine(

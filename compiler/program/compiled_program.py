@@ -76,6 +76,7 @@ class CompiledProgram:
     has a tensor of its name, a result comes from there.
     open_state: inputs that were given away, and the results between which nothing decides, by name;
     initial_state: by name of an input that has a new value, what it is before the first call.
+    is_foreign: it comes from a file, whoever wrote that.
     """
 
     program: Program
@@ -93,6 +94,7 @@ class CompiledProgram:
     program_of: tuple[int, ...] = ()
     open_state: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     initial_state: Mapping[str, WeightRef] = field(default_factory=dict)
+    is_foreign: bool = field(default=False, compare=False)
 
     @property
     def cores(self) -> int:

@@ -138,6 +138,7 @@ def read_program(path: str | Path, *, trust_weights: bool = False) -> CompiledPr
         weight_shardings={n: sharding_of(s) for n, s in manifest.weight_shardings.items()},
         others=programs[1:],
         program_of=tuple(manifest.program_of),
+        is_foreign=True,
     )
 
 

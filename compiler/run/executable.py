@@ -232,7 +232,9 @@ class Executable:
         """The executor, perhaps still without weights: enough to know the time of a call."""
         with self._turn:
             if mode not in self._machines:
-                self._machines[mode] = MultiCoreMachine(self._program, mode=mode)
+                self._machines[mode] = MultiCoreMachine(
+                    self._program, mode=mode, is_foreign=self.compiled.is_foreign
+                )
             return self._machines[mode]
 
     @cached_property

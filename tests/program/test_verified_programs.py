@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import random
 import tracemalloc
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -183,3 +185,38 @@ def test_a_manifest_that_is_deep_is_refused(program: Path, tmp_path: Path) -> No
     for text in (b"[" * 1_000_000, b'{"format":' + b'{"a":' * 200_000):
         with pytest.raises(axonc.ProgramFormatError, match="not one of axonc"):
             axonc.load(packed({**members, "manifest.json": text}, tmp_path / "p.axon"))
+
+
+def test_forged_streams_end_in_an_error_of_ours(program: Path, tmp_path: Path) -> None:
+    """Bytes changed and hashes made right: instructions are decoded, and tried against the rules of
+    their descriptions, before the executor indexes with anything in them. What obeys them runs."""
+    chance, arrays = random.Random(7), dense_arrays()
+    streams = {n: d for n, d in members_of(program).items() if n.startswith("streams/") and d}
+    refused = 0
+    for _ in range(60):
+        name = chance.choice(sorted(streams))
+        data = bytearray(streams[name])
+        data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+        spelled = name.replace("/", "__").replace(".", "__")
+        forged = edited(program, tmp_path / "p.axon", **{spelled: bytes(data)})
+        for checked in (True, False):
+            try:
+                axonc.load(forged).run(arrays["x"], checked=checked)
+            except axonc.AxoncError:
+                refused += 1
+    assert refused > 40
+
+
+def test_an_instruction_that_breaks_its_rule_is_named(program: Path) -> None:
+    """Also in fast mode, which trusts what was compiled in its own process."""
+    compiled = axonc.load(program).compiled
+    assert compiled.is_foreign
+    engine, stream = next((e, s) for e, s in compiled.program.streams.items() if s)
+    other = next(e for e in compiled.program.streams if e is not engine)
+    moved = {**compiled.program.streams, other: stream}
+    locations = {**compiled.program.instruction_locations}
+    locations[other] = locations[engine]
+    foreign = replace(compiled.program, streams=moved, instruction_locations=locations)
+    executable = axonc.Executable(replace(compiled, program=foreign))
+    with pytest.raises(axonc.ProgramFormatError, match=rf"{other.value}\[0\] .* stream of"):
+        executable.run(dense_arrays()["x"])

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from axonc.backends.encoding import decode_stream
 from axonc.backends.executor.steps.prepared import Prepared, Preparer
 from axonc.backends.isa.effects import uses_registers
+from axonc.backends.isa.instruction import Instruction
 from axonc.backends.isa.spec import Action
+from axonc.backends.isa.verifier import Verifier, rule_text
 from axonc.backends.program import Program
 from axonc.backends.targets import TARGETS
 from axonc.backends.targets.target import Engine, Target
-from axonc.diagnostics import UsageError, nearest
+from axonc.diagnostics import ProgramFormatError, UsageError, nearest
 
 
 @dataclass(frozen=True)
@@ -27,13 +30,20 @@ class DecodedProgram:
     """By engine, whether an instruction has an address that comes from a register."""
 
     @staticmethod
-    def of(program: Program) -> DecodedProgram:
-        """Raises: ProgramFormatError on damaged streams, UsageError on an unknown target."""
+    def of(program: Program, *, is_foreign: bool = False) -> DecodedProgram:
+        """is_foreign: nobody knows that its instructions obey the rules of their descriptions; they
+        are tried before anything is made of them.
+
+        Raises: ProgramFormatError on damaged streams, UsageError on an unknown target.
+        """
         if program.target not in TARGETS:
             raise UsageError(f"no target '{program.target}'", hint=nearest(program.target, TARGETS))
         target = TARGETS[program.target]
         preparer = Preparer(target)
-        streams = {engine: _decoded(program, engine, preparer) for engine in program.streams}
+        verifier = Verifier(target) if is_foreign else None
+        streams = {
+            engine: _decoded(program, engine, preparer, verifier) for engine in program.streams
+        }
         dynamic = {
             engine: [uses_registers(prepared.instruction) for prepared in stream]
             for engine, stream in streams.items()
@@ -50,9 +60,26 @@ class DecodedProgram:
         )
 
 
-def _decoded(program: Program, engine: Engine, preparer: Preparer) -> list[Prepared]:
+def _decoded(
+    program: Program, engine: Engine, preparer: Preparer, verifier: Verifier | None
+) -> list[Prepared]:
     locations = program.instruction_locations.get(engine)
     found = decode_stream(
         program.streams[engine], None if locations is None else locations.tolist()
     )
+    if verifier is not None:
+        _verify(found, engine, verifier)
     return [preparer.prepare(instruction, index) for index, instruction in enumerate(found)]
+
+
+def _verify(stream: Sequence[Instruction], engine: Engine, verifier: Verifier) -> None:
+    """Raises: ProgramFormatError naming the first instruction that breaks a rule."""
+    for index, instruction in enumerate(stream):
+        if instruction.engine is not engine:
+            why = f"it belongs to the stream of {instruction.engine.value}"
+            raise ProgramFormatError(f"{engine.value}[{index}] {instruction.spec.mnemonic}: {why}")
+        broken = verifier.violations(instruction)
+        if broken:
+            rule, what = broken[0]
+            text = f"({rule}) {rule_text(instruction.spec, rule)}: {what}"
+            raise ProgramFormatError(f"{engine.value}[{index}] {instruction.spec.mnemonic}: {text}")
