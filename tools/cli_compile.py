@@ -14,10 +14,12 @@ from axonc.options import add_option_flags, chosen_options, default_of
 from axonc.tools.cast_output import cast_report_path, write_cast_report
 from axonc.tools.cli_parser import verb_parser
 from axonc.tools.neuronx_flags import (
+    INTERNAL_FLAGS,
     add_accepted_flags,
     allows_lossy_integers,
     known_target,
     notes_of,
+    respelled,
 )
 
 if TYPE_CHECKING:
@@ -65,6 +67,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_numerics(parser)
     _add_observation(parser)
     add_accepted_flags(parser)
+    parser.tolerated = INTERNAL_FLAGS
     return parser
 
 
@@ -92,11 +95,21 @@ def _add_observation(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--verbose",
         default="warning",
-        choices=_LEVELS,
+        type=_level,
         metavar="LEVEL",
         help=f"{', '.join(_LEVELS)} (default: warning); info and debug go to stdout",
     )
     group.add_argument("--logfile", metavar="FILE", help="also write messages of every level there")
+
+
+def _level(text: str) -> str:
+    """A name of `_LEVELS`, or the number of the standard library's: the next name below it (35 is
+    what neuronx-cc's wrappers write for "user")."""
+    if text in _LEVELS:
+        return text
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"'{text}' is none of {', '.join(_LEVELS)}")
+    return _LEVELS[min(max(int(text) // 10 - 1, 0), len(_LEVELS) - 1)]
 
 
 def run(options: argparse.Namespace) -> int:
@@ -163,6 +176,7 @@ def _made_by_hand(options: argparse.Namespace) -> dict[str, Any]:
     for note in filter(None, (target_note, lossy_note)):
         _log.warning("note: %s", note)
     made: dict[str, Any] = {"target": target, "allow_lossy_integers": lossy}
+    made |= respelled(options)
     if options.pipeline_cores:
         made |= {"parallel": "pipeline", "cores": options.pipeline_cores}
     return made

@@ -3,11 +3,36 @@
 from __future__ import annotations
 
 import argparse
+import re
+from typing import NoReturn
+
+from axonc.diagnostics import nearest
 
 
-def verb_parser(verb: str, summary: str, examples: str) -> argparse.ArgumentParser:
+class VerbParser(argparse.ArgumentParser):
+    """Says what is wrong in two lines, with the nearest flag, instead of a screen of usage."""
+
+    tolerated: tuple[str, ...] = ()
+    """Beginnings of flags that are taken whatever they are; what was given is in `tolerated` of the
+    namespace."""
+
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def,override]
+        found, rest = super().parse_known_args(args, namespace)
+        taken = [word for word in rest if self.tolerated and word.startswith(self.tolerated)]
+        found.tolerated = [*getattr(found, "tolerated", ()), *taken]
+        return found, [word for word in rest if word not in taken]
+
+    def error(self, message: str) -> NoReturn:
+        words = re.findall(r"unrecognized arguments: (--?[A-Za-z][^\s=]*)", message)
+        flags = [name for action in self._actions for name in action.option_strings]
+        hints = [found for word in words if (found := nearest(word, flags))]
+        hint = hints[0] if hints else f"'{self.prog} --help' lists what it takes"
+        self.exit(2, f"{self.prog}: error: {message}\n  hint: {hint}\n")
+
+
+def verb_parser(verb: str, summary: str, examples: str) -> VerbParser:
     """A parser that shows `examples` (lines) at the end of its help."""
-    parser = argparse.ArgumentParser(
+    parser = VerbParser(
         prog=f"axonc {verb}",
         description=summary,
         epilog=f"examples:\n{examples}",

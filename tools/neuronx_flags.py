@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from axonc.diagnostics import UsageError, nearest
 
@@ -53,7 +54,7 @@ ACCEPTED_FLAGS = (
     ),
     AcceptedFlag(
         ("--distribution-strategy",),
-        "one NeuronCore is compiled for; nothing is sharded",
+        "no effect: how a program is cut over cores is said by its shardings, or --cores",
         "passes for sharded training",
         "NAME",
         ("llm-training", "NEMO", "generic"),
@@ -106,6 +107,30 @@ ACCEPTED_FLAGS = (
         "old name of -O1",
     ),
     AcceptedFlag(
+        ("--tensorizer-options",),
+        "no effect: options of another compiler's passes",
+        "options of neuronx-cc's tensorizer",
+        "OPTIONS",
+    ),
+    AcceptedFlag(
+        ("--hlo2tensorizer-options",),
+        "no effect: options of another compiler's passes",
+        "options of neuronx-cc's front end",
+        "OPTIONS",
+    ),
+    AcceptedFlag(
+        ("--fast-math",),
+        "no effect: what is rounded is said by --auto-cast and --auto-cast-type",
+        "fast relayout and casts of neuron-cc",
+        "WHAT",
+    ),
+    AcceptedFlag(
+        ("--fp32-cast",),
+        "no effect: what is rounded is said by --auto-cast and --auto-cast-type",
+        "casts of neuron-cc",
+        "WHAT",
+    ),
+    AcceptedFlag(
         ("--experimental-unsafe-fp8e4m3fn-as-fp8e4m3",),
         "no effect: e4m3fn is converted, never reinterpreted",
         "read e4m3fn bits as e4m3",
@@ -147,6 +172,27 @@ def notes_of(options: argparse.Namespace) -> Iterator[str]:
             raise UsageError(f"{flag.names[0]} {value}: {flag.refused[value]}")
         if value and value not in flag.quiet_values:
             yield f"{flag.names[0]}: {flag.note}"
+    for word in options.tolerated:
+        yield f"{word.partition('=')[0]}: no effect: an internal option of neuronx-cc"
+    for name, value in respelled(options).items():
+        flag_name = "--" + name.replace("_", "-")
+        yield f"{flag_name} {getattr(options, name)}: taken for {flag_name} {value}"
+
+
+INTERNAL_FLAGS = ("--internal-", "--experimental-", "--enable-internal-", "--disable-internal-")
+"""Beginnings of flags that frameworks write and no page documents."""
+
+SPELLINGS: dict[str, dict[Any, Any]] = {"auto_cast": {"matmul": "matmult"}, "optlevel": {0: 1}}
+"""Values that scripts write, by option, and what they mean."""
+
+
+def respelled(options: argparse.Namespace) -> dict[str, Any]:
+    """Options whose value is one of `SPELLINGS`, put right."""
+    return {
+        name: known[getattr(options, name)]
+        for name, known in SPELLINGS.items()
+        if getattr(options, name) in known
+    }
 
 
 # Instances whose NeuronCores are those of another target, and what differs.

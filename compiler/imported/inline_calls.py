@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+import networkx
 from jaxlib.mlir import ir
+
+from axonc.diagnostics import CompileError
 
 CALLEE_ATTRIBUTE = {"func.call": "callee", "stablehlo.composite": "decomposition"}
 
@@ -25,6 +28,19 @@ def inline_calls(module: ir.Module, is_kept: Callable[[ir.Operation], bool]) -> 
             for call in calls:
                 _inline(call, functions[_callee(call)])
     _erase_unused(module, functions)
+
+
+def refuse_recursion(module: ir.Module) -> None:
+    """Raises: CompileError when a function calls itself, at once or by way of others."""
+    functions = [f for f in module.body.operations if f.operation.name == "func.func"]
+    calls = {f.name.value: [_callee(c) for c in calls_in(f.operation)] for f in functions}
+    graph = networkx.DiGraph((caller, callee) for caller in calls for callee in calls[caller])
+    try:
+        cycle = [caller for caller, _ in networkx.find_cycle(graph)]
+    except networkx.NetworkXNoCycle:
+        return
+    way = " calls ".join(f"@{name}" for name in (*cycle, cycle[0]))
+    raise CompileError(f"recursion: {way}", hint="write it as a loop: stablehlo.while")
 
 
 def calls_in(op: ir.Operation) -> Iterator[ir.Operation]:

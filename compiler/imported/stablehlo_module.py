@@ -226,7 +226,10 @@ def _attribute_names(main: ir.OpView, which: str, keys: tuple[str, ...]) -> dict
         return {}
     names: dict[int, str] = {}
     for i, attributes in enumerate(main.operation.attributes[which]):
-        spelled = [attributes[k].value for k in keys if k in attributes]
+        given = [attributes[k] for k in keys if k in attributes]
+        spelled = [a.value for a in given if isinstance(a, ir.StringAttr)]
+        if given and not spelled:
+            raise CompileError(f"the name of number {i} is {given[0]}, not a string", op=which)
         if spelled:
             names[i] = spelled[0]
     return names

@@ -11,6 +11,7 @@ from jaxlib.mlir.passmanager import PassManager
 from axonc.diagnostics import CompileError, UnsupportedOpError
 from axonc.imported.aliases import state_of
 from axonc.imported.constants import hoist_large_constants
+from axonc.imported.inline_calls import refuse_recursion
 from axonc.imported.lookups import mark_lookups
 from axonc.imported.program import Argument, ImportedProgram
 from axonc.imported.short_locations import use_project_paths
@@ -56,6 +57,7 @@ def finish_import(
             dialect.
     """
     with module.context, ir.Location.unknown():
+        refuse_recursion(module)
         use_project_paths(module)
         main = main_function(module)
         names = _unique(argument_names or argument_names_of(main))

@@ -341,7 +341,7 @@ def test_a_full_disk_leaves_nothing(axonc_command: Axonc, monkeypatch: pytest.Mo
     [
         (["compil"], "did you mean 'compile'?"),
         (["compile", "m.mlir", "--target", "inf3"], "did you mean 'inf2'?"),
-        (["compile", "m.mlir", "--auto-cast", "matmul"], "did you mean 'matmult'?"),
+        (["compile", "m.mlir", "--auto-cast", "matmlt"], "did you mean 'matmult'?"),
         (["opt", "m.mlir", "-p", "simplfy"], "did you mean 'simplify'?"),
         (["opt", "m.mlir", "-p", "auto-cast{mode"], "does not parse"),
     ],
