@@ -50,9 +50,10 @@ def test_a_misspelt_flag_names_the_nearest(capsys: pytest.CaptureFixture[str]) -
 def test_functions_that_call_themselves_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    call = "{ %0 = func.call @NAME(%a) : (tensor<4xf32>) -> tensor<4xf32>\n return %0 : tensor<4xf32> }"
+    kind = "tensor<4xf32>"
     lines = [
-        f"func.func @{name}(%a: tensor<4xf32>) -> tensor<4xf32> {call.replace('NAME', callee)}"
+        f"func.func @{name}(%a: {kind}) -> {kind} {{\n"
+        f"%0 = func.call @{callee}(%a) : ({kind}) -> {kind}\nreturn %0 : {kind} }}"
         for name, callee in (("f", "g"), ("g", "f"), ("main", "f"))
     ]
     (tmp_path / "r.mlir").write_text("\n".join(lines))
