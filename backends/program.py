@@ -87,23 +87,25 @@ class Packing:
 
 @dataclass(frozen=True)
 class HbmTensor:
-    """A tensor in device memory: row-major at `address`, or packed when `packing` is set.
-
-    name: of the argument, result or weight. host_dtype: the program's element type as MLIR spells
-    it (`i1` and `i64` differ from what the machine stores). data: bytes of a CONSTANT. source: name
-    of the argument a WEIGHT is made from (several tensors may pack the same one). alias: name of
-    the INPUT whose memory an OUTPUT has taken over: the program has updated it in place."""
+    """A tensor in device memory: row-major at `address`, or packed when `packing` is set."""
 
     name: str
+    """Of the argument, result or weight."""
     kind: TensorKind
     address: int
     shape: tuple[int, ...]
     dtype: DType
     host_dtype: str
+    """The program's element type as MLIR spells it (`i1` and `i64` differ from what the machine
+    stores)."""
     packing: Packing | None = None
     data: bytes | None = None
+    """Bytes of a CONSTANT."""
     source: str = ""
+    """Name of the argument a WEIGHT is made from (several tensors may pack the same one)."""
     alias: str = ""
+    """Name of the INPUT whose memory an OUTPUT has taken over: the program has updated it in
+    place."""
 
     @property
     def stored_shape(self) -> tuple[int, ...]:
@@ -116,20 +118,23 @@ class HbmTensor:
 
 @dataclass
 class Program:
-    """streams: encoded instructions per engine. instruction_locations[engine][i]: index into
-    `locations` of the i-th instruction of that stream; `locations[0]` is the unknown one.
-    sbuf_peak_bytes: per partition. cores: how many run these streams, each on its own tensors
-    (SPMD). groups: what the `group` of a collective refers to."""
+    """The encoded program of one core, or of several that run the same."""
 
     target: str
     streams: dict[Engine, bytes]
+    """Encoded instructions per engine."""
     tensors: tuple[HbmTensor, ...]
     locations: tuple[SourceLocation, ...] = (SourceLocation(),)
     instruction_locations: dict[Engine, np.ndarray] = field(default_factory=dict)
+    """Of each engine, for the i-th instruction of its stream, an index into `locations`, whose first
+    is the unknown one."""
     sbuf_peak_bytes: int = 0
+    """Per partition."""
     notes: tuple[str, ...] = ()
     cores: int = 1
+    """How many run these streams, each on its own tensors (SPMD)."""
     groups: tuple[Groups, ...] = ()
+    """What the `group` of a collective refers to."""
 
     def tensor(self, name: str) -> HbmTensor:
         return next(t for t in self.tensors if t.name == name)
@@ -137,11 +142,12 @@ class Program:
 
 @dataclass(frozen=True)
 class CoreProgram:
-    """What every core of a machine runs. programs: the different ones; all have the same target and
-    the same table of groups. program_of: per core, an index into `programs`."""
+    """What every core of a machine runs."""
 
     programs: tuple[Program, ...]
+    """The different ones; all have the same target and the same table of groups."""
     program_of: tuple[int, ...]
+    """Per core, an index into `programs`."""
 
     @staticmethod
     def of(program: Program) -> CoreProgram:

@@ -20,14 +20,14 @@ LOOKUP = "axonc.lookup"
 
 @dataclass(frozen=True)
 class SourceLocation:
-    """Where an operation came from: the op's path in the framework and the user's file and line.
-    is_lookup: it looks something up by an index that is expected to lie in the table."""
+    """Where an operation came from: the op's path in the framework and the user's file and line."""
 
     name: str = ""
     file: str = ""
     line: int = 0
     column: int = 0
     is_lookup: bool = False
+    """It looks something up by an index that is expected to lie in the table."""
 
     def __str__(self) -> str:
         where = f"{self.file}:{self.line}:{self.column}" if self.file else ""

@@ -167,19 +167,19 @@ def _upstream(name: str, options: dict[str, str], path: tuple[str, ...]) -> Upst
 
 @dataclass(frozen=True)
 class ManagerOptions:
-    """dump_dir: numbered IR files go there. print_after: names, or ("all",). skip: passes not to
-    run.
-
-    on_pass(name, index, total) is called before each pass. verify_each, check_claims: after each
-    pass, verify the state, and check that a pass which says it changed nothing did not.
-    """
+    """on_pass(name, index, total) is called before each pass."""
 
     dump_dir: Path | None = None
+    """Numbered IR files go there."""
     print_after: tuple[str, ...] = ()
+    """Names, or ("all",)."""
     skip: tuple[str, ...] = ()
+    """Passes not to run."""
     time_passes: bool = False
     verify_each: bool = True
     check_claims: bool = True
+    """With `verify_each`: after each pass, verify the state, and check that a pass which says it
+    changed nothing did not."""
     on_pass: Callable[[str, int, int], None] | None = None
     stream: TextIO = field(default_factory=lambda: sys.stderr)
 

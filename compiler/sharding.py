@@ -19,14 +19,15 @@ from axonc.diagnostics import UsageError, nearest
 
 @dataclass(frozen=True)
 class Mesh:
-    """axes: (name, size) pairs, major first. `Mesh((("x", 2), ("y", 4)))` is 8 ranks: rank 5 is
-    x=1, y=1.
+    """The devices of a program as axes with names.
 
     Raises:
         UsageError: a size below 1, or a name twice.
     """
 
     axes: tuple[tuple[str, int], ...]
+    """(name, size) pairs, major first. `Mesh((("x", 2), ("y", 4)))` is 8 ranks: rank 5 is x=1,
+    y=1."""
 
     def __post_init__(self) -> None:
         names = [name for name, _ in self.axes]
@@ -75,7 +76,7 @@ class Mesh:
 
 @dataclass(frozen=True)
 class Sharding:
-    """dim_axes: for each dim of the tensor the axes it is cut along, major first; `()` is whole.
+    """How a tensor is cut over the ranks of a mesh.
 
     Raises:
         UsageError: an axis the mesh does not have, or one used twice.
@@ -83,6 +84,7 @@ class Sharding:
 
     mesh: Mesh
     dim_axes: tuple[tuple[str, ...], ...]
+    """For each dim of the tensor the axes it is cut along, major first; `()` is whole."""
 
     def __post_init__(self) -> None:
         used = [axis for axes in self.dim_axes for axis in axes]

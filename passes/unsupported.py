@@ -19,12 +19,13 @@ class Unsupported(Exception):
 
 @dataclass(frozen=True)
 class Finding:
-    """One operation that cannot be compiled. hint: the nearest supported form."""
+    """One operation that cannot be compiled."""
 
     op: str
     reason: str
     location: SourceLocation
     hint: str = ""
+    """The nearest supported form."""
 
     def __str__(self) -> str:
         return self.told()

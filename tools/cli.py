@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code. User mistakes are one message on stderr, without a
     traceback."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # else XLA greets on stderr
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # else XLA prints warnings on stderr
     try:
         code = _dispatch(given)
         sys.stdout.flush()  # a full disk shows here, not after everything

@@ -27,13 +27,14 @@ _EXAMPLES = """\
 
 @dataclass(frozen=True)
 class Difference:
-    """One result. relative: max_abs_error over the largest |reference|. cosine: of the two
-    flattened."""
+    """One result."""
 
     name: str
     max_abs_error: float
     relative: float
+    """Max_abs_error over the largest |reference|."""
     cosine: float
+    """Of the two flattened."""
     mismatches: int
     is_close: bool
 

@@ -38,12 +38,13 @@ PAIRS = (
 
 @dataclass(frozen=True)
 class Variant:
-    """One way to compile. least_cosine: to the reference, of every embedding."""
+    """One way to compile."""
 
     name: str
     title: str
     options: CompileOptions
     least_cosine: float
+    """To the reference, of every embedding."""
 
 
 VARIANTS = (

@@ -15,19 +15,19 @@ from axonc.diagnostics import UsageError, nearest
 
 @dataclass(frozen=True)
 class AcceptedFlag:
-    """note: printed when the flag is given, unless its value is in `quiet_values`.
-
-    choices: values it may have; none: any, of type `kind`. refused: values that are documented but
-    cannot be had here, with the reason. An empty metavar makes it a switch without a value.
-    """
+    """A flag of neuronx-cc that is taken and changes nothing."""
 
     names: tuple[str, ...]
     note: str
+    """Printed when the flag is given, unless its value is in `quiet_values`."""
     meaning: str
     metavar: str = ""
     choices: tuple[str, ...] = ()
+    """Values it may have; none: any, of type `kind`."""
     quiet_values: tuple[str, ...] = ()
     refused: Mapping[str, str] = field(default_factory=dict)
+    """Values that are documented but cannot be had here, with the reason. An empty metavar makes it
+    a switch without a value."""
     kind: type = str
 
     @property

@@ -108,12 +108,13 @@ def _scatter_by_chips(instance: Instance, group: Group, block: float) -> Steps:
 
 @dataclass(frozen=True)
 class Algorithm:
-    """gather, scatter: steps for one group and the bytes of one block. fits: whether it is made for
-    so many cores on so many chips."""
+    """A way to do a collective, as steps between cores."""
 
     gather: Callable[[Instance, Group, float], Steps]
     scatter: Callable[[Instance, Group, float], Steps]
+    """With `gather`: steps for one group and the bytes of one block."""
     fits: Callable[[int, int], bool] = lambda cores, chips: True
+    """Whether it is made for so many cores on so many chips."""
 
 
 ALGORITHMS = {

@@ -31,13 +31,16 @@ from axonc.backends.targets.topology import CollectiveTiming, Instance, Link
 
 @dataclass(frozen=True)
 class CollectiveCost:
-    """duration_ns: from the last trigger to the result. dma_ns: time the DMA engines of a core are
-    busy with it. moved_bytes: sent by the core that sends most. algorithm: its name."""
+    """What one collective costs."""
 
     duration_ns: float
+    """From the last trigger to the result."""
     dma_ns: float
+    """Time the DMA engines of a core are busy with it."""
     moved_bytes: float
+    """Sent by the core that sends most."""
     algorithm: str
+    """Its name."""
 
 
 def merged(plans: list[Steps]) -> Iterator[Step]:

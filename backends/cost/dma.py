@@ -16,17 +16,18 @@ from axonc.backends.targets.target import DmaTiming
 
 @dataclass(frozen=True, slots=True)
 class TransferCost:
-    """descriptors: how many. descriptor_ns: time one DMA engine needs for each (of mean size).
-
-    hbm_bytes: read from plus written to device memory. hbm_read_bytes: only read.
-    moved_bytes: written at the destination (a cast on the way changes the size).
-    """
+    """What one DMA transfer costs."""
 
     descriptors: int
+    """How many."""
     descriptor_ns: float
+    """Time one DMA engine needs for each (of mean size)."""
     hbm_bytes: int
+    """Read from plus written to device memory."""
     hbm_read_bytes: int
+    """Only read."""
     moved_bytes: int
+    """Written at the destination (a cast on the way changes the size)."""
 
     def busiest_engine_ns(self, timing: DmaTiming) -> float:
         """Time of the engine with most descriptors, when nothing else runs."""

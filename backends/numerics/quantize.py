@@ -28,12 +28,15 @@ INT8_LIMIT = 127.0
 
 @dataclass(frozen=True)
 class QuantizedFormat:
-    """name: as an option spells it. mlir: element type. limit: largest magnitude stored."""
+    """An 8-bit format that numbers are stored in, with a scale."""
 
     name: str
+    """As an option spells it."""
     mlir: str
+    """Element type."""
     dtype: DType
     limit: float
+    """Largest magnitude stored."""
 
     @property
     def is_float(self) -> bool:

@@ -16,10 +16,12 @@ from axonc.backends.numerics.dtypes import DType
 
 @dataclass(frozen=True)
 class FloatFormat:
-    """mantissa_bits: explicit ones. min_exponent: of the smallest normal number (a power of 2)."""
+    """What rounding has to know of a float type."""
 
     mantissa_bits: int
+    """Explicit ones."""
     min_exponent: int
+    """Of the smallest normal number (a power of 2)."""
 
 
 FLOAT_FORMATS: dict[str, FloatFormat] = {

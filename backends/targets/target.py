@@ -27,26 +27,25 @@ class Engine(enum.Enum):
 
 @dataclass(frozen=True)
 class EngineTiming:
-    """clock_ghz: cycles per nanosecond. min_interval_cycles: least initiation interval (MIN_II).
-
-    latency_ns: from the start of an instruction to its writes being visible, over and above its
-    initiation interval. dispatch_ns: time the sequencer needs for an instruction without data
-    (semaphore, branch, register). dependent_ns: from the visible result of an instruction to the
-    start of one on the same engine that reads it.
-    """
+    """How fast an engine is, before the shapes of instructions count."""
 
     clock_ghz: float
+    """Cycles per nanosecond."""
     min_interval_cycles: int
+    """Least initiation interval (MIN_II)."""
     latency_ns: float
+    """From the start of an instruction to its writes being visible, over and above its initiation
+    interval."""
     dispatch_ns: float
+    """Time the sequencer needs for an instruction without data (semaphore, branch, register)."""
     dependent_ns: float = 0.0
+    """From the visible result of an instruction to the start of one on the same engine that reads
+    it."""
 
 
 @dataclass(frozen=True)
 class DmaTiming:
-    """descriptor_time_ns: (bytes, ns) points of the time one engine needs for one contiguous
-    descriptor; linear between points, and beyond the last at its bytes-per-ns. Longer contiguous
-    runs than `descriptor_max_bytes` take several descriptors."""
+    """How fast the DMA engines of a core are."""
 
     engines: int
     queues: int
@@ -55,6 +54,9 @@ class DmaTiming:
     completion_ns: float
     semaphore_increment: int
     descriptor_time_ns: tuple[tuple[int, float], ...]
+    """(bytes, ns) points of the time one engine needs for one contiguous descriptor; linear between
+    points, and beyond the last at its bytes-per-ns. Longer contiguous runs than
+    `descriptor_max_bytes` take several descriptors."""
     hbm_bytes_per_ns: float
     descriptor_max_bytes: int = 64 * 1024
 

@@ -18,12 +18,14 @@ Link = tuple[int, int]
 
 @dataclass(frozen=True)
 class Instance:
-    """torus: chips per dim. link_bytes_per_ns: of one link, in one direction."""
+    """A machine that can be rented: its chips and how they are joined."""
 
     name: str
     torus: tuple[int, ...]
+    """Chips per dim."""
     cores_per_chip: int
     link_bytes_per_ns: float
+    """Of one link, in one direction."""
 
     @cached_property
     def chips(self) -> int:
@@ -53,9 +55,11 @@ class Instance:
 
 @dataclass(frozen=True)
 class CollectiveTiming:
-    """step_ns: latency of one step of an algorithm. start_ns: from the last core's trigger to the
-    first data. most_sources: tensors that a DMA engine adds at once."""
+    """What collectives cost besides the bytes they move."""
 
     step_ns: float
+    """Latency of one step of an algorithm."""
     start_ns: float
+    """From the last core's trigger to the first data."""
     most_sources: int
+    """Tensors that a DMA engine adds at once."""

@@ -24,12 +24,14 @@ _KEY = re.compile(r"\[(?P<number>\d+)\]|\['(?P<quoted>[^']*)'\]|\.(?P<attribute>
 
 @dataclass(frozen=True)
 class TracedFunction:
-    """As JAX describes it. source: `cell at /path/model.py:12`; arguments: `h`, `params['w']`;
-    results: `result[0]['k']`."""
+    """As JAX describes it."""
 
     source: str
+    """`cell at /path/model.py:12`."""
     arguments: Sequence[str]
+    """`h`, `params['w']`."""
     results: Sequence[str]
+    """`result[0]['k']`."""
 
 
 def returned_names(traced: TracedFunction) -> list[str]:

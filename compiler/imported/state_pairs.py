@@ -33,26 +33,29 @@ class StatePairs:
 
 @dataclass(frozen=True)
 class Slot:
-    """An argument or a result. kind: its type. value: equal for results that are one value.
-    written: the variable a function returns it from, if that is known."""
+    """An argument or a result."""
 
     name: str
     kind: Hashable
+    """Its type."""
     value: Hashable
+    """Equal for results that are one value."""
     written: str = ""
+    """The variable a function returns it from, if that is known."""
 
 
 @dataclass(frozen=True)
 class Donation:
-    """The donated arguments and all results of a function. said: pairs that are certain; order:
-    those JAX has chosen; by place in `arguments`, place in `results`. reads: by result, the places
-    of the arguments it may depend on, found when needed."""
+    """The donated arguments and all results of a function."""
 
     arguments: Sequence[Slot]
     results: Sequence[Slot]
     said: Mapping[int, int]
+    """Pairs that are certain."""
     order: Mapping[int, int]
+    """Those JAX has chosen; by place in `arguments`, place in `results`."""
     reads: Callable[[], Sequence[frozenset[int]]]
+    """By result, the places of the arguments it may depend on, found when needed."""
 
 
 def pair_state(donation: Donation) -> StatePairs:

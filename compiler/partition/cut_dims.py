@@ -76,10 +76,12 @@ class Graph:
 
 @dataclass(frozen=True)
 class Closure:
-    """cuts: dim by value number. sums: operations (by index) whose result is summed over cores."""
+    """What follows from cutting some arguments: the cuts of all values, and the sums they need."""
 
     cuts: dict[int, int]
+    """Dim by value number."""
     sums: tuple[int, ...]
+    """Operations (by index) whose result is summed over cores."""
 
 
 def follow(graph: Graph, start: Cut, parts: int, summing: frozenset[int]) -> Closure:

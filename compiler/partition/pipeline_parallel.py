@@ -52,11 +52,12 @@ class Stage:
 
 @dataclass(frozen=True)
 class _Flow:
-    """The operations of `@main` by number. sources: numbers of the operations each reads; light:
-    whether it depends on no weight; costs in seconds."""
+    """The operations of `@main` by number."""
 
     sources: list[tuple[int, ...]]
+    """Numbers of the operations each reads."""
     light: list[bool]
+    """Whether it depends on no weight; costs in seconds."""
     costs: list[float]
     last_use: dict[int, int]
 
@@ -195,7 +196,7 @@ def _crossing(flow: _Flow) -> list[set[int]]:
 
 
 def _balanced(flow: _Flow, count: int) -> list[int]:
-    """The operations after which to cut, so that the dearest stage is as cheap as can be."""
+    """The operations after which to cut, so that the most expensive stage costs as little as possible."""
     crossing = _crossing(flow)
     places = [i for i, alive in enumerate(crossing) if len(alive) == 1]
     # Neighbours that carry the same tensor are one place.

@@ -25,14 +25,16 @@ STEP_MARK = "pass: "
 
 @dataclass(frozen=True)
 class Partitioned:
-    """module: what each rank runs, with local shapes and StableHLO collectives. arguments, results:
-    the shardings of the whole tensors. notes: operations that had to gather a dim first."""
+    """What Shardy made of a program."""
 
     module: ir.Module
+    """What each rank runs, with local shapes and StableHLO collectives."""
     mesh: Mesh
     arguments: tuple[Sharding, ...]
     results: tuple[Sharding, ...]
+    """With `arguments`: the shardings of the whole tensors."""
     notes: tuple[str, ...]
+    """Operations that had to gather a dim first."""
 
 
 def is_sharded(module: ir.Module) -> bool:

@@ -41,10 +41,11 @@ _VIEWS = ("stablehlo.reshape", "stablehlo.transpose", "stablehlo.convert")
 
 @dataclass(frozen=True)
 class Choice:
-    """One argument's part in the plan. cut: its sharding; None when it stays whole for `reason`."""
+    """One argument's part in the plan."""
 
     weight: str
     cut: Sharding | None
+    """Its sharding; None when it stays whole for `reason`."""
     reason: str = ""
 
     def __str__(self) -> str:
@@ -55,10 +56,12 @@ class Choice:
 
 @dataclass(frozen=True)
 class Plan:
-    """cuts: the cut dim of each argument that has one, by index. sums: number of all_reduces."""
+    """A choice of arguments to cut, and what it costs."""
 
     cuts: dict[int, int]
+    """The cut dim of each argument that has one, by index."""
     sums: int
+    """Number of all_reduces."""
     choices: tuple[Choice, ...]
 
 

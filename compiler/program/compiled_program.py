@@ -76,7 +76,7 @@ class CompiledProgram:
     has a tensor of its name, a result comes from there.
     open_state: inputs that were given away, and the results between which nothing decides, by name;
     initial_state: by name of an input that has a new value, what it is before the first call.
-    is_foreign: it comes from a file, whoever wrote that.
+    is_foreign: it comes from a file, by whatever wrote that.
     """
 
     program: Program

@@ -10,11 +10,12 @@ from axonc.sharding import Sharding
 
 @dataclass(frozen=True)
 class Holder:
-    """`core` has `tensor`. place: its number among the cores that have the whole tensor together,
-    which is its rank in the mesh of the sharding."""
+    """`core` has `tensor`."""
 
     core: int
     place: int
+    """Its number among the cores that have the whole tensor together, which is its rank in the mesh
+    of the sharding."""
     tensor: HbmTensor
 
 

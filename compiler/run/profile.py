@@ -23,24 +23,25 @@ BAR_WIDTH = 32
 
 @dataclass(frozen=True)
 class Profile:
-    """Modelled, not measured. timeline: of one call, with every instruction and transfer.
-    hbm_bytes_read: by DMA from device memory. spill_save_bytes, spill_reload_bytes: of buffers that
-    did not fit SBUF, to device memory and back (what is loaded again from where it came is not
-    counted). bound_seconds: the time each of the resources pe,
-    dma, vector, scalar (and gpsimd) would need if nothing else took any. outputs: of the call, if
-    arrays were given. cores: how many run the program; the timeline is that of the one that ends
-    last.
-    """
+    """Modelled, not measured."""
 
     target: str
     timeline: Timeline
+    """Of one call, with every instruction and transfer."""
     hbm_bytes_read: int
+    """By DMA from device memory."""
     spill_save_bytes: int
     spill_reload_bytes: int
+    """With `spill_save_bytes`: of buffers that did not fit SBUF, to device memory and back (what is
+    loaded again from where it came is not counted)."""
     bound_seconds: dict[str, float]
+    """The time each of the resources pe, dma, vector, scalar (and gpsimd) would need if nothing
+    else took any."""
     machine: Machine = field(repr=False)
     outputs: list[np.ndarray] = field(default_factory=list, repr=False)
+    """Of the call, if arrays were given."""
     cores: int = 1
+    """How many run the program; the timeline is that of the one that ends last."""
 
     @property
     def modelled_seconds(self) -> float:

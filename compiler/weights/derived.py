@@ -22,18 +22,19 @@ from axonc.weights.references import Absent, FileRegion, WeightRef, ZipMember
 
 @dataclass(frozen=True)
 class Derivation:
-    """One derived argument. name: of it; source: argument it is made from. format: name in
-    `FORMATS`. kept: axes of the source with a scale per index; none: one scale for the tensor.
-
-    part: "numbers" in the format, or "scales", float32, of the source's rank, size 1 along the axes
-    that are not kept.
-    """
+    """One derived argument."""
 
     name: str
+    """Of it."""
     source: str
+    """Argument it is made from."""
     part: str
+    """"numbers" in the format, or "scales", float32, of the source's rank, size 1 along the axes
+    that are not kept."""
     format: str
+    """Name in `FORMATS`."""
     kept: tuple[int, ...]
+    """Axes of the source with a scale per index; none: one scale for the tensor."""
 
     def shape(self, source: tuple[int, ...]) -> tuple[int, ...]:
         """Of the derived tensor, for a source of that shape."""

@@ -109,14 +109,13 @@ class Storage(Protocol):
 
 @dataclass(frozen=True)
 class FileRegion:
-    """A C-ordered tensor at `offset_bytes` of a file, mapped read-only.
-
-    in_program: the file is that of a compiled program, not one of weights."""
+    """A C-ordered tensor at `offset_bytes` of a file, mapped read-only."""
 
     file: OpenFile = field(compare=False)
     key: str
     offset_bytes: int
     in_program: bool = False
+    """The file is that of a compiled program, not one of weights."""
 
     @property
     def files(self) -> tuple[OpenFile, ...]:
@@ -202,13 +201,15 @@ class Absent:
 
 @dataclass(frozen=True)
 class WeightRef:
-    """A tensor by reference. shape: elements per axis; dtype: MLIR spelling ("bf16", "i64").
-    stored_shape: as the storage has it, where that differs."""
+    """A tensor by reference."""
 
     shape: tuple[int, ...]
+    """Elements per axis."""
     dtype: str
+    """MLIR spelling ("bf16", "i64")."""
     storage: Storage
     stored_shape: tuple[int, ...] | None = None
+    """As the storage has it, where that differs."""
 
     @classmethod
     def of_array(cls, array: np.ndarray, *, name: str = "array") -> WeightRef:

@@ -1,10 +1,10 @@
 """The `neuron` dialect: tensors with value semantics, close to what the engines do.
 
 Every operation has one result, static shapes, and element types of `ELEMENT_TYPES`, and is pure
-(but for those in which cores meet). Elementwise operations need equal shapes; broadcasts are
+(but for those in which cores communicate). Elementwise operations need equal shapes; broadcasts are
 explicit. `concatenate`, `dot` and `fused` carry `operandSegmentSizes`: an IRDL variadic takes
 operands of one type only, so their operands are declared as RUNS runs of equal types
-(neuron_builder.operand_runs; `context.parse_module` adds it to text). Shapes below are written
+(builder.operand_runs; `context.parse_module` adds it to text). Shapes below are written
 [d0, d1, ...]. The rules
 `(Cn)` of an operation are in its docstring and in the verifier's message; (C1) is the same for all:
 
@@ -112,8 +112,8 @@ def _pure(check: Callable[[ir.Operation], str]) -> list[type]:
     return [ext.Pure, _verifier(check)]
 
 
-def _met(check: Callable[[ir.Operation], str]) -> list[type]:
-    """Traits of operations in which cores meet: not pure, see `neuron_table.COLLECTIVES`."""
+def _communicating(check: Callable[[ir.Operation], str]) -> list[type]:
+    """Traits of operations in which cores communicate: not pure, see `table.COLLECTIVES`."""
     return [_verifier(check)]
 
 
@@ -333,7 +333,7 @@ class PadOp(NeuronOp, dialect=Neuron, name="pad", traits=_pure(rules.pad)):
 
 
 class ReverseOp(NeuronOp, dialect=Neuron, name="reverse", traits=_pure(rules.reverse)):
-    """The order of the elements along `dims` turned round.
+    """The elements along `dims` in reverse order.
 
     (C2) dims are distinct dims of the operand. (C3) operand and result have one type.
     """
@@ -493,7 +493,9 @@ class RmsNormOp(NeuronOp, dialect=Neuron, name="rms_norm", traits=_pure(rules.no
     epsilon: ir.FloatAttr
 
 
-class AllReduceOp(NeuronOp, dialect=Neuron, name="all_reduce", traits=_met(rules.all_reduce)):
+class AllReduceOp(
+    NeuronOp, dialect=Neuron, name="all_reduce", traits=_communicating(rules.all_reduce)
+):
     """`kind` (sum, max, min) of the operands of the cores of a group, in float32, for each of them.
 
     (C2) groups hold each core of the program once and have one size. (C3) kind is one of these,
@@ -506,7 +508,9 @@ class AllReduceOp(NeuronOp, dialect=Neuron, name="all_reduce", traits=_met(rules
     groups: ir.ArrayAttr
 
 
-class AllGatherOp(NeuronOp, dialect=Neuron, name="all_gather", traits=_met(rules.all_gather)):
+class AllGatherOp(
+    NeuronOp, dialect=Neuron, name="all_gather", traits=_communicating(rules.all_gather)
+):
     """The operands of the cores of a group, stacked along a new first dim.
 
     (C2) groups hold each core of the program once and have one size. (C3) the result has shape
@@ -519,7 +523,7 @@ class AllGatherOp(NeuronOp, dialect=Neuron, name="all_gather", traits=_met(rules
 
 
 class ReduceScatterOp(
-    NeuronOp, dialect=Neuron, name="reduce_scatter", traits=_met(rules.reduce_scatter)
+    NeuronOp, dialect=Neuron, name="reduce_scatter", traits=_communicating(rules.reduce_scatter)
 ):
     """`kind` (sum, max, min) of the operands [size, ...] of a group; core i of it gets part i.
 
@@ -534,7 +538,9 @@ class ReduceScatterOp(
     groups: ir.ArrayAttr
 
 
-class AllToAllOp(NeuronOp, dialect=Neuron, name="all_to_all", traits=_met(rules.all_to_all)):
+class AllToAllOp(
+    NeuronOp, dialect=Neuron, name="all_to_all", traits=_communicating(rules.all_to_all)
+):
     """Part j of the result of core i of a group is part i of the operand of its core j.
 
     (C2) groups hold each core of the program once and have one size. (C3) operand and result have
@@ -550,7 +556,7 @@ class CollectivePermuteOp(
     NeuronOp,
     dialect=Neuron,
     name="collective_permute",
-    traits=_met(rules.collective_permute),
+    traits=_communicating(rules.collective_permute),
 ):
     """The operand of the core that the pairs (source, target) send here; zeros if none does.
 

@@ -214,7 +214,7 @@ COLLECTIVES = frozenset(
     f"neuron.{name}"
     for name in ("all_reduce", "all_gather", "reduce_scatter", "all_to_all", "collective_permute")
 )
-"""Operations in which cores meet: never dropped, though nobody reads the result here, as another
+"""Operations in which cores communicate: never dropped, though nobody reads the result here, as another
 core waits for this one."""
 
 CORE_REDUCTIONS: dict[str, Callable[..., np.ndarray]] = {

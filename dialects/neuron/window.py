@@ -14,10 +14,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class WindowDim:
-    """The window along one dim. size: elements it reads. reversed: the last element of the kernel
-    meets the first of the window."""
+    """The window along one dim."""
 
     size: int
+    """Elements it reads. reversed: the last element of the kernel meets the first of the window."""
     stride: int = 1
     low: int = 0
     high: int = 0

@@ -27,13 +27,16 @@ POOL_LISTS = ("window", "strides", "low", "high", "dilation")
 
 @dataclass(frozen=True)
 class ConvolutionDims:
-    """lhs: (batch, feature, spatial ...) dims of the image. rhs: (output feature, input feature,
-    spatial ...) dims of the kernel. result: like lhs. groups: of features, each convolved apart."""
+    """Which dims of image, kernel and result mean what."""
 
     lhs: tuple[int, ...]
+    """(batch, feature, spatial ...) dims of the image."""
     rhs: tuple[int, ...]
+    """(output feature, input feature, spatial ...) dims of the kernel."""
     result: tuple[int, ...]
+    """Like lhs."""
     groups: int
+    """Of features, each convolved apart."""
     windows: tuple[WindowDim, ...]
 
 

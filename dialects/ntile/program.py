@@ -43,15 +43,7 @@ class Pool(enum.Enum):
 
 @dataclass(eq=False, slots=True)
 class Buffer:
-    """A block of memory: `partitions` x `partition_bytes` in SBUF or PSUM, or a device tensor.
-
-    address: byte offset within each partition (SBUF, PSUM), set by `allocate`.
-    tensor: the device-memory tensor behind an HBM buffer (its address is set by `allocate`).
-    each: of a tensor that is another one in every iteration of a repeat: all of them, `tensor` the
-    first; they lie at equal distances.
-    renewed: every iteration of a repeat writes it anew, all of what the next one reads. What it
-    holds is of no use between the last read before the first write, and that write.
-    """
+    """A block of memory: `partitions` x `partition_bytes` in SBUF or PSUM, or a device tensor."""
 
     name: str
     memory: Memory
@@ -59,9 +51,15 @@ class Buffer:
     partition_bytes: int
     pool: Pool = Pool.WORK
     address: int = -1
+    """Byte offset within each partition (SBUF, PSUM), set by `allocate`."""
     tensor: HbmTensor | None = None
+    """The device-memory tensor behind an HBM buffer (its address is set by `allocate`)."""
     each: tuple[HbmTensor, ...] = ()
+    """Of a tensor that is another one in every iteration of a repeat: all of them, `tensor` the
+    first; they lie at equal distances."""
     renewed: bool = False
+    """Every iteration of a repeat writes it anew, all of what the next one reads. What it holds is
+    of no use between the last read before the first write, and that write."""
 
     def __repr__(self) -> str:
         return f"Buffer({self.name})"
@@ -216,29 +214,30 @@ ITERATION_SHIFT = 6
 
 @dataclass(frozen=True)
 class Repeat:
-    """Operations [first, end) run `count` times. stride: bytes from the device tensors of one
-    iteration to those of the next, set by `allocate`."""
+    """Operations [first, end) run `count` times."""
 
     first: int
     end: int
     count: int
     stride: int = 0
+    """Bytes from the device tensors of one iteration to those of the next, set by `allocate`."""
 
 
 @dataclass
 class TileProgram:
-    """Buffers and operations in a legal sequential order, and the table of source locations. cores:
-    how many run it; groups: the table that collectives refer to. repeats: ascending, none within
-    another."""
+    """Buffers and operations in a legal sequential order, and the table of source locations."""
 
     target: Target
     buffers: list[Buffer] = field(default_factory=list)
     ops: list[TileOp] = field(default_factory=list)
     locations: list[SourceLocation] = field(default_factory=lambda: [SourceLocation()])
     repeats: list[Repeat] = field(default_factory=list)
+    """Ascending, none within another."""
     notes: list[str] = field(default_factory=list)
     cores: int = 1
+    """How many run it."""
     groups: list[Groups] = field(default_factory=list)
+    """The table that collectives refer to."""
     _location_index: dict[SourceLocation, int] = field(
         default_factory=lambda: {SourceLocation(): 0}
     )

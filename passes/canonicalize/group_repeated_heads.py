@@ -54,14 +54,15 @@ class GroupRepeatedHeadsPass(Pass, name="group-repeated-heads", anchor="func.fun
 
 @dataclass(frozen=True)
 class _Repeat:
-    """An operand's dim that merges `heads` elements with `times` copies of each. unmerged: the
-    broadcast, in which dim `dim` + 1 is the copies; source: what it repeats, without that dim."""
+    """An operand's dim that merges `heads` elements with `times` copies of each."""
 
     dim: int
     heads: int
     times: int
     unmerged: ir.Value
+    """The broadcast, in which dim `dim` + 1 is the copies."""
     source: ir.Value
+    """What it repeats, without that dim."""
 
 
 def _group(dot: ir.Operation) -> bool:

@@ -94,13 +94,14 @@ def _check(option: str, value: str, known: object) -> None:
 
 @dataclass
 class _Caster:
-    """Makes conversions, once per value and type. element: of operations without a planned one.
-    changed: results that were f32 before."""
+    """Makes conversions, once per value and type."""
 
     element: ir.Type
+    """Of operations without a planned one."""
     report: list[CastRow] = field(default_factory=list)
     made: dict[tuple[ir.Value, ir.Type], ir.Value] = field(default_factory=dict)
     changed: set[ir.Value] = field(default_factory=set)
+    """Results that were f32 before."""
 
     def element_of(self, op: ir.Operation) -> ir.Type:
         """The type an operation computes in; where that has 8 bits, `element` until quantize."""

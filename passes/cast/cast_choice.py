@@ -30,10 +30,12 @@ COMPUTE_ATTRIBUTE, WEIGHT_ATTRIBUTE, SCALES_ATTRIBUTE = "cast.compute", "cast.we
 
 @dataclass(frozen=True)
 class CastChoice:
-    """compute: one of COMPUTE. weight: a name in FORMATS, or SAME."""
+    """The types chosen for one operation."""
 
     compute: str
+    """One of COMPUTE."""
     weight: str = SAME
+    """A name in FORMATS, or SAME."""
 
     def __str__(self) -> str:
         alone = self.weight in (SAME, self.compute)

@@ -15,7 +15,9 @@ Sample = Mapping[str, np.ndarray]
 
 @dataclass(frozen=True)
 class CastData:
-    """weights: by argument name. samples: inputs the program is likely to see."""
+    """What casts may look at besides the program."""
 
     weights: Mapping[str, WeightRef] = field(default_factory=dict)
+    """By argument name."""
     samples: tuple[Sample, ...] = ()
+    """Inputs the program is likely to see."""

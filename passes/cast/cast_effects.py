@@ -1,7 +1,7 @@
 """What casts cost: local errors and effects on the results, from weights and samples. An analysis.
 
 Evaluated are the reference evaluators in float32, with the operands of the cast operations rounded
-(`fake_cast`): the error of the casts alone, without the machine's other roundings.
+(`rounding`): the error of the casts alone, without the machine's other roundings.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from axonc.dialects.neuron.ops import PRODUCTS, ConstantOp, GatherRowsOp, isa, k
 from axonc.passes.cast.cast_choice import SAME, CastChoice
 from axonc.passes.cast.cast_data import CastData
 from axonc.passes.cast.cast_report import CastRow
-from axonc.passes.cast.fake_cast import cast_gather, cast_product
 from axonc.passes.cast.product_sides import product_sides
 from axonc.passes.cast.quantize import BOUNDED, QUANTIZABLE, constant_scale, producer
+from axonc.passes.cast.rounding import cast_gather, cast_product
 from axonc.passes.cast.sample_run import Change, SampleRun, cosine, relative_error
 from axonc.passes.cast.weight_operands import WeightOperand, weight_behind, weight_names
 from axonc.passes.graph.uses import defining_op

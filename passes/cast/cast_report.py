@@ -15,19 +15,23 @@ from axonc.diagnostics import SourceLocation
 
 @dataclass(frozen=True)
 class CastRow:
-    """One cast that was made. op, location: for which operation. source, target: element types.
-    why: the rule. scale: of 8-bit numbers, as text. local_error: relative, of the operation's
-    result (with samples) or of its weight (without). effect: 1 - cosine of the program's results
-    to those of float32, when this operation alone is cast. None: not known."""
+    """One cast that was made."""
 
     op: str
     location: SourceLocation
+    """With `op`: for which operation."""
     source: str
     target: str
+    """With `source`: element types."""
     why: str
+    """The rule."""
     scale: str = ""
+    """Of 8-bit numbers, as text."""
     local_error: float | None = None
+    """Relative, of the operation's result (with samples) or of its weight (without)."""
     effect: float | None = None
+    """1 - cosine of the program's results to those of float32, when this operation alone is cast.
+    None: not known."""
 
     def __str__(self) -> str:
         facts = [f"{self.location}: {self.op}: {self.source} -> {self.target}: {self.why}"]
@@ -56,23 +60,25 @@ class CastRow:
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """The cheapest `casts` steps taken together. cosine: of the results to those of float32, the
-    worst over the samples. saved_bytes: of weights, per run. saved_ns: modelled, of device memory
-    and tensor engine, summed."""
+    """The cheapest `casts` steps taken together."""
 
     casts: int
     cosine: float
+    """Of the results to those of float32, the worst over the samples."""
     saved_bytes: int
+    """Of weights, per run."""
     saved_ns: float
+    """Modelled, of device memory and tensor engine, summed."""
 
 
 @dataclass(frozen=True)
 class CastSearch:
-    """A search for the cheapest casts. chosen: index of the point that was taken."""
+    """A search for the cheapest casts."""
 
     budget: float
     points: tuple[CurvePoint, ...]
     chosen: int
+    """Index of the point that was taken."""
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values."""
@@ -85,9 +91,10 @@ class CastSearch:
 
 @dataclass(frozen=True)
 class CastReport:
-    """rows: in the order of the program."""
+    """Every cast of a program, and the search that chose them."""
 
     rows: tuple[CastRow, ...] = ()
+    """In the order of the program."""
     search: CastSearch | None = None
 
     def lines(self) -> tuple[str, ...]:

@@ -16,10 +16,11 @@ from axonc.passes.graph.dot_geometry import dot_geometry
 
 @dataclass(frozen=True)
 class ProductSide:
-    """places: dim of the result for each dim of the factor that is not summed over. A scale may
-    depend on these. A convolution's image has none: it is no weight."""
+    """What one factor of a product means for its scale."""
 
     places: dict[int, int]
+    """Dim of the result for each dim of the factor that is not summed over. A scale may depend on
+    these. A convolution's image has none: it is no weight."""
 
     @property
     def kept(self) -> tuple[int, ...]:

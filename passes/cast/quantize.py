@@ -133,22 +133,24 @@ class QuantizePass(Reporting, Pass, name="quantize", anchor="func.func"):
 
 @dataclass(frozen=True)
 class _Operand:
-    """What a product reads instead. scale: a tensor in the operand's place, with size 1 along dims
-    it does not depend on; None: only `factor`."""
+    """What a product reads instead."""
 
     value: ir.Value
     factor: float = 1.0
     scale: ir.Value | None = None
+    """A tensor in the operand's place, with size 1 along dims it does not depend on; None: only
+    `factor`."""
 
 
 @dataclass
 class _Quantizer:
-    """Rewrites operations one by one. made: 8-bit activations, by value, format and scale."""
+    """Rewrites operations one by one."""
 
     arguments: DerivedArguments
     names: dict[int, str]
     scale: str
     made: dict[tuple[ir.Value, str, float], ir.Value] = field(default_factory=dict)
+    """8-bit activations, by value, format and scale."""
 
     # ---- products ---------------------------------------------------------------------------
 

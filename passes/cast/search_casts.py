@@ -39,13 +39,14 @@ FLOAT32 = CastChoice("fp32")
 
 @dataclass(frozen=True)
 class _Step:
-    """One operation to `choice`. loss: 1 - cosine it adds alone. rank: saved ns per loss."""
+    """One operation to `choice`. loss: 1 - cosine it adds alone."""
 
     op: ir.Operation
     choice: CastChoice
     saved_bytes: int
     saved_ns: float
     rank: float
+    """Saved ns per loss."""
 
 
 def search_casts(

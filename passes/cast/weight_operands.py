@@ -30,11 +30,12 @@ _CHAIN_TYPES = FLOAT_WEIGHTS | {"tf32"}
 
 @dataclass(frozen=True)
 class WeightOperand:
-    """chain: operations from the argument to the operand, in this order."""
+    """An operand that is a weight, and how it gets there."""
 
     name: str
     argument: ir.Value
     chain: tuple[ir.Operation, ...]
+    """Operations from the argument to the operand, in this order."""
 
     def kept_by_argument(self, kept: Dims) -> list[Dims] | None:
         """`kept` dims of the operand as dims of the argument and of every result in the chain;

@@ -84,11 +84,12 @@ class AddBeforeReducePass(Pass, name="add-before-reduce"):
 
 @dataclass(frozen=True)
 class _Addends:
-    """values: what is added to a sum, one after the other. chain: the operations that do so, the
-    last of which gives the final result."""
+    """What is added to the result of an all_reduce."""
 
     values: tuple[ir.Value, ...] = ()
+    """What is added to a sum, one after the other."""
     chain: tuple[ir.Operation, ...] = ()
+    """The operations that do so, the last of which gives the final result."""
 
 
 def _sums_product(op: ir.Operation) -> bool:

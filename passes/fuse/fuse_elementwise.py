@@ -56,10 +56,11 @@ class FuseElementwisePass(Pass, name="fuse-elementwise", anchor="func.func"):
 
 @dataclass
 class Group:
-    """members: elementwise operations in program order; the last is the root, which alone is read
-    outside."""
+    """Elementwise operations that become one."""
 
     members: list[ir.Operation] = field(default_factory=list)
+    """Elementwise operations in program order; the last is the root, which alone is read
+    outside."""
 
     @property
     def root(self) -> ir.Operation:

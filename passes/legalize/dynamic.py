@@ -27,13 +27,14 @@ WIDE_INDEX_TYPES = ("i32", "ui32")
 
 @dataclass(frozen=True)
 class Window:
-    """A box of `sizes` in an operand of `shape`. known: the clamped start of each dim, None where
-    the program computes it; computed: the indices of those dims, in order (scalars)."""
+    """A box of `sizes` in an operand of `shape`."""
 
     shape: tuple[int, ...]
     sizes: tuple[int, ...]
     known: tuple[int | None, ...]
+    """The clamped start of each dim, None where the program computes it."""
     computed: tuple[ir.Value, ...]
+    """The indices of those dims, in order (scalars)."""
 
     @property
     def dims(self) -> list[int]:

@@ -1,5 +1,5 @@
-"""StableHLO elementwise operations and composites as neuron operations: part of `legalize-to-
-neuron`."""
+"""StableHLO elementwise operations and composites as neuron operations: part of
+`legalize-to-neuron`."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Products of integer matrices on the matrix engine, which has no integers: part of `legalize-to-
-neuron`.
+"""Products of integer matrices on the matrix engine, which has no integers: part of
+`legalize-to-neuron`.
 
 An integer is digits of 8 bits, which bfloat16 holds exactly: x = d0 + 256 d1 + 65536 d2 + ...; the
 last digit of a signed type has the sign. Digits are multiplied in bfloat16 and added in float32,
@@ -31,11 +31,13 @@ Dims = Sequence[Sequence[int]]
 
 @dataclass(frozen=True)
 class Digit:
-    """value: bfloat16, of magnitude up to `largest`. shift: bits it stands higher."""
+    """One digit of an integer that is multiplied as floats."""
 
     value: ir.Value
+    """Bfloat16, of magnitude up to `largest`."""
     largest: int
     shift: int
+    """Bits it stands higher."""
 
 
 def is_integer_dot(op: ir.Operation) -> bool:

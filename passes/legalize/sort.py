@@ -31,9 +31,10 @@ Legalizer = Callable[[ir.Operation], ir.Value]
 
 @dataclass(frozen=True)
 class SortLegalizer:
-    """elementwise: what makes neuron operations of those in a comparator, by StableHLO name."""
+    """Turns a sort with its comparator into neuron operations."""
 
     elementwise: dict[str, Legalizer]
+    """What makes neuron operations of those in a comparator, by StableHLO name."""
 
     def __call__(self, op: ir.Operation) -> tuple[ir.Value, ...]:
         """The operands of `stablehlo.sort`, sorted.

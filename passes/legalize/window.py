@@ -108,7 +108,7 @@ def _batch_groups_as_features(lhs: ir.Value, dims: ConvolutionDims, groups: int)
 
 
 def _without_reverse(rhs: ir.Value, dims: ConvolutionDims) -> tuple[ir.Value, ConvolutionDims]:
-    """A kernel turned round by an operation is turned round by the convolution instead."""
+    """A kernel that an operation reverses is reversed by the convolution instead."""
     op = defining_op(rhs, ReverseOp)
     turned = set(op.dims) if op else set()
     if op is None or not turned <= set(dims.rhs[2:]):

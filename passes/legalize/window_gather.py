@@ -28,11 +28,12 @@ MOST_ROWS = 1 << 20
 @dataclass(frozen=True)
 class WindowGather:
     """Dims of the table: indexed (by the index vector, in its order), batch (with the dim of the
-    indices each goes along with), collapsed: dropped in the result. sizes: of a window."""
+    indices each goes along with), collapsed: dropped in the result."""
 
     table: ir.Value
     indices: ir.Value
     sizes: tuple[int, ...]
+    """Of a window."""
     indexed: tuple[int, ...]
     batch: dict[int, int]
     collapsed: frozenset[int]

@@ -51,10 +51,11 @@ MAX_STEPS = 10_000_000
 
 @dataclass(frozen=True)
 class CoreStreams:
-    """What the checker reads of one program. locations: its table of source places."""
+    """What the checker reads of one program."""
 
     streams: Streams
     locations: Sequence[SourceLocation]
+    """Its table of source places."""
 
 
 @dataclass(frozen=True)

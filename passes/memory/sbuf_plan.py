@@ -33,10 +33,12 @@ more is taken they are packed tightly, to leave room for each other. The first t
 
 @dataclass
 class SbufPlan:
-    """addresses: of every buffer. pools: bytes of each part. extent_bytes: past the highest."""
+    """Where buffers lie in SBUF."""
 
     addresses: dict[Buffer, int] = field(default_factory=dict)
+    """Of every buffer."""
     pools: dict[str, int] = field(default_factory=dict)
+    """Bytes of each part. extent_bytes: past the highest."""
 
     @property
     def extent_bytes(self) -> int:

@@ -31,24 +31,25 @@ work, against 2 us of latency and 7 us for 2 MiB (assumed)."""
 
 @dataclass
 class Stay:
-    """Operations [first, last] of the program use the buffer, all of them in SBUF. begin: the
-    operation before which it comes in, at most `first`."""
+    """Operations [first, last] of the program use the buffer, all of them in SBUF."""
 
     buffer: Buffer
     first: int
     last: int
     begin: int
+    """The operation before which it comes in, at most `first`."""
 
 
 @dataclass
 class SpillPlan:
-    """stays: of every buffer that goes out at least once, in order. too_large: the operation whose
-    buffers do not fit, if there is one; then the plan is of no use. moved_bytes: per partition, of
-    buffers coming back, in all iterations."""
+    """Which buffers leave SBUF, and when they come back."""
 
     stays: dict[Buffer, list[Stay]] = field(default_factory=dict)
+    """Of every buffer that goes out at least once, in order."""
     too_large: int | None = None
+    """The operation whose buffers do not fit, if there is one; then the plan is of no use."""
     moved_bytes: int = 0
+    """Per partition, of buffers coming back, in all iterations."""
 
 
 @dataclass

@@ -27,10 +27,12 @@ spilled, and compile time."""
 
 @dataclass(frozen=True)
 class Parts:
-    """starts: first byte of each part, ascending; buffers: the parts."""
+    """The pieces a buffer is split into."""
 
     starts: tuple[int, ...]
+    """First byte of each part, ascending."""
     buffers: tuple[Buffer, ...]
+    """The parts."""
 
     def view(self, whole: View) -> View:
         """The same bytes, in the part that holds them."""

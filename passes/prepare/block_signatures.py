@@ -27,9 +27,7 @@ class Body:
 
     keys[i]: signature. operands[i], results[i]: values. owner[v]: i, ARGUMENT or CONSTANT.
     place[v]: which result of its operation. users[v]: the i that read it. constant[v]: equal for
-    constants of equal elements. returned: operands of the terminator; repeatedly: those that are so
-    more than once.
-    """
+    constants of equal elements."""
 
     operations: list[ir.Operation] = field(default_factory=list)
     keys: list[int] = field(default_factory=list)
@@ -41,7 +39,9 @@ class Body:
     users: list[list[int]] = field(default_factory=list)
     constant: dict[int, int] = field(default_factory=dict)
     returned: set[int] = field(default_factory=set)
+    """Operands of the terminator."""
     repeatedly: set[int] = field(default_factory=set)
+    """Those that are so more than once."""
 
     def new_value(self, value: ir.Value, owner: int, place: int) -> int:
         """The number of a value not seen before."""

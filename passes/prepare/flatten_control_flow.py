@@ -44,9 +44,10 @@ CONTROL_FLOW = frozenset({"stablehlo.while", "stablehlo.case", "stablehlo.if"})
 
 @dataclass(frozen=True)
 class FlattenControlFlowPass(Pass, name="flatten-control-flow"):
-    """Unroll loops, compute all branches. limit: operations that a function's may become."""
+    """Unroll loops, compute all branches."""
 
     limit: int = 50_000
+    """Operations that a function's may become."""
 
     def apply(self, op: ir.Operation) -> bool:
         changed = False
@@ -62,11 +63,13 @@ class FlattenControlFlowPass(Pass, name="flatten-control-flow"):
 
 @dataclass
 class _Flattener:
-    """Works in one function. known: see `known_scalars`. made: operations copied so far."""
+    """Works in one function."""
 
     limit: int
     known: Known = field(default_factory=dict)
+    """See `known_scalars`."""
     made: int = 0
+    """Operations copied so far."""
 
     def flatten(self, op: ir.Operation) -> bool:
         """Replace `op` by straight-line code before it; whether that was possible."""

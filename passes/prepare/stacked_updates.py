@@ -24,9 +24,10 @@ UPDATE = "stablehlo.dynamic_update_slice"
 
 @dataclass(frozen=True)
 class LayerUpdate:
-    """op: updates part `number` of `source`, without the stacked dim."""
+    """An update of one layer of a stacked tensor."""
 
     op: ir.Operation
+    """Updates part `number` of `source`, without the stacked dim."""
     source: ir.Value
     number: int
 

@@ -98,11 +98,12 @@ operations."""
 
 @dataclass(frozen=True)
 class Cone:
-    """ops: in program order; the last makes the root. sources: values read from outside, constants
-    not counted."""
+    """The operations between some sources and a root."""
 
     ops: tuple[ir.Operation, ...]
+    """In program order; the last makes the root."""
     sources: tuple[ir.Value, ...]
+    """Values read from outside, constants not counted."""
 
     def key(self) -> str:
         """Equal for cones that compute the same with the same operations and types."""

@@ -1,5 +1,5 @@
-"""Recognition of activation functions of one value: shared by `recognize-gelu` and `recognize-
-silu`."""
+"""Recognition of activation functions of one value: shared by `recognize-gelu` and
+`recognize-silu`."""
 
 from __future__ import annotations
 

@@ -78,12 +78,12 @@ class RecognizeLayerNormPass(Pass, name="recognize-layer-norm", anchor="func.fun
 
 @dataclass(frozen=True)
 class _Form:
-    """What a cone turned out to be. gamma, beta: positions among its vectors; None for ones,
-    zeros."""
+    """What a cone turned out to be."""
 
     op: str
     gamma: int | None
     beta: int | None
+    """With `gamma`: positions among its vectors; None for ones, zeros."""
 
 
 @dataclass

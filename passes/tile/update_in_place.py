@@ -25,12 +25,13 @@ for, too."""
 
 @dataclass
 class UpdatePlan:
-    """in_place: results of updates that are written into their operand's memory. ends: for results
-    of updates that start in fresh memory, the number of the program's result that memory becomes.
-    """
+    """Which slice updates are done in place."""
 
     in_place: set[ir.Value] = field(default_factory=set)
+    """Results of updates that are written into their operand's memory."""
     ends: dict[ir.Value, int] = field(default_factory=dict)
+    """For results of updates that start in fresh memory, the number of the program's result that
+    memory becomes."""
 
 
 def plan_updates(block: ir.Block, given_away: Mapping[ir.Value, int]) -> UpdatePlan:

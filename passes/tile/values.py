@@ -62,28 +62,32 @@ def is_narrowing(value: ir.Value, source: ir.Value) -> bool:
 
 @dataclass
 class Values:
-    """storages: everything made for a value, in its own dtype. copies: the same numbers rounded to,
-    or widened to, another dtype; never the source of anything else. derived: relabellings (reshape,
-    slice, ...) by the op that makes them; converted: conversions by their operand; splats:
-    constants of one number. These three cost nothing until somebody asks. wholes: concatenations
-    some of whose operands are made in place; returned: those whose operands go straight to device
-    memory. updates: which slice updates write into their
-    operand's memory; outputs: memory of program results in which others begin; indices: of indirect
-    transfers, by what they are made from (tile_dynamic.py)."""
+    """Every form in which the values of a program exist while it is tiled."""
 
     builder: KernelBuilder
     infinities: Infinities
     """Which values may not be transposed on the tensor engine."""
     storages: dict[ir.Value, list[Storage]] = field(default_factory=dict)
+    """Everything made for a value, in its own dtype."""
     copies: dict[tuple[ir.Value, PartitionDims, DType], Storage] = field(default_factory=dict)
+    """The same numbers rounded to, or widened to, another dtype; never the source of anything
+    else."""
     derived: dict[ir.Value, ir.Operation] = field(default_factory=dict)
+    """Relabellings (reshape, slice, ...) by the op that makes them."""
     converted: dict[ir.Value, ir.Value] = field(default_factory=dict)
+    """Conversions by their operand."""
     splats: dict[ir.Value, float] = field(default_factory=dict)
+    """Constants of one number. These three cost nothing until somebody asks."""
     wholes: dict[ir.Value, Storage] = field(default_factory=dict)
+    """Concatenations some of whose operands are made in place."""
     returned: dict[ir.Value, Storage] = field(default_factory=dict)
+    """Those whose operands go straight to device memory."""
     updates: UpdatePlan = field(default_factory=UpdatePlan)
+    """Which slice updates write into their operand's memory."""
     outputs: dict[ir.Value, Storage] = field(default_factory=dict)
+    """Memory of program results in which others begin."""
     indices: dict[tuple[object, ...], View] = field(default_factory=dict)
+    """Of indirect transfers, by what they are made from (passes/tile/ops/dynamic.py)."""
 
     def add(self, value: ir.Value, storage: Storage) -> None:
         self.storages.setdefault(value, []).append(storage)

@@ -36,14 +36,14 @@ class DependenceGraph:
 
 @dataclass
 class _History:
-    """Accesses to one buffer that later ones may depend on. inherited: release nodes of the buffers
-    that had these bytes before. partitions: the most that any of all these has: what had the bytes
-    before may reach farther."""
+    """Accesses to one buffer that later ones may depend on."""
 
     partitions: int
+    """The most that any of all these has: what had the bytes before may reach farther."""
     writers: list[tuple[Footprint, int]] = field(default_factory=list)
     readers: list[tuple[Footprint, int]] = field(default_factory=list)
     inherited: list[tuple[Footprint, int]] = field(default_factory=list)
+    """Release nodes of the buffers that had these bytes before."""
 
     def read(self, touched: Footprint, op: int, before: set[int]) -> None:
         before.update(i for f, i in self.writers if may_overlap(f, touched))

@@ -11,13 +11,14 @@ from axonc.passes.tile_level.dependencies import DependenceGraph
 
 @dataclass
 class Schedule:
-    """order: operation numbers per engine, in issue order, segment by segment. graphs: of each
-    segment, its operations counted from 0. finish_ns: modelled, without port conflicts and table
-    loads."""
+    """The order in which operations are issued."""
 
     order: dict[Engine, list[int]]
+    """Operation numbers per engine, in issue order, segment by segment."""
     graphs: list[DependenceGraph]
+    """Of each segment, its operations counted from 0."""
     finish_ns: float
+    """Modelled, without port conflicts and table loads."""
     position: dict[int, int] = field(default_factory=dict)
 
     @property

@@ -32,14 +32,16 @@ _IDLE_LOAD = 0.5
 
 @dataclass(frozen=True)
 class Settings:
-    """small: the zoo's narrow models (no published figure is comparable). reuse: take the model
-    files of an earlier run. layers: None for those of the row."""
+    """Which models the table has, and how they are made."""
 
     folder: Path
     auto_cast: str = "matmult"
     small: bool = False
+    """The zoo's narrow models (no published figure is comparable)."""
     reuse: bool = False
+    """Take the model files of an earlier run."""
     layers: int | None = None
+    """None for those of the row."""
 
     @property
     def is_comparable(self) -> bool:

@@ -12,17 +12,20 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Row:
-    """model: a name of the zoo; layers: None for all of them. published_ms: None where nobody
-    published one; source: section of machine.md. derived: the figure is computed from throughput,
-    as the section explains."""
+    """One row of the table of models."""
 
     model: str
+    """A name of the zoo."""
     batch: int = 1
     target: str = "inf2"
     published_ms: float | None = None
+    """None where nobody published one."""
     source: str = ""
+    """Section of machine.md."""
     derived: bool = False
+    """The figure is computed from throughput, as the section explains."""
     layers: int | None = None
+    """None for all of them."""
 
     @property
     def name(self) -> str:

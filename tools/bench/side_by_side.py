@@ -29,10 +29,12 @@ RUNS = 5
 
 @dataclass(frozen=True)
 class Modelled:
-    """modelled_ms: one call on the target. bound_ms: the least each resource alone needs."""
+    """Modelled times of one program."""
 
     modelled_ms: float
+    """One call on the target."""
     bound_ms: dict[str, float]
+    """The least each resource alone needs."""
     instructions: int
     dma_transfers: int
     hbm_bytes_read: int

@@ -29,14 +29,16 @@ _SMALL_LAYERS, _SMALL_TOKENS = 2, 16
 
 @dataclass(frozen=True)
 class Decoder:
-    """architecture, config: names in transformers. sizes: config fields of the published
-    checkpoint (but for the layers); small: those of the narrow version."""
+    """A decoder of transformers, and its sizes."""
 
     architecture: str
     config: str
+    """With `architecture`: names in transformers."""
     layers: int
     sizes: Mapping[str, Any]
+    """Config fields of the published checkpoint (but for the layers)."""
     small: Mapping[str, Any]
+    """Those of the narrow version."""
     tokens: int = 128
 
 

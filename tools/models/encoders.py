@@ -27,18 +27,21 @@ _SMALL_LAYERS, _SMALL_TOKENS, _SMALL_VOCABULARY = 2, 16, 200
 
 @dataclass(frozen=True)
 class Encoder:
-    """architecture: transformers' module class. sizes, extra: config fields; `extra` as it is in
-    small versions too unless `small` says otherwise. build: arguments of the class."""
+    """An encoder of transformers, and its sizes."""
 
     architecture: str
+    """Transformers' module class."""
     config: str
     layers: int
     sizes: Mapping[str, int]
     tokens: int = 128
     vocabulary: int = 30522
     extra: Mapping[str, Any] = field(default_factory=dict)
+    """With `sizes`: config fields; `extra` as it is in small versions too unless `small` says
+    otherwise."""
     small: Mapping[str, Any] = field(default_factory=dict)
     build: Mapping[str, Any] = field(default_factory=dict)
+    """Arguments of the class."""
 
 
 _UNPOOLED = {"add_pooling_layer": False}

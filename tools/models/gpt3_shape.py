@@ -35,14 +35,16 @@ _EPSILON = 1e-5
 
 @dataclass(frozen=True)
 class Shape:
-    """Sizes in elements. cache: tokens the key-value cache holds; tokens: new ones of a prefill."""
+    """Sizes in elements."""
 
     layers: int = 96
     width: int = 12288
     heads: int = 96
     vocabulary: int = 50304
     cache: int = 2048
+    """Tokens the key-value cache holds."""
     tokens: int = 1
+    """New ones of a prefill."""
     batch: int = 1
 
     @property

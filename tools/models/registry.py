@@ -11,11 +11,12 @@ from axonc.tools.models.zoo_model import Request, ZooModel
 
 @dataclass(frozen=True)
 class Entry:
-    """builder: `module:function`, takes (name, Request)."""
+    """A model of the zoo."""
 
     name: str
     summary: str
     builder: str
+    """`module:function`, takes (name, Request)."""
 
 
 _HERE = "axonc.tools.models"

@@ -21,18 +21,17 @@ from axonc.imported.program import ImportedProgram
 
 @dataclass(frozen=True)
 class Request:
-    """Which variant of a model. layers, seq: None for the model's own (tokens; images have none).
+    """Which variant of a model.
 
-    small: a narrow version for tests, of few layers unless told. batch: examples of a call.
-
-    Raises:
-        UsageError: a count below 1.
-    """
+    Raises: UsageError: a count below 1."""
 
     layers: int | None = None
     batch: int = 1
+    """Examples of a call."""
     seq: int | None = None
+    """With `layers`: none for the model's own (tokens; images have none)."""
     small: bool = False
+    """A narrow version for tests, of few layers unless told."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -43,12 +42,13 @@ class Request:
 
 @dataclass(frozen=True)
 class ZooModel:
-    """module: a torch.nn.Module in eval mode. inputs: its keyword arguments, tensors or lists of
-    tensors."""
+    """A model with the inputs of one call."""
 
     name: str
     module: Any
+    """A torch.nn.Module in eval mode."""
     inputs: Mapping[str, Any]
+    """Its keyword arguments, tensors or lists of tensors."""
 
     @cached_property
     def exported(self) -> Any:

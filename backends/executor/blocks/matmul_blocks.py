@@ -61,12 +61,13 @@ class Pair:
 
 @dataclass(slots=True, eq=False)
 class Block:
-    """Rows of pairs, at first one pair. reads, writes: on-chip boxes that must not change, and
-    that nobody else may touch, before the block is run."""
+    """Rows of pairs, at first one pair."""
 
     rows: list[list[Pair]]
     reads: set[Region] = field(default_factory=set)
     writes: set[Region] = field(default_factory=set)
+    """With `reads`: on-chip boxes that must not change, and that nobody else may touch, before the
+    block is run."""
 
     @classmethod
     def of(cls, pair: Pair) -> Block:

@@ -26,14 +26,12 @@ a closure."""
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """An operand of a block: `views` [P, *free], one per row of the block, in storage type.
-
-    step_bytes: from each view to the next in one array; None if they are not evenly spaced.
-    """
+    """An operand of a block: `views` [P, *free], one per row of the block, in storage type."""
 
     views: list[np.ndarray]
     dtype: DType
     step_bytes: int | None
+    """From each view to the next in one array; None if they are not evenly spaced."""
 
     @property
     def columns(self) -> int:

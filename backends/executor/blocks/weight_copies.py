@@ -28,16 +28,17 @@ MIN_COPY_BYTES = 16384
 
 @dataclass(slots=True, eq=False)
 class WeightCopy:
-    """Rows of device memory in SBUF: partition p of `region` holds the bytes from
-    `address + (p - first partition) * row_bytes`. left: boxes of it that were not overwritten.
-    is_needed: somebody reads SBUF itself."""
+    """Rows of device memory in SBUF: partition p of `region` holds the bytes from `address + (p -
+    first partition) * row_bytes`."""
 
     step: int
     region: Region
     address: int
     row_bytes: int
     left: list[Region]
+    """Boxes of it that were not overwritten."""
     is_needed: bool = False
+    """Somebody reads SBUF itself."""
 
     def covers(self, region: Region) -> bool:
         return any(covers(box, region) for box in self.left)

@@ -29,13 +29,14 @@ Reads = list[tuple[str, Access]]
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What a run in checked mode has looked at. instructions: that were executed; accesses: of
-    operands to memory, each tried against the laws. findings: a sentence each, for what is defined
-    but hardly meant; a broken law is an error instead."""
+    """What a run in checked mode has looked at."""
 
     instructions: int = 0
+    """That were executed."""
     accesses: int = 0
+    """Of operands to memory, each tried against the laws."""
     findings: tuple[str, ...] = ()
+    """A sentence each, for what is defined but hardly meant; a broken law is an error instead."""
 
     def __add__(self, other: CheckReport) -> CheckReport:
         """Of two cores; a finding of both is one."""

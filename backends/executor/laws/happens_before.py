@@ -76,19 +76,18 @@ class Posts:
 
 @dataclass(slots=True)
 class Epoch:
-    """A semaphore from one `semaphore_set` (or the start) to the next.
-
-    setter, set_time: who set it, -1 at the start. highest_before: the most it can have been before.
-    waits: by engine agent, the time of its last wait.
-    """
+    """A semaphore from one `semaphore_set` (or the start) to the next."""
 
     base: int = 0
     setter: int = -1
     set_time: int = 0
+    """With `setter`: who set it, -1 at the start."""
     highest_before: int = -1
+    """The most it can have been before."""
     base_snapshot: Snapshot = ()
     posts: dict[int, Posts] = field(default_factory=dict)
     waits: dict[int, int] = field(default_factory=dict)
+    """By engine agent, the time of its last wait."""
 
     @property
     def highest(self) -> int:

@@ -30,13 +30,11 @@ CROWDED = 24
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """One access: bytes [first, end) in partitions [low, high) (device memory: partition 0).
-
-    is_dense: every byte of that box is touched. agent, time: whose event it is.
-    """
+    """One access: bytes [first, end) in partitions [low, high) (device memory: partition 0)."""
 
     agent: int
     time: int
+    """With `agent`: whose event it is."""
     prepared: Prepared
     is_write: bool
     access: Access
@@ -45,6 +43,7 @@ class Entry:
     first: int
     end: int
     is_dense: bool
+    """Every byte of that box is touched."""
 
 
 def make_entry(agent: int, time: int, prepared: Prepared, is_write: bool, access: Access) -> Entry:

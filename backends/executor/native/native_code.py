@@ -86,10 +86,11 @@ def native_module(text: str) -> NativeModule:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """Arguments of one call. keep: what lies at addresses that are among them."""
+    """Arguments of one call."""
 
     words: np.ndarray
     keep: tuple[Any, ...]
+    """What lies at addresses that are among them."""
 
     @classmethod
     def of(cls, values: Sequence[int], keep: tuple[Any, ...]) -> Task:

@@ -54,19 +54,17 @@ class EngineState:
 
 @dataclass(slots=True)
 class Context:
-    """What a function may know beyond its operands' values.
-
-    dtypes, shapes: of every present operand; shape = [partitions, *free sizes].
-    report: called with a sentence when an input makes the hardware's result garbage.
-    """
+    """What a function may know beyond its operands' values."""
 
     engine: Engine
     target: Target
     dtypes: Mapping[str, DType]
     shapes: Mapping[str, tuple[int, ...]]
+    """With `dtypes`: of every present operand; shape = [partitions, *free sizes]."""
     state: EngineState = field(default_factory=EngineState)
     rounding: Rounding = "rne"
     report: Callable[[str], None] | None = None
+    """Called with a sentence when an input makes the hardware's result garbage."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,12 +48,13 @@ Complete = Callable[[tuple[Arrival, ...], Groups], None]
 
 @dataclass
 class CollectiveNetwork:
-    """The collective cores of all chips. simulated: the cores that have an event loop of their own;
-    the others do what these do at the same time (SPMD)."""
+    """The collective cores of all chips."""
 
     target: Target
     program: CoreProgram
     simulated: frozenset[int]
+    """The cores that have an event loop of their own; the others do what these do at the same time
+    (SPMD)."""
     on_complete: Complete | None = None
     pending: dict[GroupKey, dict[int, deque[Arrival]]] = field(
         default_factory=lambda: defaultdict(lambda: defaultdict(deque))

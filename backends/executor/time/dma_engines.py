@@ -18,11 +18,12 @@ from axonc.backends.targets.target import DmaTiming
 
 @dataclass(slots=True, eq=False)
 class Transfer:
-    """One transfer. step: of its trigger. Data moves from start_ns to end_ns."""
+    """One transfer."""
 
     queue: int
     cost: TransferCost
     step: int
+    """Of its trigger. Data moves from start_ns to end_ns."""
     signal: tuple[int, int] | None
     start_ns: float = 0.0
     end_ns: float = 0.0

@@ -11,11 +11,7 @@ from axonc.backends.targets.target import Engine
 
 @dataclass(slots=True, eq=False)
 class EngineRun:
-    """One engine and its sequencer. ready_ns: the sequencer could issue `current`.
-
-    array_ns, loader_ns: (tensor engine) the array and the stationary loader are free again.
-    pending: results not yet visible. blocked: the wait that holds it up, and since when.
-    """
+    """One engine and its sequencer."""
 
     engine: Engine
     stream: list[Prepared]
@@ -25,11 +21,15 @@ class EngineRun:
     index: int = 0
     current: Prepared | None = None
     ready_ns: float = 0.0
+    """The sequencer could issue `current`."""
     array_ns: float = 0.0
     loader_ns: float = 0.0
+    """With `array_ns`: (tensor engine) the array and the stationary loader are free again."""
     completed_ns: float = 0.0
     pending: list[tuple[float, Region]] = field(default_factory=list)
+    """Results not yet visible."""
     blocked: tuple[int, int] | None = None
+    """The wait that holds it up, and since when."""
     blocked_ns: float = 0.0
     table: str = ""
     busy_ns: float = 0.0

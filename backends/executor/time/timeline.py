@@ -26,24 +26,24 @@ class Stall:
 
 @dataclass(frozen=True)
 class EngineRecord:
-    """Instructions of one engine in the order they were issued (a rolled loop repeats an index).
-
-    indices: numbers in the stream. start_ns, end_ns: issue, and results visible (for a DMA trigger:
-    the sequencer is free again).
-    """
+    """Instructions of one engine in the order they were issued (a rolled loop repeats an index)."""
 
     indices: np.ndarray
+    """Numbers in the stream."""
     start_ns: np.ndarray
     end_ns: np.ndarray
+    """With `start_ns`: issue, and results visible (for a DMA trigger: the sequencer is free
+    again)."""
 
 
 @dataclass(frozen=True)
 class TransferRecord:
-    """DMA transfers in the order they started. engine, index: of the triggering instruction."""
+    """DMA transfers in the order they started."""
 
     queue: np.ndarray
     engine: tuple[Engine, ...]
     index: np.ndarray
+    """With `engine`: of the triggering instruction."""
     start_ns: np.ndarray
     end_ns: np.ndarray
     moved_bytes: np.ndarray
@@ -84,15 +84,17 @@ class Timeline:
 
 @dataclass(frozen=True, slots=True)
 class CollectiveRecord:
-    """One collective as a core saw it. trigger_ns: this core's trigger. start_ns, end_ns: of the
-    collective. engine, index: of the trigger."""
+    """One collective as a core saw it."""
 
     engine: Engine
     index: int
+    """With `engine`: of the trigger."""
     group: int
     cores: Members
     algorithm: str
     trigger_ns: float
+    """This core's trigger."""
     start_ns: float
     end_ns: float
+    """With `start_ns`: of the collective."""
     moved_bytes: float

@@ -29,10 +29,12 @@ class Frame:
 
 @dataclass(frozen=True)
 class NodeOrigin:
-    """path: `encoder.layer.0.attention/softmax`; frames: the model's stack, outermost first."""
+    """Where a node of an exported graph came from."""
 
     path: str
+    """`encoder.layer.0.attention/softmax`."""
     frames: tuple[Frame, ...]
+    """The model's stack, outermost first."""
 
 
 def scope_name(number: int) -> str:

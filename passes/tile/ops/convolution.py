@@ -71,12 +71,13 @@ Image = ResidentImage | StackedImage
 
 @dataclass(frozen=True)
 class KernelStep:
-    """One matmul of a box: rows of the contraction and the kernel element they are for. tap:
-    position in the window (0 along stacked axes); channel: 0 unless features are taps."""
+    """One matmul of a box: rows of the contraction and the kernel element they are for."""
 
     row: RowTile
     tap: Tap
+    """Position in the window (0 along stacked axes)."""
     channel: int
+    """0 unless features are taps."""
 
 
 @dataclass(frozen=True)

@@ -77,12 +77,14 @@ def boxes(ranges: tuple[tuple[int, int], ...], limit: int, max_dims: int) -> lis
 
 @dataclass(frozen=True)
 class ConvolutionGeometry:
-    """dims: of the operation. lengths, outputs: of image and result, per spatial dim."""
+    """A convolution in the terms of its tiling."""
 
     dims: ConvolutionDims
+    """Of the operation."""
     batch: int
     lengths: Shape
     outputs: Shape
+    """With `lengths`: of image and result, per spatial dim."""
     features: int
     result_features: int
     result_shape: Shape

@@ -85,15 +85,18 @@ class ResidentImage:
 
 @dataclass(frozen=True)
 class StripAxis:
-    """One spatial axis of a strip. first: image index of its first element (of kernel element 0 if
-    stacked). extent: elements held. pitch: image elements between them. step: elements of the strip
-    between neighbouring outputs. is_stacked: shifted in each partition."""
+    """One spatial axis of a strip."""
 
     first: int
+    """Image index of its first element (of kernel element 0 if stacked)."""
     extent: int
+    """Elements held."""
     pitch: int
+    """Image elements between them."""
     step: int
+    """Elements of the strip between neighbouring outputs."""
     is_stacked: bool
+    """Shifted in each partition."""
 
 
 class StackedImage:

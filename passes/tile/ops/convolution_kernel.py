@@ -47,13 +47,14 @@ class RowTile:
 
 @dataclass(frozen=True)
 class KernelAxes:
-    """How the kernel is cut. rows: dims on partitions, most significant first. taps: the other
-    dims but the output features, in the order of tap indices. output: the dim of the output
-    features. Dims are those of the kernel's tensor."""
+    """How the kernel is cut."""
 
     rows: tuple[int, ...]
+    """Dims on partitions, most significant first."""
     taps: tuple[int, ...]
+    """The other dims but the output features, in the order of tap indices."""
     output: int
+    """The dim of the output features. Dims are those of the kernel's tensor."""
 
 
 class Kernel(Protocol):
@@ -183,12 +184,13 @@ class LoadedKernel:
 
 @dataclass
 class GroupedKernel:
-    """A kernel with groups. source: in device memory. One matrix holds every group of its input
-    features, zero outside the blocks of the groups; so an infinity in a feature is NaN in the
-    results of the others of its row tile (as in transposes, docs/design/0009)."""
+    """A kernel with groups."""
 
     builder: KernelBuilder
     source: Storage
+    """In device memory. One matrix holds every group of its input features, zero outside the blocks
+    of the groups; so an infinity in a feature is NaN in the results of the others of its row tile
+    (as in transposes, docs/design/0009)."""
     axes: KernelAxes
     dtype: DType
     groups: int

@@ -70,12 +70,13 @@ class Slot:
 
 @dataclass(frozen=True)
 class Bank:
-    """Slots that share a PSUM bank and an eviction. `pack`: the loop that goes from slot to slot.
-    block: which column block of the streamed side they need."""
+    """Slots that share a PSUM bank and an eviction. `pack`: the loop that goes from slot to
+    slot."""
 
     slots: tuple[Slot, ...]
     pack: Loop | None
     block: int
+    """Which column block of the streamed side they need."""
 
 
 def chunks(dims: tuple[int, ...], sizes: tuple[int, ...], limit: int) -> list[Chunk]:

@@ -41,12 +41,15 @@ MAX_REDUCED_ELEMENTS = 8192
 
 @dataclass(frozen=True)
 class Reduction:
-    """operator: of the ALU. partial: dtype of sums on the way to the result; when it is i32 for a
-    narrower result, the low bits are kept at the end. folds: in halves, on GpSimdE."""
+    """How a kind of reduction is done by instructions."""
 
     operator: str
+    """Of the ALU."""
     partial: DType
+    """Dtype of sums on the way to the result; when it is i32 for a narrower result, the low bits
+    are kept at the end."""
     folds: bool
+    """In halves, on GpSimdE."""
 
 
 def reduction_of(kind: str, dtype: DType, boolean: bool, count: int) -> Reduction:
