@@ -126,8 +126,8 @@ class Program:
     tensors: tuple[HbmTensor, ...]
     locations: tuple[SourceLocation, ...] = (SourceLocation(),)
     instruction_locations: dict[Engine, np.ndarray] = field(default_factory=dict)
-    """Of each engine, for the i-th instruction of its stream, an index into `locations`, whose first
-    is the unknown one."""
+    """Of each engine, for the i-th instruction of its stream, an index into `locations`; the first
+    of these is the unknown one."""
     sbuf_peak_bytes: int = 0
     """Per partition."""
     notes: tuple[str, ...] = ()

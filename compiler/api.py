@@ -84,7 +84,10 @@ def compile_with(
             imported = with_aliases(imported, aliases)
         samples = () if calibrate is None else read_samples(calibrate, imported.inputs)
         built = build(imported, options, samples=samples, progress=progress, debug=debug)
-    return Executable(built)
+    if options.exact_transposes:
+        return Executable(built)
+    exact = options.with_changes(exact_transposes=True)
+    return Executable(built, lambda: build(imported, exact, samples=samples))
 
 
 def load(path: str | Path, *, trust_weights: bool = False) -> Executable:

@@ -140,8 +140,9 @@ class CompileOptions:
     )
     exact_transposes: bool = option(
         False,
-        "transpose by DMA, which keeps infinities and NaN (slower); on the tensor engine they are "
-        "an error at run time",
+        "transpose on VectorE, which keeps infinities and NaN (slower), also where none are "
+        "expected; without, a program that meets some is compiled again so, where its source is "
+        "at hand",
         flags=(Flag(value=True),),
     )
     optlevel: int = option(

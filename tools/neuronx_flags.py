@@ -81,7 +81,7 @@ ACCEPTED_FLAGS = (
     ),
     AcceptedFlag(
         ("--enable-saturate-infinity",),
-        "no effect: infinities in a transpose are an error; --exact-transposes keeps them",
+        "no effect: infinities are kept; --exact-transposes keeps them from the first call on",
         "infinities become the largest finite value before transposes",
     ),
     AcceptedFlag(

@@ -196,7 +196,7 @@ def _crossing(flow: _Flow) -> list[set[int]]:
 
 
 def _balanced(flow: _Flow, count: int) -> list[int]:
-    """The operations after which to cut, so that the most expensive stage costs as little as possible."""
+    """The operations after which to cut, so that the slowest stage takes as little as possible."""
     crossing = _crossing(flow)
     places = [i for i, alive in enumerate(crossing) if len(alive) == 1]
     # Neighbours that carry the same tensor are one place.

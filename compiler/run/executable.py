@@ -3,8 +3,9 @@ take."""
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 from axonc.backends.executor.cores import MultiCoreMachine
 from axonc.backends.executor.laws.checks import CheckReport
 from axonc.backends.executor.machine import Machine, Mode
+from axonc.backends.executor.steps.findings import FindingError, FindingKind
 from axonc.backends.program import TensorKind
 from axonc.diagnostics import InternalError
 from axonc.program.compiled_program import CompiledProgram, HostTensor
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
     from axonc.run.session import Session
 
 
+_log = logging.getLogger("axonc")
+
+
 class Executable:
     """One compiled program. The machines of its cores are built and the weights are packed on first
     use, then kept. Arrays are whole tensors, however many cores share them.
@@ -43,11 +48,18 @@ class Executable:
     machine that `machine` and `cores` hand out is the one calls use, for inspection in between.
     """
 
-    def __init__(self, compiled: CompiledProgram) -> None:
+    def __init__(
+        self, compiled: CompiledProgram, exact: Callable[[], CompiledProgram] | None = None
+    ) -> None:
+        """exact: compiles the same with exact transposes, should a call need them."""
+        self._turn = threading.RLock()
+        self._exact = exact
+        self._take(compiled)
+
+    def _take(self, compiled: CompiledProgram) -> None:
         self.compiled = compiled
         self._machines: dict[Mode, MultiCoreMachine] = {}
         self._loaded: set[Mode] = set()
-        self._turn = threading.RLock()
         self.check_report = CheckReport()
         self._program = compiled.core_program
         self._holders = {kind: holders(self._program, kind) for kind in TensorKind}
@@ -98,16 +110,38 @@ class Executable:
                 checked mode a FindingError that names instruction, op and source line.
             UsageError: a weight file has changed.
         """
-        inputs = self.core_inputs(self.inputs, arrays)
+        mode: Mode = "checked" if checked else "fast"
         with self._turn:
-            cores = self.cores("checked" if checked else "fast")
-            self.check_files()
-            outputs = cores.run(inputs)
-            report = cores.check_report
-        if checked:
-            self.check_report = report
-            tell(report)
+            try:
+                return self._call(arrays, mode)
+            except FindingError as finding:
+                self._become_exact(finding)
+                return self._call(arrays, mode)
+
+    def _call(self, arrays: tuple[object, ...], mode: Mode) -> list[np.ndarray]:
+        inputs = self.core_inputs(self.inputs, arrays)
+        cores = self.cores(mode)
+        self.check_files()
+        outputs = cores.run(inputs)
+        if mode == "checked":
+            self.check_report = cores.check_report
+            tell(cores.check_report)
         return [self.whole_result(host, outputs) for host in self.results]
+
+    def _become_exact(self, finding: FindingError) -> None:
+        """Infinities or NaN came to a transpose on the tensor engine, where none were expected: the
+        program is compiled again with exact transposes, and is that program from now on.
+
+        Raises:
+            FindingError: it is another finding, or the source is not at hand.
+        """
+        if finding.kind is not FindingKind.TRANSPOSE_RANGE or self._exact is None:
+            raise finding
+        _log.warning("%s: compiled again with exact transposes", finding.location)
+        self._take(self._exact())
+        self._exact = None
+        for name in ("_files", "_weights"):
+            self.__dict__.pop(name, None)
 
     def __call__(self, *arrays: object, checked: bool = False) -> list[np.ndarray]:
         """The same as `run`."""

@@ -214,8 +214,8 @@ COLLECTIVES = frozenset(
     f"neuron.{name}"
     for name in ("all_reduce", "all_gather", "reduce_scatter", "all_to_all", "collective_permute")
 )
-"""Operations in which cores communicate: never dropped, though nobody reads the result here, as another
-core waits for this one."""
+"""Operations in which cores communicate: never dropped, though nothing reads the result here, as
+another core waits for this one."""
 
 CORE_REDUCTIONS: dict[str, Callable[..., np.ndarray]] = {
     "sum": np.add,

@@ -175,13 +175,14 @@ def fetch(
 ) -> Storage:
     """An SBUF storage of a device tensor; by way of a transpose where its rows are the fastest
     dim."""
-    other = None if builder.exact_transposes else wants_transpose(source, rows)
+    other = wants_transpose(source, rows)
     if other is not None and source.dtype.is_float:
         first = fetch(builder, source, other, dtype, pool)
         if can_transpose(first, rows):
             last = first.partition_dims
             result = new_storage(builder, source.shape, dtype, rows, "transpose", last, pool)
-            transpose(builder, result, first)
+            move = transpose_exactly if builder.exact_transposes else transpose
+            move(builder, result, first)
             return result
     result = new_storage(builder, source.shape, dtype, rows, "load", (), pool)
     load(builder, result, source)

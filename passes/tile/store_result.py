@@ -24,7 +24,7 @@ def for_output(values: Values, value: ir.Value, out: Storage) -> Storage:
     on_chip = [s for s in values.known(value) if not s.in_hbm]
     for storage in on_chip:
         rows = storage.partition_dims
-        if rows and (values.builder.exact_transposes or wants_transpose(out, rows) is None):
+        if rows and wants_transpose(out, rows) is None:
             return storage
     rows = on_chip[0].partition_dims if on_chip else ()
     other = wants_transpose(out, rows) if rows else None

@@ -337,8 +337,8 @@ def _located(error: AxoncError, op: ir.Operation, location: object) -> AxoncErro
 
 
 def tile(function: ir.Operation, target: Target, *, exact_transposes: bool = False) -> TileProgram:
-    """The tile program of an annotated function. exact_transposes: by DMA, which moves infinities
-    and NaN unharmed, instead of on the tensor engine, which is faster."""
+    """The tile program of an annotated function. exact_transposes: on VectorE, which keeps
+    infinities and NaN, instead of on the tensor engine, which is faster."""
     return Tiler(function, target, exact_transposes=exact_transposes).run()
 
 

@@ -160,7 +160,7 @@ class Values:
         if same_rows is not None:
             return self._cast(same_rows, dtype)
         for storage in on_chip:
-            if can_transpose(storage, rows) and not self.builder.exact_transposes:
+            if can_transpose(storage, rows):
                 return self._transposed(value, storage, rows, dtype)
         in_hbm = next((s for s in have if s.in_hbm), None)
         if in_hbm is not None:
@@ -214,8 +214,7 @@ class Values:
             on_chip = [s for s in self.known(operand) if not s.in_hbm]
             have = on_chip or [self.get(operand, default_of(op))]
             view = VIEW_OPS[kind_of(op)].forward(op, have[0])
-            exact = self.builder.exact_transposes
-            if view is not None and can_transpose(_normal(view), rows) and not exact:
+            if view is not None and can_transpose(_normal(view), rows):
                 return self._transposed(value, _normal(view), rows, dtype)
             self.add(operand, self.to_device_memory(have[0], "relayout"))
         source = self.source(value)
@@ -232,8 +231,7 @@ class Values:
         transpose."""
         if is_weight_vector(source, rows):
             return load_weight_vector(self.builder, source, rows, dtype)
-        exact = self.builder.exact_transposes
-        other = None if exact else wants_transpose(source, rows)
+        other = wants_transpose(source, rows)
         if other is not None and source.dtype.is_float:
             first = self.get(value, other, dtype)
             if can_transpose(first, rows):
@@ -248,7 +246,8 @@ class Values:
         """By the tensor engine, unless infinities or NaN would be lost there."""
         last = source.partition_dims
         result = new_storage(self.builder, source.shape, dtype, rows, "transpose", last)
-        move = transpose_exactly if self.infinities[value] else transpose
+        is_exact = self.builder.exact_transposes or bool(self.infinities[value])
+        move = transpose_exactly if is_exact else transpose
         move(self.builder, result, source)
         return result
 

@@ -1,6 +1,10 @@
-"""Infinities in transposes: found where they would spoil a row, kept if the user asks for that."""
+"""Infinities in transposes: a program that meets some is compiled again with transposes that keep
+them; a program without its source says what to do."""
 
 from __future__ import annotations
+
+import logging
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,12 +28,26 @@ def numbers(special: float) -> np.ndarray:
 
 @pytest.mark.parametrize("special", [np.inf, -np.inf, np.nan])
 @pytest.mark.parametrize("checked", [False, True])
-def test_finds_what_a_transpose_on_the_tensor_engine_would_spread(
-    special: float, checked: bool
+def test_compiles_again_where_a_transpose_on_the_tensor_engine_would_spread_them(
+    special: float, checked: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
+    program = axonc.compile(PROGRAM)
+    finite, x = numbers(0.0), numbers(special)
+    with caplog.at_level(logging.WARNING, logger="axonc"):
+        for given in (finite, x, finite, x):
+            (y,) = program.run(given, checked=checked)
+            np.testing.assert_array_equal(y, 2 * given.T)
+    (record,) = caplog.records
+    assert ":4:" in record.getMessage()  # the line of the op that needs the transpose
+
+
+@pytest.mark.parametrize("checked", [False, True])
+def test_a_loaded_program_names_the_option(tmp_path: Path, checked: bool) -> None:
+    axonc.compile(PROGRAM).save(tmp_path / "program.axon")
+    program = axonc.load(tmp_path / "program.axon")
     with pytest.raises(axonc.ExecutionError, match="(?s)transpose-range.*--exact-tr") as caught:
-        axonc.compile(PROGRAM).run(numbers(special), checked=checked)
-    assert ":4:" in str(caught.value)  # the line of the op that needs the transpose
+        program.run(numbers(np.inf), checked=checked)
+    assert ":4:" in str(caught.value)
 
 
 @pytest.mark.parametrize("special", [np.inf, -np.inf, np.nan])

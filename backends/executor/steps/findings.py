@@ -39,7 +39,7 @@ HINTS: dict[FindingKind, str] = {
     FindingKind.PSUM_ACCUMULATE: "start the accumulation group with accumulate=False",
     FindingKind.ACTIVATION_RANGE: "clamp or range-reduce the input (machine.md#scalar-engine)",
     FindingKind.TRANSPOSE_RANGE: "compile with exact transposes (axonc.compile(..., "
-    "exact_transposes=True), --exact-transposes), which go by DMA; or keep the values finite",
+    "exact_transposes=True), --exact-transposes), which go by VectorE; or keep the values finite",
     FindingKind.COLLECTIVE_MISMATCH: "all cores of a group issue the same collectives, on equal "
     "shapes and types, in the same order",
     FindingKind.SEMAPHORE_RESET: "reset a semaphore only after everything that signals it",
