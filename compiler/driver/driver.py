@@ -31,7 +31,7 @@ from axonc.passes.memory.allocate_memory import AllocateMemoryPass
 from axonc.passes.memory.spill_buffers import SpillBuffersPass
 from axonc.passes.prepare.flatten_control_flow import FlattenControlFlowPass
 from axonc.passes.prepare.inline_calls import InlineCallsPass
-from axonc.passes.prepare.narrow_integers import NarrowIntegersPass, find_lossy
+from axonc.passes.prepare.narrow_integers import InputRange, NarrowIntegersPass, find_lossy
 from axonc.passes.prepare.simplify import SimplifyPass
 from axonc.passes.schedule.assign_engines import AssignEnginesPass
 from axonc.passes.schedule.schedule import SchedulePass
@@ -40,6 +40,7 @@ from axonc.passes.unsupported import Finding
 from axonc.program.compiled_program import (
     CompiledProgram,
     HostTensor,
+    Limits,
     StageRecord,
     check_same_type,
 )
@@ -119,7 +120,7 @@ def compile_imported(
     shardings = {a.name: a.sharding for a in imported.arguments if a.weight and a.sharding}
     return CompiledProgram(
         program=lowered.pack(),
-        inputs=tuple(HostTensor(a.name, a.shape, a.dtype, a.sharding) for a in imported.inputs),
+        inputs=_inputs(imported, state.reports),
         results=results,
         weights=with_derived(imported.weights, rules),
         options=options,
@@ -129,6 +130,18 @@ def compile_imported(
         cast_report=report,
         shardings=imported.sharding_notes,
         weight_shardings=derived_shardings(shardings, rules),
+    )
+
+
+def _inputs(imported: ImportedProgram, reports: Sequence[object]) -> tuple[HostTensor, ...]:
+    limits = {
+        told.name: Limits(told.low, told.high, told.saturates)
+        for told in reports
+        if isinstance(told, InputRange)
+    }
+    return tuple(
+        HostTensor(a.name, a.shape, a.dtype, a.sharding, limits=limits.get(a.name))
+        for a in imported.inputs
     )
 
 
@@ -167,7 +180,7 @@ def find_unsupported_ops(imported: ImportedProgram) -> list[Finding]:
     with state.module.context, ir.Location.unknown():
         lossy = find_lossy(state.module.operation)
     # Narrowed all the same, so that 64-bit arithmetic does not hide the other findings.
-    PassManager((NarrowIntegersPass(allow_lossy=True),)).run(state)
+    PassManager((NarrowIntegersPass(allow_lossy=bool(lossy)),)).run(state)
     return lossy + find_unsupported(state.module)
 
 

@@ -15,11 +15,22 @@ from axonc.weights.references import WeightRef, tensor_spelling
 
 
 @dataclass(frozen=True)
+class Limits:
+    """Which integers of an input reach the machine. saturates: whether others are replaced by the
+    nearest of these, which the program cannot tell from them; else they are an error."""
+
+    low: int
+    high: int
+    saturates: bool
+
+
+@dataclass(frozen=True)
 class HostTensor:
     """An input or a result as the host passes it. dtype: MLIR spelling ("f32", "i64", "i1").
 
     shape is the whole tensor's; sharding says which part of it each core has (None: one core).
-    state_of: of a result that is the new value of an input, the name of that input.
+    state_of: of a result that is the new value of an input, the name of that input. limits: of an
+    input of integers, where they are not those of the type it is stored in.
     """
 
     name: str
@@ -27,6 +38,7 @@ class HostTensor:
     dtype: str
     sharding: Sharding | None = None
     state_of: str = ""
+    limits: Limits | None = None
 
     def __str__(self) -> str:
         return f"{self.name}: {tensor_spelling(self.shape, self.dtype)}"

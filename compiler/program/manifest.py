@@ -14,11 +14,12 @@ import msgspec
 from axonc.backends.numerics.dtypes import DTYPES
 from axonc.backends.program import HbmTensor, Packing, Program, TensorKind
 from axonc.diagnostics import ProgramFormatError
-from axonc.program.compiled_program import CompiledProgram, HostTensor, StageRecord
+from axonc.program.compiled_program import CompiledProgram, HostTensor, Limits, StageRecord
 from axonc.program.manifest_schema import (
     ContentFacts,
     Header,
     HostFacts,
+    LimitsFacts,
     Manifest,
     PackingFacts,
     ProgramFacts,
@@ -92,7 +93,8 @@ def _program_facts(program: Program, constants: Mapping[str, int]) -> ProgramFac
 def _host_facts(tensor: HostTensor) -> HostFacts:
     sharding = None if tensor.sharding is None else _sharding_facts(tensor.sharding)
     shape = [int(n) for n in tensor.shape]
-    return HostFacts(tensor.name, shape, tensor.dtype, sharding, tensor.state_of)
+    limits = None if tensor.limits is None else LimitsFacts(**vars(tensor.limits))
+    return HostFacts(tensor.name, shape, tensor.dtype, sharding, tensor.state_of, limits)
 
 
 def _sharding_facts(sharding: Sharding) -> ShardingFacts:
@@ -155,7 +157,9 @@ def read_manifest(text: bytes, *, where: str) -> Manifest:
 def host_tensor(facts: HostFacts) -> HostTensor:
     """Raises: UsageError for a sharding that is none."""
     sharding = None if facts.sharding is None else sharding_of(facts.sharding)
-    return HostTensor(facts.name, tuple(facts.shape), facts.dtype, sharding, facts.state_of)
+    limits = facts.limits and Limits(facts.limits.low, facts.limits.high, facts.limits.saturates)
+    shape = tuple(facts.shape)
+    return HostTensor(facts.name, shape, facts.dtype, sharding, facts.state_of, limits)
 
 
 def stage_record(facts: StageFacts) -> StageRecord:

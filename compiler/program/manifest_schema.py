@@ -43,6 +43,14 @@ class ShardingFacts(Facts):
     dim_axes: list[list[Name]]
 
 
+class LimitsFacts(Facts):
+    """Which integers of an input reach the machine."""
+
+    low: Annotated[int, Meta(ge=-(1 << 31), le=0)]
+    high: Annotated[int, Meta(ge=0, lt=1 << 32)]
+    saturates: bool
+
+
 class HostFacts(Facts):
     """An input or a result."""
 
@@ -51,6 +59,7 @@ class HostFacts(Facts):
     dtype: Name
     sharding: ShardingFacts | None = None
     state_of: Name = ""
+    limits: LimitsFacts | None = None
 
 
 class PackingFacts(Facts):

@@ -1,6 +1,9 @@
-"""Between the arrays of a host and what a machine stores: i1 as bytes, 64-bit integers in 32 bits.
+"""Between the arrays of a host and what a machine stores: i1 as bytes, 64-bit integers in one word
+of 32 bits or in two.
 
-Nothing is narrowed in silence: a value that the machine cannot hold is an error that names it.
+Nothing is narrowed in silence: a value that the machine cannot hold is an error that names it. Only
+where the compiler proved that the program cannot tell it from the nearest value that fits, that
+takes its place.
 """
 
 from __future__ import annotations
@@ -12,9 +15,10 @@ import numpy as np
 
 from axonc.backends.numerics.cast import from_float32
 from axonc.backends.numerics.dtypes import TF32, DType
+from axonc.backends.numerics.wide_integers import are_words, join_words, split_words
 from axonc.backends.program import HbmTensor
 from axonc.diagnostics import ExecutionError, nearest
-from axonc.program.compiled_program import HostTensor
+from axonc.program.compiled_program import HostTensor, Limits
 from axonc.sharding import Sharding
 from axonc.weights.foreign_arrays import as_array
 from axonc.weights.references import NUMPY_OF_MLIR, WeightRef
@@ -77,13 +81,31 @@ def _wanted(inputs: Sequence[HostTensor]) -> str:
 
 
 def to_machine(host: HostTensor, stored: HbmTensor, array: np.ndarray) -> np.ndarray:
-    """An input as the machine stores it, C-contiguous.
+    """An input in the type the machine stores, C-contiguous; in one that takes two words as it is.
 
     Raises:
         ExecutionError: wrong shape or dtype, or an integer beyond the machine's; names the input.
     """
     check_type(host, array.shape, array.dtype)
+    if are_words(stored.shape, host.shape, host.dtype):
+        return np.asarray(array, order="C")
+    if host.limits is not None:
+        array = _limited(host.name, array, host.limits)
     return _as_dtype(f"input '{host.name}'", array, stored.dtype)
+
+
+def _limited(name: str, array: np.ndarray, limits: Limits) -> np.ndarray:
+    if limits.saturates:
+        return np.clip(array, limits.low, limits.high)
+    outside = (array < limits.low) | (array > limits.high)
+    if outside.any():
+        place = [int(n) for n in np.argwhere(outside)[0]]
+        raise ExecutionError(
+            f"input '{name}' holds {array[tuple(place)]} at {place}; the program computes with it "
+            f"in 32 bits, and takes {limits.low} to {limits.high}",
+            hint="it is used as a place in a table; no table has so many",
+        )
+    return array
 
 
 def check_type(host: HostTensor, shape: tuple[int, ...], dtype: np.dtype) -> None:
@@ -111,7 +133,9 @@ def to_cores(
 ) -> list[np.ndarray]:
     """What each core stores of an input. Raises: as `to_machine`."""
     whole = to_machine(host, stored, array)
-    return [part_of(whole, host.sharding, core) for core in range(cores)]
+    parts = [part_of(whole, host.sharding, core) for core in range(cores)]
+    has_words = are_words(stored.shape, host.shape, host.dtype)
+    return [split_words(part) for part in parts] if has_words else parts
 
 
 def part_of(whole: np.ndarray, sharding: Sharding | None, core: int) -> np.ndarray:
@@ -127,6 +151,8 @@ def from_cores(host: HostTensor, parts: list[np.ndarray]) -> np.ndarray:
     Raises:
         ExecutionError: copies differ.
     """
+    if are_words(parts[0].shape, host.shape, host.dtype):
+        parts = [join_words(part, NUMPY_OF_MLIR[host.dtype]) for part in parts]
     if host.sharding is None:
         return from_machine(host, parts[0])
     whole = host.sharding.assemble(parts)

@@ -8,8 +8,6 @@ frameworks say; the first of several extremes is meant.
 
 from __future__ import annotations
 
-from itertools import product
-
 import numpy as np
 from torch_mlir import ir
 
@@ -19,7 +17,7 @@ from axonc.dialects.neuron.ops import BroadcastOp, ConvertOp, IotaOp, ReshapeOp,
 from axonc.dialects.neuron.table import FLOAT
 from axonc.dialects.stablehlo import dense_integers
 from axonc.passes.graph.fold_constants import constant_array, splat_of
-from axonc.passes.legalize.comparator_region import Scalar, run_comparator
+from axonc.passes.graph.comparator_region import extreme_of
 from axonc.passes.legalize.movement import is_neutral
 from axonc.passes.unsupported import Unsupported
 
@@ -37,7 +35,7 @@ def arg_reduce(op: ir.Operation) -> tuple[ir.Value, ir.Value]:
         raise Unsupported("reduction of several tensors at once", _HINT)
     values, places, first_value, first_place = op.operands
     name = element_name(values.type)
-    kind = _kind(op.regions[0], name)
+    kind = extreme_of(op.regions[0], name)
     (dim,) = dims
     if kind is None or not _counts_along(places, dim) or splat_of(first_place) != 0:
         raise Unsupported("reduction of several tensors at once that is no argmax or argmin", _HINT)
@@ -87,35 +85,3 @@ def _same_dim(value: ir.Value, before: ir.Value, dim: int) -> int | None:
         return None
     place = sum(n != 1 for n in new[:dim])
     return [d for d, n in enumerate(old) if n != 1][place]
-
-
-# ---- what the region chooses ---------------------------------------------------------------------
-
-
-def _kind(region: ir.Region, element: str) -> str | None:
-    """ "max" or "min"; None for anything else."""
-    return next((k for k in ("max", "min") if _chooses(region, k, element)), None)
-
-
-def _chooses(region: ir.Region, kind: str, element: str) -> bool:
-    numbers = (False, True) if element == "i1" else (1, 2)
-    special = (float("nan"),) if element in FLOAT else ()
-    cases = product((*numbers, *special), (3, 4), (*numbers, *special), (3, 4))
-    return all(_is_right(run_comparator(region, case), case, kind) for case in cases)
-
-
-def _is_right(
-    found: list[Scalar] | None, case: tuple[Scalar, Scalar, Scalar, Scalar], kind: str
-) -> bool:
-    """Whether the better of (x, i) and (y, j) was chosen; of equal ones the first place. The first
-    is also what comes first, and of two NaN either may be taken: reductions run in order."""
-    if found is None:
-        return False
-    x, i, y, j = case
-    if x != x and y != y:
-        return found[0] != found[0] and found[1] in (i, min(i, j))
-    if x == y:
-        return found[0] == x and found[1] in (i, min(i, j))
-    better = x != x or (y == y and (x > y) == (kind == "max"))
-    wanted = (x, i) if better else (y, j)
-    return repr(found) == repr(list(wanted))

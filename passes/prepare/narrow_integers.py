@@ -1,18 +1,15 @@
-"""Make 64-bit integers 32-bit ones: the machine has no 64-bit arithmetic.
+"""Make 64-bit integers 32-bit ones, or pairs of 32-bit words: the machine has no others.
 
-Why: frameworks index with int64. Indices, masks and their plumbing rarely need more than 32 bits;
-arithmetic that easily could is refused, not narrowed silently.
-
-What is not checked, for it depends on the data: an argument beyond 32 bits (the host must refuse
-it), a sum of a value and a constant that leaves 32 bits (it wraps), a float beyond them (it
-saturates).
+Why: frameworks index with int64. Indices, masks and lengths rarely need more than 32 bits, and
+ranges prove that of most (integer_ranges.py). What may need more is computed on two words, exactly
+modulo 2^64 (expand_wide.py).
 
 Precondition: StableHLO, inlined (`simplify`).
-Postcondition: no i64 / ui64 tensors; arguments that had such a type carry `neuron.host_dtype`,
-as do results.
+Postcondition: no i64 / ui64 tensors. Arguments and results of `@main` that had such a type carry
+`neuron.host_dtype`; those in two words are `tensor<2x...xui32>`, the low words first.
 
 Before:
-    func.func @main(%i: tensor<4xi64>) -> tensor<4xi1> {
+    func.func @main(%i: tensor<4xi64>) -> (tensor<4xi1>, tensor<4xi64>) {
       %c = stablehlo.constant dense<0> : tensor<4xi64>
       %0 = stablehlo.compare NE, %i, %c : (tensor<4xi64>, tensor<4xi64>) -> tensor<4xi1>
 After:
@@ -20,191 +17,326 @@ After:
       %c = stablehlo.constant dense<0> : tensor<4xi32>
       %0 = stablehlo.compare NE, %i, %c : (tensor<4xi32>, tensor<4xi32>) -> tensor<4xi1>
 
-Refuses: constants that do not fit (CompileError); multiplication, sums of two computed values and
-other 64-bit arithmetic (UnsupportedOpError) unless `allow-lossy=true`, which lets it wrap at 32
-bits.
+An argument takes one word where its values beyond 32 bits mean nothing else (input_promises.py);
+what the host does with them is reported (`InputRange`). When a repeated block computes on two words,
+all blocks are inlined first.
+
+Refuses: operations that have no form on words (UnsupportedOpError). With `allow-lossy=true`
+everything takes one word and wraps at 32 bits; then constants that do not fit are refused
+(CompileError).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from torch_mlir import ir
 
 from axonc.diagnostics import CompileError
-from axonc.dialects.attributes import dense_to_numpy, numpy_to_dense
+from axonc.dialects.attributes import dense_to_numpy, element_name, numpy_to_dense
 from axonc.dialects.locations import source_location
-from axonc.dialects.neuron.argument_names import HOST_DTYPE
+from axonc.dialects.neuron.argument_names import ALIAS, HOST_DTYPE, NAME, WEIGHT
 from axonc.dialects.neuron.repeat import REPEAT
-from axonc.passes.base import Pass
+from axonc.passes.base import Pass, Reporting
+from axonc.passes.graph.module import main_function
+from axonc.passes.graph.rewrite import body_of
+from axonc.passes.prepare import words
+from axonc.passes.prepare.expand_wide import Expander
+from axonc.passes.prepare.fold_ranges import fold_ranges
+from axonc.passes.prepare.inline_blocks import InlineBlocksPass
+from axonc.passes.prepare.input_promises import Promise, promise_of
+from axonc.passes.prepare.integer_range import WORD, Interval
+from axonc.passes.prepare.integer_ranges import IntegerRanges
+from axonc.passes.prepare.wide_arithmetic import Wide
+from axonc.passes.prepare.wide_values import (
+    WideValues,
+    block_arguments,
+    find_wide_values,
+    is_expanded,
+    is_wide_type,
+    wide_operations,
+)
 from axonc.passes.unsupported import Finding, unsupported_error
 
 NARROW = {"i64": "i32", "ui64": "ui32"}
 
-_PLUMBING = frozenset(
-    "stablehlo." + name
-    for name in (
-        "and broadcast broadcast_in_dim clamp compare composite concatenate constant convert copy "
-        "dynamic_slice dynamic_update_slice gather iota maximum minimum not optimization_barrier "
-        "or pad remainder reshape return reverse select sign slice sort transpose xor"
-    ).split()
-) | {"func.return", "func.func", "builtin.module", REPEAT}
-"""Operations whose integer results are indices, masks or operands moved: no larger than what they
-read."""
-
-_WITH_CONSTANT = frozenset({"stablehlo.add", "stablehlo.subtract"})
-_CHOICES = frozenset(
-    f"stablehlo.{name}" for name in "maximum minimum and or not compare select return".split()
-)
-"""What a reduction may do whose results are some of its operands."""
+MARGIN = 2**20
+"""How far an argument's range is drawn in, so that offsets can be added to it in 32 bits."""
 
 
 @dataclass(frozen=True)
-class NarrowIntegersPass(Pass, name="narrow-integers"):
-    """Make 64-bit integers 32-bit ones, refusing what could lose bits."""
+class InputRange:
+    """Of an input of 64-bit integers that the machine holds in 32 bits: what reaches the machine.
+    saturates: whether others are replaced by the nearest of these; else they are an error."""
+
+    name: str
+    low: int
+    high: int
+    saturates: bool
+
+
+@dataclass(frozen=True)
+class NarrowIntegersPass(Reporting, Pass, name="narrow-integers"):
+    """Make 64-bit integers 32-bit ones where they fit, and pairs of words where they may not."""
 
     allow_lossy: bool = False
 
-    def apply(self, op: ir.Operation) -> bool:
-        wide = _wide_operations(op)
-        if not self.allow_lossy and (findings := find_lossy(op)):
-            raise unsupported_error(findings)
-        for each in wide:
-            if each.name == "func.func" and _is_main(each):
-                _note_host_dtypes(each)
-        for each in wide:
-            _narrow(each)
+    def apply_and_report(self, op: ir.Operation) -> tuple[bool, Sequence[object]]:
+        operations = wide_operations(op)
+        if not operations:
+            return False, ()
+        reports: Sequence[object] = ()
+        if self.allow_lossy:
+            fold_ranges(operations, IntegerRanges())
+            _note_host_dtypes(main_function(op))
+        else:
+            reports, findings = _expand(op)
+            if findings:
+                raise unsupported_error(findings)
+        _erase_dead(wide_operations(op))
+        for each in wide_operations(op):
+            _narrow(each, refuses=self.allow_lossy)
         for function in op.regions[0].blocks[0].operations:
             if function.operation.name == "func.func":
                 _update_signature(function.operation)
-        return bool(wide)
-
-
-def _narrowed(kind: ir.Type) -> ir.Type | None:
-    """The 32-bit form of a 64-bit integer tensor type; None for other types."""
-    if not isinstance(kind, ir.RankedTensorType):
-        return None
-    name = NARROW.get(str(kind.element_type))
-    return ir.RankedTensorType.get(kind.shape, ir.Type.parse(name)) if name else None
-
-
-def _wide_operations(root: ir.Operation) -> list[ir.Operation]:
-    """Operations which read, make, or have block arguments of 64-bit integers, outermost first."""
-    found: list[ir.Operation] = []
-
-    def visit(op: ir.Operation) -> ir.WalkResult:
-        values = [*op.operands, *op.results, *_block_arguments(op)]
-        if any(_narrowed(v.type) for v in values):
-            found.append(op)
-        return ir.WalkResult.ADVANCE
-
-    root.walk(visit, ir.WalkOrder.PRE_ORDER)
-    return found
-
-
-def _block_arguments(op: ir.Operation) -> list[ir.Value]:
-    return [a for region in op.regions for block in region.blocks for a in block.arguments]
+        return True, reports
 
 
 def find_lossy(root: ir.Operation) -> list[Finding]:
-    """Every operation that might need more than 32 bits."""
-    hint = (
-        "convert to int32 in the model; or, if 32 bits are enough, allow_lossy_integers=True, "
-        "--implicit-integer-downcast all"
-    )
+    """Every operation on 64-bit integers that cannot be compiled; the module is not changed."""
+    copy = root.clone().operation
+    return list(_expand(copy)[1]) if wide_operations(copy) else []
+
+
+# ---- which take two words --------------------------------------------------------------------------
+
+
+@dataclass
+class _Plan:
+    """promises: of the arguments of `@main` in one word."""
+
+    promises: dict[ir.Value, Promise]
+    ranges: IntegerRanges
+    wide: WideValues = field(default_factory=lambda: WideValues(frozenset(), 0))
+
+
+def _expand(root: ir.Operation) -> tuple[Sequence[object], Sequence[Finding]]:
+    """Give every value that needs it two words: reports, and what could not be done."""
+    main = main_function(root)
+    plan = _plan(root, main)
+    if any(_is_in_block(value, main) for value in plan.wide.values):
+        with root.context, ir.Location.unknown():
+            InlineBlocksPass().apply(root)
+        plan = _plan(root, main)
+    _note_host_dtypes(main)
+    if plan.wide.expanded:
+        fold_ranges(wide_operations(root), plan.ranges)
+        states = {v for pair in _states(main) for v in pair}
+        forced = tuple(states & plan.wide.values)
+        plan.wide = find_wide_values(wide_operations(root), plan.ranges, forced)
+    reports = [_report(main, v, p) for v, p in plan.promises.items() if _is_worth_telling(main, v, p)]
+    expander = Expander(plan.ranges, plan.wide.values)
+    if plan.wide.expanded:
+        _expand_block(body_of(main), expander)
+    return reports, expander.findings
+
+
+def _expand_block(block: ir.Block, expander: Expander) -> None:
+    """Of `@main`."""
+    operations = [o.operation for o in block.operations]
+    _split_arguments(block, expander)
+    for op in operations:
+        if op.name == "func.return":
+            _join_results(op, expander)
+        elif is_expanded(op, expander.wide, expander.ranges):
+            expander.expand(op)
+
+
+def _plan(root: ir.Operation, main: ir.Operation) -> _Plan:
+    """With drawn-in ranges of the arguments where that saves operations on two words."""
+    plan = _planned(root, main, 0)
+    if plan.wide.expanded and plan.promises:
+        other = _planned(root, main, MARGIN)
+        if other.wide.expanded < plan.wide.expanded:
+            return other
+    return plan
+
+
+def _planned(root: ir.Operation, main: ir.Operation, margin: int) -> _Plan:
+    """The module is not changed."""
+    states, operations = _states(main), wide_operations(root)
+    forced: set[ir.Value] = set()
+    while True:
+        promises = _promises(main, margin, forced, {a for a, _ in states})
+        ranges = IntegerRanges({v: p.limits for v, p in promises.items()})
+        wide = find_wide_values(operations, ranges, tuple(forced))
+        more = {v for pair in states for v in pair if set(pair) & wide.values} - wide.values
+        if not more:
+            return _Plan(promises, ranges, wide)
+        forced |= wide.values & {v for pair in states for v in pair} | more
+
+
+def _promises(
+    main: ir.Operation, margin: int, forced: set[ir.Value], states: set[ir.Value]
+) -> dict[ir.Value, Promise]:
+    """State is what the program left there, so its range is not drawn in."""
+    found = {}
+    for argument, given in zip(body_of(main).arguments, _attributes(main), strict=True):
+        if not is_wide_type(argument.type) or argument in forced:
+            continue
+        word = WORD[element_name(argument.type)]
+        drawn_in = 0 if argument in states or WEIGHT in given else margin
+        low = word.low + drawn_in if word.low else 0
+        promise = promise_of(argument, Interval(low, word.high - drawn_in))
+        if promise is not None:
+            found[argument] = promise
+    return found
+
+
+def _states(main: ir.Operation) -> list[tuple[ir.Value, ir.Value]]:
+    """(argument, result that is its next value), of 64-bit integers: both take as many words."""
+    block = body_of(main)
+    results = list(block.operations)[-1].operands
     return [
-        Finding(
-            op.name,
-            f"64-bit integer arithmetic ({reason}); the machine computes with 32 bits",
-            source_location(op),
-            hint,
-        )
-        for op in _wide_operations(root)
-        if (reason := _lossy(op))
+        (argument, results[ir.IntegerAttr(given[ALIAS]).value])
+        for argument, given in zip(block.arguments, _attributes(main), strict=True)
+        if ALIAS in given and is_wide_type(argument.type)
     ]
 
 
-def _lossy(op: ir.Operation) -> str:
-    """Why 32 bits might not be enough for this operation; "" when they are."""
-    if op.name in _PLUMBING or not any(_narrowed(r.type) for r in op.results):
-        return ""
-    if op.name in _WITH_CONSTANT:
-        both = all(_constant(v) is None for v in op.operands)
-        return "sum of two computed values" if both else ""
-    if op.name == "stablehlo.reduce":
-        body = [o.operation.name for o in op.regions[0].blocks[0].operations]
-        return "" if set(body) <= _CHOICES else "reduction"
-    if op.parent and op.parent.operation.name == "stablehlo.reduce":
-        return ""
-    return "its result may need more than 32 bits"
+def _attributes(main: ir.Operation) -> list[ir.DictAttr]:
+    """Of the arguments."""
+    if "arg_attrs" not in main.attributes:
+        return [ir.DictAttr.get({})] * len(body_of(main).arguments)
+    return [ir.DictAttr(d) for d in ir.ArrayAttr(main.attributes["arg_attrs"])]
 
 
-def _constant(value: ir.Value) -> np.ndarray | None:
-    """Elements of the constant behind broadcasts and reshapes; None for a computed value."""
+def _is_in_block(value: ir.Value, main: ir.Operation) -> bool:
+    """Whether it belongs to a repeated block, or is passed to one or comes from one."""
     owner = value.owner
-    while not isinstance(owner, ir.Block):
-        op = owner.operation
-        if op.name == "stablehlo.constant":
-            return dense_to_numpy(op.attributes["value"])
-        if op.name not in ("stablehlo.broadcast_in_dim", "stablehlo.reshape"):
-            return None
-        owner = op.operands[0].owner
-    return None
+    if isinstance(owner, ir.Block):
+        function = owner.owner.operation
+        return bool(function.name == "func.func" and function != main)
+    op = owner.operation
+    if op.name == REPEAT or any(use.owner.operation.name == REPEAT for use in value.uses):
+        return True
+    while op.name != "func.func":
+        op = op.parent.operation
+    return bool(op != main)
 
 
-def _narrow(op: ir.Operation) -> None:
-    if op.name == "stablehlo.constant":
-        _narrow_constant(op)
-    for value in (*op.results, *_block_arguments(op)):
-        if narrow := _narrowed(value.type):
-            value.set_type(narrow)
+# ---- the edges of @main ----------------------------------------------------------------------------
 
 
-def _narrow_constant(op: ir.Operation) -> None:
-    kind = _narrowed(op.results[0].type)
-    if kind is None:
-        return
-    array = dense_to_numpy(op.attributes["value"])
-    limits = np.iinfo(np.uint32 if str(kind.element_type) == "ui32" else np.int32)
-    outside = array[(array < limits.min) | (array > limits.max)]
-    if outside.size:
-        raise CompileError(
-            f"the constant {outside.flat[0]} does not fit in {kind.element_type} "
-            f"({limits.min} to {limits.max})",
-            location=source_location(op),
-            op=op.name,
-            hint="the machine has 32-bit integers only",
-        )
-    op.attributes["value"] = numpy_to_dense(array, kind.element_type)
+def _split_arguments(block: ir.Block, expander: Expander) -> None:
+    for argument in block.arguments:
+        if argument not in expander.wide:
+            continue
+        shape, is_signed = list(argument.type.shape), words.is_signed(argument)
+        # Uses ask for its old type until they are expanded.
+        with ir.InsertionPoint.at_block_begin(block), block.owner.location:
+            new = ir.RankedTensorType.get([2, *shape], words.u32())
+            stand_in = words.filled(0, argument.type)
+            argument.replace_all_uses_with(stand_in)
+            argument.set_type(new)
+            parts = [words.reshape(words.slice_along(argument, 0, n, n + 1), shape) for n in (0, 1)]
+        expander.adopt(stand_in, Wide(*parts, is_signed))
 
 
-def _is_main(function: ir.Operation) -> bool:
-    """Whether the host calls the function; its own calls pass what they have."""
-    return ir.StringAttr(function.attributes["sym_name"]).value == "main"
+def _join_results(op: ir.Operation, expander: Expander) -> None:
+    for number, value in enumerate(op.operands):
+        pair = expander.pairs.get(value)
+        if pair is None:
+            continue
+        with ir.InsertionPoint(op), op.location:
+            rows = [words.reshape(w, [1, *w.type.shape]) for w in pair.words]
+            op.operands[number] = words.concatenate(rows, 0)
 
 
-def _note_host_dtypes(function: ir.Operation) -> None:
+def _report(main: ir.Operation, argument: ir.Value, promise: Promise) -> InputRange:
+    given = _attributes(main)[ir.BlockArgument(argument).arg_number]
+    name = ir.StringAttr(given[NAME]).value if NAME in given else ""
+    return InputRange(name, promise.limits.low, promise.limits.high, promise.saturates)
+
+
+def _is_worth_telling(main: ir.Operation, argument: ir.Value, promise: Promise) -> bool:
+    """Without a report, what does not fit in 32 bits is an error."""
+    return promise.saturates or promise.limits != WORD[element_name(argument.type)]
+
+
+def _note_host_dtypes(main: ir.Operation) -> None:
     """`neuron.host_dtype` on each 64-bit argument and result: the host passes it so, the runtime
     converts."""
-    block = function.regions[0].blocks[0]
-    _note(function, "arg_attrs", list(block.arguments))
-    _note(function, "res_attrs", list(list(block.operations)[-1].operands))
+    block = body_of(main)
+    _note(main, "arg_attrs", list(block.arguments))
+    _note(main, "res_attrs", list(list(block.operations)[-1].operands))
 
 
 def _note(function: ir.Operation, which: str, values: list[ir.Value]) -> None:
     present = function.attributes[which] if which in function.attributes else [()] * len(values)
     dictionaries = [{a.name: a.attr for a in d} for d in present]
     for attributes, value in zip(dictionaries, values, strict=True):
-        if _narrowed(value.type):
+        if is_wide_type(value.type):
             attributes[HOST_DTYPE] = ir.StringAttr.get(str(value.type.element_type))
     if any(dictionaries):
         array = [ir.DictAttr.get(d) for d in dictionaries]
         function.attributes[which] = ir.ArrayAttr.get(array)
 
 
+# ---- the rest takes one word -----------------------------------------------------------------------
+
+_KEPT = frozenset(("stablehlo.custom_call", "stablehlo.while"))
+"""What is not dropped though nobody reads its results."""
+
+
+def _erase_dead(operations: Sequence[ir.Operation]) -> None:
+    for op in reversed(operations):
+        is_read = any(list(v.uses) for v in op.results)
+        if op.name.startswith("stablehlo.") and len(op.results) and not is_read:
+            if op.name not in _KEPT and "channel_handle" not in op.attributes:
+                op.erase()
+
+
+def _narrowed(kind: ir.Type) -> ir.Type | None:
+    """The 32-bit form of a 64-bit integer tensor type; None for other types."""
+    if not is_wide_type(kind):
+        return None
+    return ir.RankedTensorType.get(kind.shape, ir.Type.parse(NARROW[element_name(kind)]))
+
+
+def _narrow(op: ir.Operation, *, refuses: bool) -> None:
+    """refuses: constants that do not fit; else they are cut off, as nobody reads their high bits."""
+    if op.name == "stablehlo.constant":
+        _narrow_constant(op, refuses=refuses)
+    for value in (*op.results, *block_arguments(op)):
+        if narrow := _narrowed(value.type):
+            value.set_type(narrow)
+
+
+def _narrow_constant(op: ir.Operation, *, refuses: bool) -> None:
+    kind = _narrowed(op.results[0].type)
+    attribute = op.attributes["value"]
+    if kind is None or not isinstance(attribute, ir.DenseElementsAttr):
+        return
+    array = dense_to_numpy(attribute)
+    dtype = np.dtype(np.uint32 if str(kind.element_type) == "ui32" else np.int32)
+    limits = np.iinfo(dtype)
+    outside = array[(array < limits.min) | (array > limits.max)]
+    if outside.size and refuses:
+        raise CompileError(
+            f"the constant {outside.flat[0]} does not fit in {kind.element_type} "
+            f"({limits.min} to {limits.max})",
+            location=source_location(op),
+            op=op.name,
+            hint="it does without allow_lossy_integers",
+        )
+    op.attributes["value"] = numpy_to_dense(array.astype(dtype), kind.element_type)
+
+
 def _update_signature(function: ir.Operation) -> None:
-    block = function.regions[0].blocks[0]
+    block = body_of(function)
     results = [v.type for v in list(block.operations)[-1].operands]
     kind = ir.FunctionType.get([a.type for a in block.arguments], results)
     function.attributes["function_type"] = ir.TypeAttr.get(kind)

@@ -7,11 +7,12 @@ their order alone: a few values that stand in every order to each other settle i
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 
 import numpy as np
 from torch_mlir import ir
 
-from axonc.dialects.neuron.table import COMPARISONS
+from axonc.dialects.neuron.table import COMPARISONS, FLOAT
 from axonc.dialects.stablehlo import comparison_direction, comparison_type
 
 Scalar = float | int | bool
@@ -51,3 +52,36 @@ def _step(op: ir.Operation, operands: Sequence[Scalar]) -> Scalar | None:
     if op.name in ("stablehlo.and", "stablehlo.or"):
         return all(operands) if op.name == "stablehlo.and" else any(operands)
     return None
+
+
+# ---- what the region chooses ---------------------------------------------------------------------
+
+
+def extreme_of(region: ir.Region, element: str) -> str | None:
+    """Of a reduction of values and their places: whether the region chooses the "max" or "min" of
+    the values, and of equal ones the first; None for anything else."""
+    return next((k for k in ("max", "min") if _chooses(region, k, element)), None)
+
+
+def _chooses(region: ir.Region, kind: str, element: str) -> bool:
+    numbers = (False, True) if element == "i1" else (1, 2)
+    special = (float("nan"),) if element in FLOAT else ()
+    cases = product((*numbers, *special), (3, 4), (*numbers, *special), (3, 4))
+    return all(_is_right(run_comparator(region, case), case, kind) for case in cases)
+
+
+def _is_right(
+    found: list[Scalar] | None, case: tuple[Scalar, Scalar, Scalar, Scalar], kind: str
+) -> bool:
+    """Whether the better of (x, i) and (y, j) was chosen; of equal ones the first place. The first
+    is also what comes first, and of two NaN either may be taken: reductions run in order."""
+    if found is None:
+        return False
+    x, i, y, j = case
+    if x != x and y != y:
+        return found[0] != found[0] and found[1] in (i, min(i, j))
+    if x == y:
+        return found[0] == x and found[1] in (i, min(i, j))
+    better = x != x or (y == y and (x > y) == (kind == "max"))
+    wanted = (x, i) if better else (y, j)
+    return repr(found) == repr(list(wanted))

@@ -1,0 +1,178 @@
+"""StableHLO operations on words of 32 bits, at the insertion point, from plain Python values.
+
+A number stands for a tensor of it in the shape and type of the other operand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from torch_mlir import ir
+
+from axonc.dialects.attributes import element_name, numpy_to_dense, splat
+
+Operand = ir.Value | int | float
+
+
+def u32() -> ir.Type:
+    return ir.IntegerType.get_unsigned(32)
+
+
+def i32() -> ir.Type:
+    return ir.IntegerType.get_signless(32)
+
+
+def f32() -> ir.Type:
+    return ir.F32Type.get()
+
+
+def create(
+    name: str,
+    operands: Sequence[ir.Value],
+    kind: ir.Type,
+    attributes: Mapping[str, ir.Attribute] | None = None,
+) -> ir.Value:
+    """The result of a new `stablehlo.<name>` without region."""
+    op = ir.Operation.create(f"stablehlo.{name}", [kind], list(operands), dict(attributes or {}))
+    return op.results[0]
+
+
+def constant(array: np.ndarray, element: ir.Type) -> ir.Value:
+    value = numpy_to_dense(array, element)
+    return create("constant", (), value.type, {"value": value})
+
+
+def filled(number: int | float, kind: ir.RankedTensorType) -> ir.Value:
+    """A constant whose elements are all `number`."""
+    return create("constant", (), kind, {"value": splat(number, kind)})
+
+
+def of_shape(like: ir.Value, element: ir.Type) -> ir.RankedTensorType:
+    return ir.RankedTensorType.get(like.type.shape, element)
+
+
+def _operands(*given: Operand) -> list[ir.Value]:
+    kind = next(v.type for v in given if isinstance(v, ir.Value))
+    return [v if isinstance(v, ir.Value) else filled(v, kind) for v in given]
+
+
+def _binary(name: str, a: Operand, b: Operand) -> ir.Value:
+    operands = _operands(a, b)
+    return create(name, operands, operands[0].type)
+
+
+def add(a: Operand, b: Operand) -> ir.Value:
+    return _binary("add", a, b)
+
+
+def subtract(a: Operand, b: Operand) -> ir.Value:
+    return _binary("subtract", a, b)
+
+
+def multiply(a: Operand, b: Operand) -> ir.Value:
+    return _binary("multiply", a, b)
+
+
+def divide(a: Operand, b: Operand) -> ir.Value:
+    return _binary("divide", a, b)
+
+
+def maximum(a: Operand, b: Operand) -> ir.Value:
+    return _binary("maximum", a, b)
+
+
+def minimum(a: Operand, b: Operand) -> ir.Value:
+    return _binary("minimum", a, b)
+
+
+def both(a: Operand, b: Operand) -> ir.Value:
+    """Bitwise, or of booleans."""
+    return _binary("and", a, b)
+
+
+def either(a: Operand, b: Operand) -> ir.Value:
+    """Bitwise, or of booleans."""
+    return _binary("or", a, b)
+
+
+def differing(a: Operand, b: Operand) -> ir.Value:
+    """Bitwise exclusive or."""
+    return _binary("xor", a, b)
+
+
+def inverted(a: ir.Value) -> ir.Value:
+    """Bitwise, or of a boolean."""
+    return create("not", (a,), a.type)
+
+
+def shift_left(a: Operand, distance: Operand) -> ir.Value:
+    """0 from a distance of 32 on, which is unsigned."""
+    return _binary("shift_left", a, distance)
+
+
+def shift_right(a: Operand, distance: Operand) -> ir.Value:
+    """Filling zeros; 0 from a distance of 32 on, which is unsigned."""
+    return _binary("shift_right_logical", a, distance)
+
+
+def compare(a: Operand, direction: str, b: Operand) -> ir.Value:
+    """a `direction` b, as i1."""
+    operands = _operands(a, b)
+    how = ir.Attribute.parse(f"#stablehlo<comparison_direction {direction}>")
+    kind = of_shape(operands[0], ir.IntegerType.get_signless(1))
+    return create("compare", operands, kind, {"comparison_direction": how})
+
+
+def select(predicate: ir.Value, on_true: Operand, on_false: Operand) -> ir.Value:
+    operands = _operands(on_true, on_false)
+    return create("select", (predicate, *operands), operands[0].type)
+
+
+def convert(value: ir.Value, element: ir.Type) -> ir.Value:
+    """`value` in another element type; itself when it has that."""
+    if value.type.element_type == element:
+        return value
+    return create("convert", (value,), of_shape(value, element))
+
+
+def is_signed(value: ir.Value) -> bool:
+    """Of integers."""
+    return not element_name(value.type).startswith("u")
+
+
+def reshape(value: ir.Value, shape: Sequence[int]) -> ir.Value:
+    if list(value.type.shape) == list(shape):
+        return value
+    kind = ir.RankedTensorType.get(list(shape), value.type.element_type)
+    return create("reshape", (value,), kind)
+
+
+def broadcast(value: ir.Value, shape: Sequence[int], dims: Sequence[int]) -> ir.Value:
+    """Operand dim i becomes result dim dims[i]."""
+    kind = ir.RankedTensorType.get(list(shape), value.type.element_type)
+    attributes = {"broadcast_dimensions": ir.DenseI64ArrayAttr.get(list(dims))}
+    return create("broadcast_in_dim", (value,), kind, attributes)
+
+
+def slice_along(value: ir.Value, dim: int, start: int, limit: int) -> ir.Value:
+    """Elements start ... limit - 1 along `dim`, all along the others."""
+    shape = list(value.type.shape)
+    first = [start if d == dim else 0 for d in range(len(shape))]
+    last = [limit if d == dim else n for d, n in enumerate(shape)]
+    attributes = {
+        "start_indices": ir.DenseI64ArrayAttr.get(first),
+        "limit_indices": ir.DenseI64ArrayAttr.get(last),
+        "strides": ir.DenseI64ArrayAttr.get([1] * len(shape)),
+    }
+    sizes = [b - a for a, b in zip(first, last, strict=True)]
+    kind = ir.RankedTensorType.get(sizes, value.type.element_type)
+    return create("slice", (value,), kind, attributes)
+
+
+def concatenate(values: Sequence[ir.Value], dim: int) -> ir.Value:
+    shape = list(values[0].type.shape)
+    shape[dim] = sum(v.type.shape[dim] for v in values)
+    kind = ir.RankedTensorType.get(shape, values[0].type.element_type)
+    number = ir.IntegerAttr.get(ir.IntegerType.get_signless(64), dim)
+    return create("concatenate", values, kind, {"dimension": number})
