@@ -11,7 +11,7 @@ WIDE = frozenset({"i64", "ui64"})
 
 def split_words(array: np.ndarray) -> np.ndarray:
     """[...] int64 or uint64 as [2, ...] uint32: the low words, then the high words."""
-    bits = np.ascontiguousarray(array).view(np.uint64)
+    bits = np.asarray(array, order="C").view(np.uint64)
     return np.stack([bits.astype(np.uint32), (bits >> np.uint64(WORD_BITS)).astype(np.uint32)])
 
 

@@ -15,7 +15,8 @@ than everything they are compared with. Below the lower limit likewise. A choice
 is made by comparisons, and they come out the same.
 
 A place that is first converted to a narrower type (`ids.astype(int32)`) would be cut off by that,
-which no user means: such an argument is checked instead, and a value beyond 32 bits is an error.
+which no user means: such an argument is checked instead, and a value beyond 32 bits is an error. So
+is a place that also becomes a float, as positions do.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from torch_mlir import ir
 from axonc.dialects.attributes import element_name
 from axonc.dialects.neuron.repeat import REPEAT, Repeat, block_function
 from axonc.passes.prepare import integer_range as rules
-from axonc.passes.prepare.integer_range import WORD, ZERO, Interval, hull
+from axonc.passes.prepare.integer_range import WORD, ZERO, Interval, hull, of_type
 from axonc.passes.prepare.integer_ranges import IntegerRanges
 
 
@@ -52,17 +53,22 @@ def promise_of(argument: ir.Value, limits: Interval) -> Promise | None:
         flow.follow(argument)
     except TakesTwoWords:
         return None
-    return Promise(limits, not flow.is_cut_off)
+    if flow.is_measured and not flow.is_place:
+        return None
+    return Promise(limits, not (flow.is_cut_off or flow.is_measured))
 
 
 @dataclass
 class _Flow:
-    """offsets: of every value reached, the range of what was added to the argument. is_cut_off:
-    whether it is converted to a narrower type on the way."""
+    """offsets: of every value reached, the range of what was added to the argument. is_cut_off,
+    is_measured, is_place: whether it is converted to a narrower type, to a float, and is used as a
+    place."""
 
     limits: Interval
     offsets: dict[ir.Value, Interval] = field(default_factory=dict)
     is_cut_off: bool = False
+    is_measured: bool = False
+    is_place: bool = False
     # Nothing is promised here: other arguments may have any value.
     ranges: IntegerRanges = field(default_factory=IntegerRanges)
 
@@ -113,6 +119,7 @@ class _Flow:
         self, op: ir.Operation, number: int, value: ir.Value
     ) -> Iterator[tuple[ir.Value, Interval]]:
         """Beyond all places of the operand."""
+        self.is_place = True
         self.require_inside(value, Interval(0, max(op.operands[0].type.shape, default=0)))
         return iter(())
 
@@ -145,6 +152,9 @@ def _converted(
     source, target = (element_name(v.type) for v in (value, op.results[0]))
     if target == "i1":
         flow.require_inside(value, ZERO)
+        return iter(())
+    if of_type(target) is None:
+        flow.is_measured = True
         return iter(())
     if source in WORD and target in _CUT_OFF:
         flow.is_cut_off = True

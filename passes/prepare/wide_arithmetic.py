@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch_mlir import ir
 
+from axonc.backends.numerics.wide_integers import split_words
 from axonc.passes.prepare import words
 
 HALF_BITS = 16
@@ -52,11 +53,8 @@ def split_number(number: int) -> tuple[int, int]:
 
 
 def wide_constant(array: np.ndarray, *, is_signed: bool) -> Wide:
-    bits = np.ascontiguousarray(array).view(np.uint64)
-    low, high = (bits & np.uint64(ALL_ONES)).astype(np.uint32), (bits >> np.uint64(32))
-    shape = array.shape
-    parts = [words.constant(w.astype(np.uint32).reshape(shape), words.u32()) for w in (low, high)]
-    return Wide(*parts, is_signed)
+    low, high = (words.constant(part, words.u32()) for part in split_words(array))
+    return Wide(low, high, is_signed)
 
 
 def extended(value: ir.Value, *, is_signed: bool) -> Wide:

@@ -18,6 +18,7 @@ import jax
 from axonc.diagnostics import UnsupportedOpError
 from axonc.frontends.jax_frontend import copy_module
 from axonc.frontends.torch.torch_locations import relocate
+from axonc.frontends.torch.torch_arguments import drop_unread
 from axonc.frontends.torch.torch_results import mutated, result_names, result_order, updated_name
 from axonc.frontends.torch.torch_weights import import_torch, weights_of
 from axonc.frontends.torch.torchax_import import jax_dtype, load_torchax
@@ -58,6 +59,8 @@ def import_exported_program(
     inputs = _graph_inputs(program)
     names, lowered, origins = _trace(program, inputs)
     module = copy_module(lowered.compiler_ir("stablehlo"), stablehlo_module.new_context())
+    changed = mutated(program)
+    drop_unread(module, {f"call[{i}]" for i, name in enumerate(names) if name not in changed})
     arguments = _torch_names(module, names)
     relocate(module, origins)
     imported = finish_import(module, argument_names=arguments, result_names=result_names(program))
@@ -188,7 +191,7 @@ def _trace(
 
     weights = {i.name: types[i.name] for i in inputs if i.kind == "state"}
     with jax.enable_x64(True):
-        lowered = jax.jit(run).lower(weights, [types[n] for n in names])
+        lowered = jax.jit(run, keep_unused=True).lower(weights, [types[n] for n in names])
     return names, lowered, interpreter.origins
 
 

@@ -16,6 +16,7 @@ import torch
 
 from axonc.frontends.torch.outer_indexing import take_by_slices
 from axonc.frontends.torch.torch_image_ops import IMAGE_KEPT_WHOLE, IMAGE_LOWERINGS
+from axonc.frontends.torch.torch_integer_ops import INTEGER_LOWERINGS
 from axonc.frontends.torch.torch_updates import UPDATE_KEPT_WHOLE, UPDATE_LOWERINGS
 from axonc.frontends.torch.torch_weights import weight_of_tensor
 from axonc.frontends.torch.torchax_import import jax_dtype, torchax_table
@@ -275,6 +276,7 @@ LOWERINGS: dict[Any, Lowering] = {
     aten._assert_async.msg: no_check,
     aten._assert_scalar.default: no_check,
     aten._assert_tensor_metadata.default: no_check,
+    **INTEGER_LOWERINGS,
     **IMAGE_LOWERINGS,
 }
 
