@@ -31,7 +31,8 @@ from axonc.passes.memory.allocate_memory import AllocateMemoryPass
 from axonc.passes.memory.spill_buffers import SpillBuffersPass
 from axonc.passes.prepare.flatten_control_flow import FlattenControlFlowPass
 from axonc.passes.prepare.inline_calls import InlineCallsPass
-from axonc.passes.prepare.narrow_integers import InputRange, NarrowIntegersPass, find_lossy
+from axonc.passes.prepare.narrow_integers import InputRange, narrow_and_find
+from axonc.passes.prepare.scan_windows import ScanWindowsPass
 from axonc.passes.prepare.simplify import SimplifyPass
 from axonc.passes.schedule.assign_engines import AssignEnginesPass
 from axonc.passes.schedule.schedule import SchedulePass
@@ -176,12 +177,11 @@ def _require_mesh(imported: ImportedProgram, cores: int) -> None:
 def find_unsupported_ops(imported: ImportedProgram) -> list[Finding]:
     """Everything in the program that cannot be compiled; empty when all can."""
     state = ModuleState(load_module(imported))
-    PassManager((InlineCallsPass(), FlattenControlFlowPass(), SimplifyPass())).run(state)
+    passes = (InlineCallsPass(), FlattenControlFlowPass(), SimplifyPass(), ScanWindowsPass())
+    PassManager(passes).run(state)
     with state.module.context, ir.Location.unknown():
-        lossy = find_lossy(state.module.operation)
-    # Narrowed all the same, so that 64-bit arithmetic does not hide the other findings.
-    PassManager((NarrowIntegersPass(allow_lossy=bool(lossy)),)).run(state)
-    return lossy + find_unsupported(state.module)
+        wide = narrow_and_find(state.module.operation)
+    return wide + find_unsupported(state.module)
 
 
 def _check_samples(

@@ -39,6 +39,7 @@ from axonc.passes.prepare.inline_blocks import InlineBlocksPass
 from axonc.passes.prepare.inline_calls import InlineCallsPass
 from axonc.passes.prepare.narrow_integers import NarrowIntegersPass
 from axonc.passes.prepare.outline_blocks import OutlineBlocksPass
+from axonc.passes.prepare.scan_windows import ScanWindowsPass
 from axonc.passes.prepare.simplify import SimplifyPass
 from axonc.passes.recognize.recognize_gelu import RecognizeGeluPass
 from axonc.passes.recognize.recognize_layer_norm import RecognizeLayerNormPass
@@ -105,6 +106,8 @@ def stablehlo_pipeline(options: TensorOptions) -> tuple[Pass, ...]:
         FlattenControlFlowPass(),
         *outline,
         SimplifyPass(),
+        # Before integers are narrowed, which knows sums of 64-bit integers better than windows.
+        ScanWindowsPass(),
         # After inlining: only then is the constant beside an addition visible.
         NarrowIntegersPass(allow_lossy=options.chosen.allow_lossy_integers),
     )

@@ -157,10 +157,18 @@ def _converted(
         flow.is_measured = True
         return iter(())
     if source in WORD and target in _CUT_OFF:
-        flow.is_cut_off = True
+        # Whatever the argument is, a clamp on the way may keep it within the type.
+        is_kept = flow.ranges.integers(value).within(_require_type(target))
+        flow.is_cut_off |= not is_kept
     elif source not in _CUT_OFF or target not in (*_CUT_OFF, "i64"):
         raise TakesTwoWords
     return iter([(op.results[0], flow.offsets[value])])
+
+
+def _require_type(name: str) -> Interval:
+    found = of_type(name)
+    assert found is not None, "a type of integers"
+    return found
 
 
 def _compared(

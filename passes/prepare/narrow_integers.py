@@ -84,30 +84,28 @@ class NarrowIntegersPass(Reporting, Pass, name="narrow-integers"):
     allow_lossy: bool = False
 
     def apply_and_report(self, op: ir.Operation) -> tuple[bool, Sequence[object]]:
-        operations = wide_operations(op)
-        if not operations:
+        if not wide_operations(op):
             return False, ()
         reports: Sequence[object] = ()
         if self.allow_lossy:
-            fold_ranges(operations, IntegerRanges())
+            fold_ranges(wide_operations(op), IntegerRanges())
             _note_host_dtypes(main_function(op))
         else:
             reports, findings = _expand(op)
             if findings:
                 raise unsupported_error(findings)
-        _erase_dead(wide_operations(op))
-        for each in wide_operations(op):
-            _narrow(each, refuses=self.allow_lossy)
-        for function in op.regions[0].blocks[0].operations:
-            if function.operation.name == "func.func":
-                _update_signature(function.operation)
+        _narrow_all(op, refuses=self.allow_lossy)
         return True, reports
 
 
-def find_lossy(root: ir.Operation) -> list[Finding]:
-    """Every operation on 64-bit integers that cannot be compiled; the module is not changed."""
-    copy = root.clone().operation
-    return list(_expand(copy)[1]) if wide_operations(copy) else []
+def narrow_and_find(root: ir.Operation) -> list[Finding]:
+    """Narrow as the pass does, and every operation that cannot be compiled; with anything in the
+    place of its results, so that it does not hide other findings."""
+    if not wide_operations(root):
+        return []
+    _, findings = _expand(root)
+    _narrow_all(root, refuses=False)
+    return list(findings)
 
 
 # ---- which take two words --------------------------------------------------------------------------
@@ -297,6 +295,16 @@ def _erase_dead(operations: Sequence[ir.Operation]) -> None:
         if op.name.startswith("stablehlo.") and len(op.results) and not is_read:
             if op.name not in _KEPT and "channel_handle" not in op.attributes:
                 op.erase()
+
+
+def _narrow_all(root: ir.Operation, *, refuses: bool) -> None:
+    """refuses: see `_narrow`."""
+    _erase_dead(wide_operations(root))
+    for each in wide_operations(root):
+        _narrow(each, refuses=refuses)
+    for function in root.regions[0].blocks[0].operations:
+        if function.operation.name == "func.func":
+            _update_signature(function.operation)
 
 
 def _narrowed(kind: ir.Type) -> ir.Type | None:

@@ -18,7 +18,7 @@ import jax
 from axonc.diagnostics import UnsupportedOpError
 from axonc.frontends.jax_frontend import copy_module
 from axonc.frontends.torch.torch_locations import relocate
-from axonc.frontends.torch.torch_arguments import drop_unread
+from axonc.frontends.torch.torch_arguments import restore_inputs
 from axonc.frontends.torch.torch_results import mutated, result_names, result_order, updated_name
 from axonc.frontends.torch.torch_weights import import_torch, weights_of
 from axonc.frontends.torch.torchax_import import jax_dtype, load_torchax
@@ -57,10 +57,11 @@ def import_exported_program(
     load_torchax()
     program = _decomposed(program)
     inputs = _graph_inputs(program)
-    names, lowered, origins = _trace(program, inputs)
+    names, types, lowered, origins = _trace(program, inputs)
     module = copy_module(lowered.compiler_ir("stablehlo"), stablehlo_module.new_context())
     changed = mutated(program)
-    drop_unread(module, {f"call[{i}]" for i, name in enumerate(names) if name not in changed})
+    wanted = {i: types[name] for i, name in enumerate(names) if name not in changed}
+    restore_inputs(module, wanted)
     arguments = _torch_names(module, names)
     relocate(module, origins)
     imported = finish_import(module, argument_names=arguments, result_names=result_names(program))
@@ -169,8 +170,9 @@ def _is_structural(spec: Any, value: Any) -> bool:
 
 def _trace(
     program: Any, inputs: list[GraphInput]
-) -> tuple[list[str], jax.stages.Lowered, list[Any]]:
-    """(names of the call inputs, lowered program, origin of each node). 64-bit stays 64-bit."""
+) -> tuple[list[str], dict[str, jax.ShapeDtypeStruct], jax.stages.Lowered, list[Any]]:
+    """(names of the call inputs, types by name, lowered program, origin of each node). 64-bit stays
+    64-bit."""
     from axonc.frontends.torch.torch_interpreter import GraphInterpreter
 
     interpreter = GraphInterpreter(program.graph_module)
@@ -191,8 +193,8 @@ def _trace(
 
     weights = {i.name: types[i.name] for i in inputs if i.kind == "state"}
     with jax.enable_x64(True):
-        lowered = jax.jit(run, keep_unused=True).lower(weights, [types[n] for n in names])
-    return names, lowered, interpreter.origins
+        lowered = jax.jit(run).lower(weights, [types[n] for n in names])
+    return names, types, lowered, interpreter.origins
 
 
 def _value_of(graph_input: GraphInput, weights: Mapping[str, Any], call: Mapping[str, Any]) -> Any:
