@@ -1,4 +1,4 @@
-"""64-bit integers as a machine with 32-bit words holds them: [2, ...] uint32, the low words first."""
+"""64-bit integers as a machine of 32-bit words holds them: [2, ...] uint32, low words first."""
 
 from __future__ import annotations
 
@@ -22,6 +22,6 @@ def join_words(words: np.ndarray, dtype: np.dtype) -> np.ndarray:
 
 
 def are_words(words_shape: tuple[int, ...], shape: tuple[int, ...], dtype: str) -> bool:
-    """Whether a tensor of `words_shape` holds integers of [...] `shape` and MLIR type `dtype` as two
-    words; else it holds them as one."""
+    """Whether a tensor of `words_shape` holds integers of `shape` and MLIR type `dtype` in two
+    words; else it holds them in one."""
     return dtype in WIDE and len(words_shape) == len(shape) + 1

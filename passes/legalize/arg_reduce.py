@@ -16,9 +16,9 @@ from axonc.dialects.neuron import builder as build
 from axonc.dialects.neuron.ops import BroadcastOp, ConvertOp, IotaOp, ReshapeOp, isa
 from axonc.dialects.neuron.table import FLOAT
 from axonc.dialects.stablehlo import dense_integers
-from axonc.passes.graph.fold_constants import constant_array, splat_of
 from axonc.passes.graph.comparator_region import extreme_of
-from axonc.passes.legalize.movement import is_neutral
+from axonc.passes.graph.fold_constants import constant_array, splat_of
+from axonc.passes.legalize.movement import holds_places, is_neutral
 from axonc.passes.unsupported import Unsupported
 
 _HINT = "reduce one tensor with add, max, min, multiply, and, or; or take its argmax or argmin"
@@ -39,6 +39,9 @@ def arg_reduce(op: ir.Operation) -> tuple[ir.Value, ir.Value]:
     (dim,) = dims
     if kind is None or not _counts_along(places, dim) or splat_of(first_place) != 0:
         raise Unsupported("reduction of several tensors at once that is no argmax or argmin", _HINT)
+    if not holds_places(places.type, places.type.shape[dim]):
+        counted = f"{places.type.shape[dim]} elements, counted in {element_name(places.type)}"
+        raise Unsupported(f"arg{kind} of {counted}", "count in int32")
     reduction = {"max": "or", "min": "and"}[kind] if name == "i1" else kind
     if not is_neutral(reduction, first_value):
         raise Unsupported(f"arg{kind} with an initial value", "begin with the neutral element")

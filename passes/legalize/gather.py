@@ -17,7 +17,7 @@ from torch_mlir import ir
 from axonc.dialects.neuron import builder as build
 from axonc.dialects.stablehlo import dense_integers, gather_dimensions
 from axonc.passes.graph.fold_constants import fold
-from axonc.passes.legalize.dynamic import single_window_gather
+from axonc.passes.legalize.dynamic import single_window_gather, wide
 from axonc.passes.legalize.window_gather import window_gather
 from axonc.passes.unsupported import Unsupported
 
@@ -78,8 +78,10 @@ def _row_numbers(table: ir.Value, indices: ir.Value, rows: RowGather) -> ir.Valu
     shape = build.shape_of(indices)
     batch = [s for i, s in enumerate(shape) if i != rows.index_dim]
     if len(rows.indexed) == 1:
-        return build.reshape(indices, batch)
+        return build.reshape(wide(indices), batch)
     sizes = [table.type.shape[i] for i in rows.indexed]
+    # Narrow integers hold an index, but not the number of a row.
+    indices = wide(indices)
     _refuse_inexact(math.prod(sizes), indices)
     parts = [_component(indices, rows.index_dim, n, batch) for n in range(len(sizes))]
     return _combined([_clamped(p, s) for p, s in zip(parts, sizes, strict=True)], sizes)

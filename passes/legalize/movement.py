@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from torch_mlir import ir
 
-from axonc.dialects.attributes import element_name, integer, integer_array
+from axonc.dialects.attributes import NUMPY_DTYPES, element_name, integer, integer_array
 from axonc.dialects.neuron import builder as build
+from axonc.dialects.neuron.table import INTEGER
 from axonc.dialects.stablehlo import dense_integers, dot_dimensions
 from axonc.passes.graph.fold_constants import constant_array, fold
 from axonc.passes.legalize.integer_dot import integer_dot, is_integer_dot
@@ -26,8 +27,20 @@ def constant(op: ir.Operation) -> ir.Value:
 
 
 def iota(op: ir.Operation) -> ir.Value:
+    """In i32, where the type is too narrow to count so far: then it wraps, which engines do not."""
     dimension = ir.IntegerAttr(op.attributes["iota_dimension"]).value
-    return build.create("iota", (), op.results[0].type, {"dimension": integer(dimension)})
+    kind = op.results[0].type
+    attributes = {"dimension": integer(dimension)}
+    if holds_places(kind, kind.shape[dimension]):
+        return build.create("iota", (), kind, attributes)
+    counted = build.tensor(kind.shape, ir.IntegerType.get_signless(32))
+    return build.convert(build.create("iota", (), counted, attributes), kind.element_type)
+
+
+def holds_places(kind: ir.RankedTensorType, count: int) -> bool:
+    """Whether an element of the type holds all of 0 ... count - 1, if it is an integer."""
+    name = element_name(kind)
+    return name not in INTEGER or count - 1 <= np.iinfo(NUMPY_DTYPES[name]).max
 
 
 def broadcast_in_dim(op: ir.Operation) -> ir.Value:

@@ -17,7 +17,7 @@ from axonc.dialects.attributes import element_name
 from axonc.dialects.neuron import builder as build
 from axonc.dialects.stablehlo import scatter_dimensions
 from axonc.passes.graph.fold_constants import fold, splat_of
-from axonc.passes.legalize.dynamic import Window, read, window, write
+from axonc.passes.legalize.dynamic import Window, read, wide, window, write
 from axonc.passes.legalize.movement import combining
 from axonc.passes.unsupported import Unsupported
 
@@ -29,8 +29,9 @@ _HINT = "update larger windows, by x.at[...].set or lax.dynamic_update_slice"
 
 @dataclass(frozen=True)
 class Update:
-    """What one index vector asks for. indices: those of its components, by dim of the operand; the
-    dims of a batch have constants. values: of the size of the window."""
+    """What one index vector asks for. indices: those of its components, by dim of the operand, in a
+    type that holds all places of a dim; the dims of a batch have constants. values: of the size of
+    the window."""
 
     indices: dict[int, ir.Value]
     values: ir.Value
@@ -99,7 +100,7 @@ def _updates(op: ir.Operation) -> Iterator[Update]:
         raise Unsupported(f"scatter of {count} windows, at most {MOST_WINDOWS}", _HINT)
     sizes = _window_sizes(operand, updates, dims)
     for place in np.ndindex(*batch):
-        found = _components(indices, vector_dim, place)
+        found = [wide(v) for v in _components(indices, vector_dim, place)]
         by_dim = dict(zip(dims.scattered_dims_to_operand_dims, found, strict=True))
         by_dim |= _batch_indices(indices, dims, place)
         yield Update(by_dim, _values(updates, dims, place, sizes))
@@ -126,7 +127,7 @@ def _element(value: ir.Value, place: Sequence[int]) -> ir.Value:
 
 
 def _batch_indices(indices: ir.Value, dims: Any, place: Sequence[int]) -> dict[int, ir.Value]:
-    kind = build.tensor((), indices.type.element_type)
+    kind = wide(build.splat_constant(0, build.tensor((), indices.type.element_type))).type
     found = {}
     for operand_dim, dim in zip(
         dims.input_batching_dims, dims.scatter_indices_batching_dims, strict=True

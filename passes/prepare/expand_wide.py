@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
 from torch_mlir import ir
@@ -31,13 +32,13 @@ from axonc.passes.prepare.wide_products import dot
 from axonc.passes.prepare.wide_values import is_wide_type
 from axonc.passes.unsupported import Finding, Unsupported
 
-Result = Wide | ir.Value
+Result: TypeAlias = "Wide | ir.Value"
 _ANYTHING = "its result may need more than 32 bits"
 _WITHOUT_RULE = {
     "stablehlo.while": "a loop whose iterations depend on data, or are too many to be unrolled, "
     "has integers that may need more than 32 bits",
 }
-Rule = Callable[["Expander", ir.Operation], Result | Sequence[Result]]
+Rule: TypeAlias = "Callable[[Expander, ir.Operation], Result | Sequence[Result]]"
 
 HINT = (
     "convert to int32 in the model; or, if 32 bits are enough, allow_lossy_integers=True, "
@@ -113,7 +114,11 @@ class Expander:
         is; of other types itself."""
         if not is_wide_type(value.type):
             return value
-        return conversions.saturated_word(self.pair(value)) if value in self.pairs else self.word(value)
+        return (
+            conversions.saturated_word(self.pair(value))
+            if value in self.pairs
+            else self.word(value)
+        )
 
     def pairs_of(self, op: ir.Operation) -> list[Wide]:
         return [self.pair(v) for v in op.operands]
@@ -136,7 +141,7 @@ def _finding(op: ir.Operation, problem: Unsupported) -> Finding:
     )
 
 
-# ---- rules -----------------------------------------------------------------------------------------
+# ---- rules ---------------------------------------------------------------------------------------
 
 
 def _unary(function: Callable[[Wide], Wide]) -> Rule:
@@ -179,7 +184,7 @@ def _moved(*data: int) -> Rule:
             kind = words.of_shape(result, words.u32())
             attributes = dict(op.attributes.items())
             found.append(ir.Operation.create(op.name, [kind], operands, attributes).results[0])
-        return Wide(*found, words.is_signed(result))
+        return Wide(found[0], found[1], words.is_signed(result))
 
     return rule
 
@@ -230,11 +235,13 @@ def _spread(shape: Sequence[int]) -> Callable[[ir.Value], ir.Value]:
 
 
 def _divide(to: Expander, op: ir.Operation) -> Wide:
-    return division.divide(*to.pairs_of(op), small=_small_divisor(to, op))
+    a, b = to.pairs_of(op)
+    return division.divide(a, b, _small_divisor(to, op))
 
 
 def _remainder(to: Expander, op: ir.Operation) -> Wide:
-    return division.remainder(*to.pairs_of(op), small=_small_divisor(to, op))
+    a, b = to.pairs_of(op)
+    return division.remainder(a, b, _small_divisor(to, op))
 
 
 def _small_divisor(to: Expander, op: ir.Operation) -> int | None:
@@ -259,7 +266,8 @@ def _shift_right_arithmetic(value: Wide, distance: ir.Value) -> Wide:
 
 def _power(to: Expander, op: ir.Operation) -> Wide:
     bits = max(1, to.ranges.integers(op.operands[1]).high.bit_length())
-    return wide.power(*to.pairs_of(op), bits=min(bits, 64))
+    a, b = to.pairs_of(op)
+    return wide.power(a, b, min(bits, 64))
 
 
 def _convert(to: Expander, op: ir.Operation) -> Result:
@@ -271,7 +279,7 @@ def _convert(to: Expander, op: ir.Operation) -> Result:
         return wide.extended(value, is_signed=is_signed)
     found = to.pair(value)
     if is_wide_type(result.type):
-        return Wide(*found.words, words.is_signed(result))
+        return Wide(found.low, found.high, words.is_signed(result))
     if element_name(result.type)[0] in "ui":
         return conversions.to_integer(found, result.type.element_type)
     return conversions.to_float(found, result.type.element_type)
@@ -327,8 +335,8 @@ def _scatter(to: Expander, op: ir.Operation) -> Result:
 
 def _dot(to: Expander, op: ir.Operation) -> Wide:
     a, b = (to.ranges.integers(v) for v in op.operands)
-    operands = [_as_pair(to, v, words.is_signed(op.results[0])) for v in op.operands]
-    return dot(op, *operands, (a, b))
+    x, y = (_as_pair(to, v, words.is_signed(op.results[0])) for v in op.operands)
+    return dot(op, x, y, (a, b))
 
 
 def _as_pair(to: Expander, value: ir.Value, is_signed: bool) -> Wide:
@@ -356,7 +364,8 @@ def _sort(to: Expander, op: ir.Operation) -> list[Result]:
         if isinstance(place, int):
             found.append(made.results[place])
         else:
-            found.append(Wide(*(made.results[p] for p in place), words.is_signed(result)))
+            low, high = (made.results[p] for p in place)
+            found.append(Wide(low, high, words.is_signed(result)))
     return found
 
 
@@ -365,7 +374,9 @@ def _comparator(
 ) -> None:
     """The region of a sort with a copy of each of its operations, expanded where that is needed."""
     old = op.regions[0].blocks[0]
-    scalars = [ir.RankedTensorType.get([], v.type.element_type) for v in made.operands for _ in "ab"]
+    scalars = [
+        ir.RankedTensorType.get([], v.type.element_type) for v in made.operands for _ in "ab"
+    ]
     block = ir.Block.create_at_start(made.regions[0], scalars, [op.location] * len(scalars))
     with ir.InsertionPoint(block):
         values: dict[ir.Value, ir.Value] = {}

@@ -6,8 +6,8 @@ An argument takes two words unless everything that it reaches is one of:
 * a comparison with numbers that lie within 32 bits;
 * movement, choice, addition of numbers of known range, and minima and maxima, on the way to these.
 
-Then a value beyond 32 bits may be replaced by the nearest one within (`saturates`): every comparison
-comes out the same, and a place outside of a table stays outside. Proof: the value at such a use is
+Then a value beyond 32 bits may be replaced by the nearest one within (`saturates`): comparisons
+come out the same, and a place outside of a table stays outside. Proof: the value at such a use is
 x + r, with an r of the range R that does not depend on x, or a number that does not. Let x lie
 above the limit L, which is put in its place. The use compares with numbers up to C (the size of a
 table counts as one), and was accepted because C < L + R.low. So both x + r and L + r are larger
@@ -83,7 +83,9 @@ class _Flow:
         while pending:
             value = pending.pop()
             for use in value.uses:
-                for reached, offset in self._reached(use.owner.operation, use.operand_number, value):
+                for reached, offset in self._reached(
+                    use.owner.operation, use.operand_number, value
+                ):
                     known = self.offsets.get(reached)
                     wider = offset if known is None else hull([known, offset])
                     if wider != known:

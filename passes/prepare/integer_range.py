@@ -64,7 +64,11 @@ def of_type(name: str) -> Interval | None:
     if not digits.isdigit() or name[0] not in "ui":
         return None
     bits = int(digits)
-    return Interval(0, 2**bits - 1) if name[0] == "u" else Interval(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+    return (
+        Interval(0, 2**bits - 1)
+        if name[0] == "u"
+        else Interval(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+    )
 
 
 def hull(intervals: Iterable[Interval]) -> Interval:
@@ -121,7 +125,9 @@ def divide(a: Interval, b: Interval, at_zero: int) -> Interval:
     found = [ZERO] if b.only == 0 else []
     for part in (b.meet(Interval(1, max(b.high, 1))), b.meet(Interval(min(b.low, -1), -1))):
         if part is not None:
-            found += [_single(_quotient(x, y)) for x in (a.low, a.high) for y in (part.low, part.high)]
+            found += [
+                _single(_quotient(x, y)) for x in (a.low, a.high) for y in (part.low, part.high)
+            ]
     if b.low <= 0 <= b.high:
         found.append(_single(at_zero))
     return hull(found)

@@ -101,7 +101,11 @@ class IntegerRanges:
         general = self.integers(value)
         if value in facts:
             return general.meet(facts[value])
-        if depth == 0 or isinstance(value.owner, ir.Block) or not _is_elementwise(value.owner.operation):
+        if (
+            depth == 0
+            or isinstance(value.owner, ir.Block)
+            or not _is_elementwise(value.owner.operation)
+        ):
             return general
         kind = of_type(element_name(value.type))
         unreachable = False
@@ -117,7 +121,8 @@ class IntegerRanges:
         found = self._result(value, known)
         if unreachable:
             return None
-        return general if found is None or not found.within(kind) else general.meet(found)
+        is_exact = found is not None and kind is not None and found.within(kind)
+        return general.meet(found) if found is not None and is_exact else general
 
 
 @dataclass(frozen=True)
@@ -207,7 +212,7 @@ def _returned(op: ir.Operation, result: ir.Value) -> ir.Value:
     return final.operands[len(parts.carried_out) + row.index(result)]
 
 
-# ---- rules -----------------------------------------------------------------------------------------
+# ---- rules ---------------------------------------------------------------------------------------
 
 
 def _constant(asked: _Asked) -> Interval | None:
@@ -333,7 +338,7 @@ def _reduce(asked: _Asked) -> Interval | None:
 
 
 def _reduce_window(asked: _Asked) -> Interval | None:
-    """The padding holds initial values too, which are at most as many as the window has elements."""
+    """The padding holds initial values too: at most as many as the window has elements."""
     count = prod(dense_integers(asked.op.attributes["window_dimensions"]))
     return _reduced(asked, count, padded=True)
 

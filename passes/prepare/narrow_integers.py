@@ -18,8 +18,8 @@ After:
       %0 = stablehlo.compare NE, %i, %c : (tensor<4xi32>, tensor<4xi32>) -> tensor<4xi1>
 
 An argument takes one word where its values beyond 32 bits mean nothing else (input_promises.py);
-what the host does with them is reported (`InputRange`). When a repeated block computes on two words,
-all blocks are inlined first.
+what the host does with them is reported (`InputRange`). When a repeated block computes on two
+words, all blocks are inlined first.
 
 Refuses: operations that have no form on words (UnsupportedOpError). With `allow-lossy=true`
 everything takes one word and wraps at 32 bits; then constants that do not fit are refused
@@ -108,7 +108,7 @@ def narrow_and_find(root: ir.Operation) -> list[Finding]:
     return list(findings)
 
 
-# ---- which take two words --------------------------------------------------------------------------
+# ---- which take two words ------------------------------------------------------------------------
 
 
 @dataclass
@@ -134,7 +134,9 @@ def _expand(root: ir.Operation) -> tuple[Sequence[object], Sequence[Finding]]:
         states = {v for pair in _states(main) for v in pair}
         forced = tuple(states & plan.wide.values)
         plan.wide = find_wide_values(wide_operations(root), plan.ranges, forced)
-    reports = [_report(main, v, p) for v, p in plan.promises.items() if _is_worth_telling(main, v, p)]
+    reports = [
+        _report(main, v, p) for v, p in plan.promises.items() if _is_worth_telling(main, v, p)
+    ]
     expander = Expander(plan.ranges, plan.wide.values)
     if plan.wide.expanded:
         _expand_block(body_of(main), expander)
@@ -225,7 +227,7 @@ def _is_in_block(value: ir.Value, main: ir.Operation) -> bool:
     return bool(op != main)
 
 
-# ---- the edges of @main ----------------------------------------------------------------------------
+# ---- the edges of @main --------------------------------------------------------------------------
 
 
 def _split_arguments(block: ir.Block, expander: Expander) -> None:
@@ -239,8 +241,9 @@ def _split_arguments(block: ir.Block, expander: Expander) -> None:
             stand_in = words.filled(0, argument.type)
             argument.replace_all_uses_with(stand_in)
             argument.set_type(new)
-            parts = [words.reshape(words.slice_along(argument, 0, n, n + 1), shape) for n in (0, 1)]
-        expander.adopt(stand_in, Wide(*parts, is_signed))
+            rows = (words.slice_along(argument, 0, n, n + 1) for n in (0, 1))
+            low, high = (words.reshape(row, shape) for row in rows)
+        expander.adopt(stand_in, Wide(low, high, is_signed))
 
 
 def _join_results(op: ir.Operation, expander: Expander) -> None:
@@ -283,7 +286,7 @@ def _note(function: ir.Operation, which: str, values: list[ir.Value]) -> None:
         function.attributes[which] = ir.ArrayAttr.get(array)
 
 
-# ---- the rest takes one word -----------------------------------------------------------------------
+# ---- the rest takes one word ---------------------------------------------------------------------
 
 _KEPT = frozenset(("stablehlo.custom_call", "stablehlo.while"))
 """What is not dropped though nobody reads its results."""
@@ -315,7 +318,7 @@ def _narrowed(kind: ir.Type) -> ir.Type | None:
 
 
 def _narrow(op: ir.Operation, *, refuses: bool) -> None:
-    """refuses: constants that do not fit; else they are cut off, as nobody reads their high bits."""
+    """refuses: constants that do not fit; else they are cut off, as nobody reads the rest."""
     if op.name == "stablehlo.constant":
         _narrow_constant(op, refuses=refuses)
     for value in (*op.results, *block_arguments(op)):

@@ -137,7 +137,9 @@ def _scan_of(op: ir.Operation) -> Scan | None:
     if len(long) != 1 or sizes[long[0]] != shape[long[0]] or not _is_plain(op):
         return None
     (dim,) = long
-    padding = np.asarray(dense_to_numpy(op.attributes["padding"])) if "padding" in op.attributes else 0
+    padding = (
+        np.asarray(dense_to_numpy(op.attributes["padding"])) if "padding" in op.attributes else 0
+    )
     for is_reversed in (False, True):
         wanted = np.zeros((len(shape), 2), np.int64)
         wanted[dim, int(is_reversed)] = shape[dim] - 1

@@ -58,8 +58,8 @@ def wide_constant(array: np.ndarray, *, is_signed: bool) -> Wide:
 
 
 def extended(value: ir.Value, *, is_signed: bool) -> Wide:
-    """An integer or boolean of at most 32 bits as a 64-bit one. is_signed: of the result; a negative
-    value becomes what it is modulo 2^64."""
+    """An integer or boolean of at most 32 bits as a 64-bit one. is_signed: of the result; a
+    negative value becomes what it is modulo 2^64."""
     low = words.convert(value, words.u32())
     name = str(value.type.element_type)
     if name == "i1" or name.startswith("u"):
@@ -81,7 +81,7 @@ def is_negative(a: Wide) -> ir.Value:
     return words.compare(a.high, "GE", SIGN_BIT)
 
 
-# ---- sums and products -----------------------------------------------------------------------------
+# ---- sums and products ---------------------------------------------------------------------------
 
 
 def add(a: Wide, b: Wide) -> Wide:
@@ -132,7 +132,7 @@ def _halves(a: ir.Value) -> tuple[ir.Value, ir.Value]:
     return words.both(a, LOW_HALF), words.shift_right(a, HALF_BITS)
 
 
-# ---- order -----------------------------------------------------------------------------------------
+# ---- order ---------------------------------------------------------------------------------------
 
 
 def compare(a: Wide, direction: str, b: Wide) -> ir.Value:
@@ -187,7 +187,7 @@ def sign(a: Wide) -> Wide:
     return a.like(low, fill)
 
 
-# ---- bits ------------------------------------------------------------------------------------------
+# ---- bits ----------------------------------------------------------------------------------------
 
 
 def bitwise(function: Callable[[ir.Value, ir.Value], ir.Value]) -> Callable[[Wide, Wide], Wide]:

@@ -75,9 +75,7 @@ def _by_digits(a: Wide, divisor: int) -> Division:
         quotient = words.divide(number, divisor)
         rest = words.subtract(number, words.multiply(quotient, divisor))
         found.append(quotient)
-    high, low = (
-        words.either(words.shift_left(found[i], HALF_BITS), found[i + 1]) for i in (0, 2)
-    )
+    high, low = (words.either(words.shift_left(found[i], HALF_BITS), found[i + 1]) for i in (0, 2))
     return Division(a.like(low, high), a.like(rest, words.filled(0, rest.type)))
 
 

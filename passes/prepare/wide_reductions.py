@@ -61,7 +61,7 @@ def from_limbs(sums: Sequence[ir.Value], bits: int, like: Wide) -> Wide:
     return total
 
 
-# ---- reduce ------------------------------------------------------------------------------------------
+# ---- reduce --------------------------------------------------------------------------------------
 
 
 def reduce(op: ir.Operation, value: Wide, first: Wide) -> Wide:
@@ -147,17 +147,15 @@ def _product(value: Wide, dims: Sequence[int]) -> Wide:
     for dim in sorted(dims, reverse=True):
         while (count := value.low.type.shape[dim]) > 1:
             half = count // 2
-            pair = [value.each(_cut(dim, s, s + half)) for s in (0, half)]
-            product = wide.multiply(*pair)
+            a, b = (value.each(_cut(dim, s, s + half)) for s in (0, half))
+            product = wide.multiply(a, b)
             if count % 2:
                 last = value.each(_cut(dim, count - 1, count))
-                product = wide.Wide(
-                    *(
-                        words.concatenate([a, b], dim)
-                        for a, b in zip(product.words, last.words, strict=True)
-                    ),
-                    value.is_signed,
+                low, high = (
+                    words.concatenate(pair, dim)
+                    for pair in zip(product.words, last.words, strict=True)
                 )
+                product = value.like(low, high)
             value = product
         if not value.low.type.shape[dim]:
             raise Unsupported("a 64-bit product of nothing", "reduce a tensor with elements")
@@ -236,7 +234,7 @@ def _over_cores(op: ir.Operation, value: ir.Value, kind: str) -> ir.Value:
     return made.results[0]
 
 
-# ---- windows -----------------------------------------------------------------------------------------
+# ---- windows -------------------------------------------------------------------------------------
 
 
 def reduce_window(op: ir.Operation, value: Wide, first: Wide) -> Wide:
@@ -272,7 +270,7 @@ def _windows(op: ir.Operation, value: ir.Value, first: ir.Value, kind: str) -> i
     return made.results[0]
 
 
-# ---- scatter -----------------------------------------------------------------------------------------
+# ---- scatter -------------------------------------------------------------------------------------
 
 
 def scatter(op: ir.Operation, old: Wide, places: ir.Value, new: Wide) -> Wide:

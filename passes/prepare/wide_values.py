@@ -66,9 +66,9 @@ def find_wide_values(
         values = [*op.results, *_own_arguments(op)]
         wide.update(v for v in values if _needs_two(v, op, asked, ranges))
         asked.update(_asked_of_operands(op, wide))
-    values = frozenset(wide)
-    expanded = sum(is_expanded(op, values, ranges) for op in operations)
-    return WideValues(values, expanded)
+    found = frozenset(wide)
+    expanded = sum(is_expanded(op, found, ranges) for op in operations)
+    return WideValues(found, expanded)
 
 
 def is_expanded(op: ir.Operation, wide: frozenset[ir.Value], ranges: IntegerRanges) -> bool:
@@ -87,7 +87,9 @@ def _own_arguments(op: ir.Operation) -> list[ir.Value]:
 def _needs_two(
     value: ir.Value, op: ir.Operation, asked: set[ir.Value], ranges: IntegerRanges
 ) -> bool:
-    if not is_wide_type(value.type) or ranges.integers(value).within(WORD[element_name(value.type)]):
+    if not is_wide_type(value.type) or ranges.integers(value).within(
+        WORD[element_name(value.type)]
+    ):
         return False
     return value in asked or not any(_low_words(op, n) for n in range(max(1, len(op.operands))))
 
@@ -118,9 +120,11 @@ def _is_in_plain_region(op: ir.Operation) -> bool:
     return op.parent is not None and op.parent.operation.name in PLAIN_REGIONS
 
 
-# ---- what low words depend on ----------------------------------------------------------------------
+# ---- what low words depend on --------------------------------------------------------------------
 
-_EVERY_OPERAND: Callable[[int], bool] = lambda number: True
+
+def _every_operand(number: int) -> bool:
+    return True
 
 
 def _low_words(op: ir.Operation, number: int) -> bool:
@@ -151,9 +155,9 @@ _MODULAR = frozenset(("add", "multiply", "and", "or", "xor"))
 _LOW_WORDS: Mapping[str, Callable[[int], bool]] = {
     **dict.fromkeys(
         "add all_gather all_to_all and broadcast broadcast_in_dim collective_permute concatenate "
-        "constant copy dot dot_general iota multiply negate not optimization_barrier or pad reshape "
-        "reverse slice subtract transpose xor".split(),
-        _EVERY_OPERAND,
+        "constant copy dot dot_general iota multiply negate not optimization_barrier or pad "
+        "reshape reverse slice subtract transpose xor".split(),
+        _every_operand,
     ),
     "dynamic_slice": lambda number: number == 0,
     "dynamic_update_slice": lambda number: number < 2,

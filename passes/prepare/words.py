@@ -6,13 +6,14 @@ A number stands for a tensor of it in the shape and type of the other operand.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 import numpy as np
 from torch_mlir import ir
 
 from axonc.dialects.attributes import element_name, numpy_to_dense, splat
 
-Operand = ir.Value | int | float
+Operand: TypeAlias = "ir.Value | int | float"
 
 
 def u32() -> ir.Type:

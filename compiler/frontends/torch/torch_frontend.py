@@ -17,8 +17,8 @@ import jax
 
 from axonc.diagnostics import UnsupportedOpError
 from axonc.frontends.jax_frontend import copy_module
-from axonc.frontends.torch.torch_locations import relocate
 from axonc.frontends.torch.torch_arguments import restore_inputs
+from axonc.frontends.torch.torch_locations import relocate
 from axonc.frontends.torch.torch_results import mutated, result_names, result_order, updated_name
 from axonc.frontends.torch.torch_weights import import_torch, weights_of
 from axonc.frontends.torch.torchax_import import jax_dtype, load_torchax

@@ -27,7 +27,8 @@ def _are_integers(*values: Any) -> bool:
 def _promoted(x: Any, y: Any) -> tuple[Array, Array]:
     """Both in the type torch computes in: a Python number takes that of the tensor."""
     dtype = jnp.result_type(x, y)
-    return jnp.broadcast_arrays(jnp.asarray(x, dtype), jnp.asarray(y, dtype))
+    first, second = jnp.broadcast_arrays(jnp.asarray(x, dtype), jnp.asarray(y, dtype))
+    return first, second
 
 
 def divide(x: Any, y: Any, *, rounding_mode: str | None = None) -> Array:
