@@ -106,7 +106,7 @@ def stablehlo_pipeline(options: TensorOptions) -> tuple[Pass, ...]:
         FlattenControlFlowPass(),
         *outline,
         SimplifyPass(),
-        # Before integers are narrowed, which knows sums of 64-bit integers better than windows.
+        # Before integers are narrowed: 64-bit ones in two words have no windows but sums.
         ScanWindowsPass(),
         # After inlining: only then is the constant beside an addition visible.
         NarrowIntegersPass(allow_lossy=options.chosen.allow_lossy_integers),

@@ -181,6 +181,8 @@ def weight_for_machine(
         ExecutionError: an integer beyond the machine's.
     """
     source = part_of(weight.load(), sharding, core)
+    if are_words(stored.shape, source.shape, stored.host_dtype):
+        source = split_words(source)
     if stored.packing is not None:
         # Packing casts as numpy does: it wraps integers and does not know tf32.
         if not stored.dtype.is_float or stored.dtype is TF32:

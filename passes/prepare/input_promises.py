@@ -16,7 +16,8 @@ is made by comparisons, and they come out the same.
 
 A place that is first converted to a narrower type (`ids.astype(int32)`) would be cut off by that,
 which no user means: such an argument is checked instead, and a value beyond 32 bits is an error. So
-is a place that also becomes a float, as positions do.
+is a place that also becomes a float, as positions do, and one that something is added to, if next
+to the limits of 64 bits the sum would wrap.
 """
 
 from __future__ import annotations
@@ -53,21 +54,22 @@ def promise_of(argument: ir.Value, limits: Interval) -> Promise | None:
         flow.follow(argument)
     except TakesTwoWords:
         return None
-    if flow.is_measured and not flow.is_place:
+    if (flow.is_measured or flow.is_shifted) and not flow.is_place:
         return None
-    return Promise(limits, not (flow.is_cut_off or flow.is_measured))
+    return Promise(limits, not (flow.is_cut_off or flow.is_measured or flow.is_shifted))
 
 
 @dataclass
 class _Flow:
     """offsets: of every value reached, the range of what was added to the argument. is_cut_off,
-    is_measured, is_place: whether it is converted to a narrower type, to a float, and is used as a
-    place."""
+    is_measured, is_shifted, is_place: whether it is converted to a narrower type, is converted to a
+    float, has something added to it, is used as a place."""
 
     limits: Interval
     offsets: dict[ir.Value, Interval] = field(default_factory=dict)
     is_cut_off: bool = False
     is_measured: bool = False
+    is_shifted: bool = False
     is_place: bool = False
     # Nothing is promised here: other arguments may have any value.
     ranges: IntegerRanges = field(default_factory=IntegerRanges)
@@ -124,6 +126,17 @@ class _Flow:
         self.is_place = True
         self.require_inside(value, Interval(0, max(op.operands[0].type.shape, default=0)))
         return iter(())
+
+    def may_wrap(self, total: ir.Value) -> bool:
+        """Whether a sum may wrap where it is read. In `select(x < 0, x + n, x)` it does not."""
+        return not all(self._is_bounded(use, total) for use in total.uses)
+
+    def _is_bounded(self, use: ir.OpOperand, total: ir.Value) -> bool:
+        op = use.owner.operation
+        if op.name != "stablehlo.select" or use.operand_number == 0:
+            return False
+        found = self.ranges.chosen(op, total, use.operand_number == 1)
+        return found != of_type(element_name(total.type))
 
     def other(self, op: ir.Operation, number: int) -> Interval:
         """The range of the other operand of two, which must not depend on the argument."""
@@ -202,6 +215,7 @@ def _clamped(
 def _added(
     flow: _Flow, op: ir.Operation, number: int, value: ir.Value
 ) -> Iterator[tuple[ir.Value, Interval]]:
+    flow.is_shifted |= flow.may_wrap(op.results[0])
     return iter([(op.results[0], rules.add(flow.offsets[value], flow.other(op, number)))])
 
 
@@ -210,6 +224,7 @@ def _subtracted(
 ) -> Iterator[tuple[ir.Value, Interval]]:
     if number != 0:
         raise TakesTwoWords
+    flow.is_shifted |= flow.may_wrap(op.results[0])
     return iter([(op.results[0], rules.subtract(flow.offsets[value], flow.other(op, number)))])
 
 

@@ -62,6 +62,15 @@ class IntegerRanges:
         assert found is not None, f"{value.type} holds no integers"
         return found
 
+    def chosen(self, op: ir.Operation, branch: ir.Value, is_true: bool) -> Interval | None:
+        """What elements of a branch of `stablehlo.select` are where they are chosen; None when they
+        never are."""
+        predicate = op.operands[0]
+        if list(predicate.type.shape) != list(branch.type.shape):
+            return self.integers(branch)
+        facts = _facts(self, predicate, is_true)
+        return self.under(branch, facts) if facts else self.integers(branch)
+
     def _sources(self, value: ir.Value) -> Sequence[ir.Value]:
         """What has to be known first."""
         if of_type(element_name(value.type)) is None:
@@ -451,8 +460,7 @@ def _select(asked: _Asked) -> Interval | None:
     for branch, is_true in ((on_true, True), (on_false, False)):
         general = asked.known(branch)
         assert general is not None, "the branches are of the type of the result"
-        facts = _facts(asked.ranges, predicate, is_true) if predicate.type.rank else {}
-        narrowed = asked.ranges.under(branch, facts) if facts else general
+        narrowed = asked.ranges.chosen(asked.op, branch, is_true)
         both = None if narrowed is None else general.meet(narrowed)
         found += [] if both is None else [both]
     return hull(found) if found else None

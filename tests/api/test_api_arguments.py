@@ -60,11 +60,26 @@ def test_missing_name(dense: axonc.Executable) -> None:
     assert "input 'b' is missing" in refused(dense, arrays)
 
 
-def test_integers_beyond_32_bits_are_named(select: axonc.Executable) -> None:
-    ids = np.array([1, 2, 2**31, 4])
-    message = refused(select, ids, np.ones(4, bool), np.zeros(4, np.int64))
+def test_places_beyond_32_bits_are_named() -> None:
+    rows = axonc.compile(
+        """func.func @main(%ids: tensor<4xi64> {neuron.name = "ids"}, %x: tensor<9xf32>)
+            -> tensor<4xf32> {
+          %0 = stablehlo.convert %ids : (tensor<4xi64>) -> tensor<4xi32>
+          %1 = "stablehlo.gather"(%x, %0) <{dimension_numbers = #stablehlo.gather<
+            collapsed_slice_dims = [0], start_index_map = [0], index_vector_dim = 1>,
+            slice_sizes = array<i64: 1>}> : (tensor<9xf32>, tensor<4xi32>) -> tensor<4xf32>
+          return %1 : tensor<4xf32>
+        }"""
+    )
+    message = refused(rows, np.array([1, 2, 2**31, 4]), np.zeros(9, np.float32))
     assert "input 'ids' holds 2147483648 at [2]" in message
     assert "int32, -2147483648 to 2147483647" in message
+
+
+def test_integers_that_are_returned_may_be_of_any_size(select: axonc.Executable) -> None:
+    ids = np.array([1, 2**31, -(2**63), 2**63 - 1])
+    chosen, _ = select.run(ids, np.ones(4, bool), np.zeros(4, np.int64))
+    assert chosen.tolist() == ids.tolist()
 
 
 def test_integers_that_just_fit_are_accepted(select: axonc.Executable) -> None:

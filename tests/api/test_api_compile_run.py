@@ -142,14 +142,20 @@ def test_check_finds_everything_at_once() -> None:
     assert axonc.check(DENSE) == []
 
 
-def test_check_finds_64_bit_arithmetic() -> None:
-    text = """func.func @main(%a: tensor<4xi64>) -> (tensor<4xi64>, tensor<4xi64>) {
-      %0 = stablehlo.multiply %a, %a : tensor<4xi64>
-      %1 = stablehlo.popcnt %0 : tensor<4xi64>
-      return %0, %1 : tensor<4xi64>, tensor<4xi64>
+def test_check_finds_64_bit_arithmetic_beside_other_things() -> None:
+    text = """func.func @main(%a: tensor<4xi64>, %b: tensor<2x2xf32>)
+        -> (tensor<3xi64>, tensor<2x2xf32>) {
+      %least = stablehlo.constant dense<-9223372036854775808> : tensor<i64>
+      %0 = "stablehlo.reduce_window"(%a, %least) <{window_dimensions = array<i64: 2>}> ({
+      ^bb0(%x: tensor<i64>, %y: tensor<i64>):
+        %2 = stablehlo.maximum %x, %y : tensor<i64>
+        stablehlo.return %2 : tensor<i64>
+      }) : (tensor<4xi64>, tensor<i64>) -> tensor<3xi64>
+      %1 = stablehlo.cholesky %b : tensor<2x2xf32>
+      return %0, %1 : tensor<3xi64>, tensor<2x2xf32>
     }"""
     found = [finding.op for finding in axonc.check(text)]
-    assert found.count("stablehlo.multiply") == 1 and "stablehlo.popcnt" in found
+    assert found == ["stablehlo.reduce_window", "stablehlo.cholesky"]
 
 
 def test_unsupported_ops_are_refused_all_at_once() -> None:

@@ -12,6 +12,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from small_models import DENSE, SELECT, UNSUPPORTED, dense_arrays, dense_oracle
 
+import axonc
 from axonc.tools.cli import VERBS, main
 from axonc.tools.neuronx_flags import ACCEPTED_FLAGS
 
@@ -328,15 +329,15 @@ def test_rightmost_cast_type_wins(folder: Path, capsys: pytest.CaptureFixture[st
     assert "f32 -> bf16" in capsys.readouterr().out
 
 
-def test_64_bit_arithmetic_is_refused_unless_allowed(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_64_bit_arithmetic_wraps_if_allowed(folder: Path) -> None:
     text = SELECT.replace("stablehlo.select %keep, %ids, %other : tensor<4xi1>, tensor<4xi64>",
                           "stablehlo.multiply %ids, %other : tensor<4xi64>")  # fmt: skip
     (folder / "wide.mlir").write_text(text)
-    assert main(["compile", "wide.mlir", "--output", "w.axon"]) == 1
-    assert "64-bit integer arithmetic" in capsys.readouterr().err
-    assert not (folder / "w.axon").exists()
+    ids, other = np.array([2**20, 3, -1, 0]), np.array([2**20, 5, 2**30, 7])
+    for flags, wanted in (((), 2**40), (("--implicit-integer-downcast", "all"), 0)):
+        assert main(["compile", "wide.mlir", "--output", "w.axon", *flags]) == 0
+        product, _ = axonc.load("w.axon").run(ids, np.ones(4, bool), other)
+        assert product.tolist() == [wanted, 15, -(2**30), 0]
 
 
 @pytest.mark.parametrize("verb", [v.name for v in VERBS])

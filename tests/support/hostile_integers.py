@@ -23,7 +23,9 @@ def hostile_pairs() -> tuple[np.ndarray, np.ndarray]:
 def exactly(function: Callable[..., int], *arrays: np.ndarray) -> np.ndarray:
     """`function` of Python integers, element by element, wrapped to the type of the arrays."""
     dtype = arrays[0].dtype
-    found = [function(*numbers) % 2**64 for numbers in zip(*(a.tolist() for a in arrays), strict=True)]
+    found = [
+        function(*numbers) % 2**64 for numbers in zip(*(a.tolist() for a in arrays), strict=True)
+    ]
     return np.array(found, np.uint64).view(dtype)
 
 

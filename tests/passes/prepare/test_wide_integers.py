@@ -1,4 +1,4 @@
-"""Operations on 64-bit integers, in fast and checked mode, against Python's and numpy's integers."""
+"""Operations on 64-bit integers, in fast and checked mode, against Python's integers and JAX."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ def test_floats_are_cut_off_and_saturate(target: type) -> None:
     check_op("convert", [x], np.array(wanted, target))
 
 
-# ---- movement, reductions, products ----------------------------------------------------------------
+# ---- movement, reductions, products --------------------------------------------------------------
 
 RNG = np.random.default_rng(1)
 
@@ -186,18 +186,33 @@ PROGRAMS: dict[str, tuple[Callable[..., object], tuple[np.ndarray, ...]]] = {
     "extremes": (lambda x: (x.max(), x.min(0), x.max(-1)), (hostile(7, 33),)),
     "extreme places": (lambda x: (x.argmax(-1), x.argmin(0)), (hostile(7, 33),)),
     "unsigned extremes": (lambda x: (x.max(-1), x.argmin(0)), (hostile(7, 33).view(np.uint64),)),
-    "bits": (lambda x: (jnp.bitwise_or.reduce(x, 0), jnp.bitwise_and.reduce(x, 1)), (hostile(5, 4),)),
-    "cumulative": (lambda x: (jnp.cumsum(x, 1), lax.cummax(x, 1), lax.cumprod(x, 1, reverse=True)),
-                   (hostile(3, 40),)),
+    "bits": (
+        lambda x: (jnp.bitwise_or.reduce(x, 0), jnp.bitwise_and.reduce(x, 1)),
+        (hostile(5, 4),),
+    ),
+    "cumulative": (
+        lambda x: (jnp.cumsum(x, 1), lax.cummax(x, 1), lax.cumprod(x, 1, reverse=True)),
+        (hostile(3, 40),),
+    ),
     "long cumulative": (lambda x: jnp.cumsum(x), (hostile(700),)),
-    "window sums": (lambda x: lax.reduce_window(x, 0, lax.add, (3,), (2,), [(1, 2)]), (hostile(20),)),
+    "window sums": (
+        lambda x: lax.reduce_window(x, 0, lax.add, (3,), (2,), [(1, 2)]),
+        (hostile(20),),
+    ),
     "sort": (lambda x: (jnp.sort(x, 1), jnp.argsort(x, 1)), (hostile(4, 20),)),
-    "sort by floats": (lambda k, v: lax.sort((k, v), num_keys=1),
-                       (RNG.permutation(30).astype(np.float32), hostile(30))),
-    "sort by two keys": (lambda k, v: lax.sort((k, v), num_keys=2),
-                         (RNG.integers(0, 3, 30), hostile(30))),
+    "sort by floats": (
+        lambda k, v: lax.sort((k, v), num_keys=1),
+        (RNG.permutation(30).astype(np.float32), hostile(30)),
+    ),
+    "sort by two keys": (
+        lambda k, v: lax.sort((k, v), num_keys=2),
+        (RNG.integers(0, 3, 30), hostile(30)),
+    ),
     "top k": (lambda x: lax.top_k(x, 3), (hostile(4, 20),)),
-    "where": (lambda c, x, y: jnp.where(c > 0, x, y), (RNG.standard_normal(5), hostile(5), hostile(5))),
+    "where": (
+        lambda c, x, y: jnp.where(c > 0, x, y),
+        (RNG.standard_normal(5), hostile(5), hostile(5)),
+    ),
     "rows": (lambda x, i: x[i], (hostile(10, 3), np.array([0, 9, -1, 4]))),
     "rows or a filling": (lambda x, i: x.at[i].get(mode="fill"), (hostile(10), np.array([0, 30]))),
     "scatter": (scattered, (hostile(10), PLACES[:3], hostile(3))),
@@ -205,27 +220,43 @@ PROGRAMS: dict[str, tuple[Callable[..., object], tuple[np.ndarray, ...]]] = {
     "count": (lambda i: jnp.zeros(10, int).at[i].add(1), (PLACES,)),
     "pad": (lambda x: jnp.pad(x, (2, 3), constant_values=2**40), (hostile(4),)),
     "moved": (lambda x: (x[::-1].T, x[1:3, ::2], jnp.concatenate([x, x], 1)), (hostile(6, 5),)),
-    "update": (lambda x, u, p: lax.dynamic_update_slice(x, u, (p,)),
-               (hostile(10), hostile(3), np.array(4))),
+    "update": (
+        lambda x, u, p: lax.dynamic_update_slice(x, u, (p,)),
+        (hostile(10), hostile(3), np.array(4)),
+    ),
     "slice": (lambda x, p: lax.dynamic_slice(x, (p,), (3,)), (hostile(10), np.array(2**40))),
     "matrices": (lambda x, y: x @ y, (hostile(5, 9), hostile(9, 4))),
-    "batches": (lambda x, y: jnp.einsum("bij,bjk->bik", x, y), (hostile(2, 3, 4), hostile(2, 4, 5))),
-    "mask and vector": (lambda m, y: (m > 0).astype(int) @ y, (RNG.standard_normal((5, 9)), hostile(9))),
+    "batches": (
+        lambda x, y: jnp.einsum("bij,bjk->bik", x, y),
+        (hostile(2, 3, 4), hostile(2, 4, 5)),
+    ),
+    "mask and vector": (
+        lambda m, y: (m > 0).astype(int) @ y,
+        (RNG.standard_normal((5, 9)), hostile(9)),
+    ),
     "powers": (lambda x: (x**0, x**2, x**3), (hostile(20),)),
-    "computed powers": (jnp.power, (np.array([0, 1, -1, 2, -2, 3, 10]), np.array([5, 9, 9, 62, 63, 39, 0]))),
+    "computed powers": (
+        jnp.power,
+        (np.array([0, 1, -1, 2, -2, 3, 10]), np.array([5, 9, 9, 62, 63, 39, 0])),
+    ),
     "floor": (lambda x, y: (x // y, x % y), (hostile(60), RNG.choice(np.array(HOSTILE)[1:], 60))),
     "clip": (lambda x: jnp.clip(x, -5, 2**35), (hostile(30),)),
     "known shifts": (lambda x: (x >> 3, x << 5, x >> 40, x << 33), (hostile(30),)),
     "hash": (lambda x: (x * 6364136223846793005 + 1442695040888963407) % 1000, (hostile(30),)),
-    "row by hash": (lambda x, t: t[(x * 2654435761) % 50],
-                    (hostile(30), np.arange(50, dtype=np.float32))),
+    "row by hash": (
+        lambda x, t: t[(x * 2654435761) % 50],
+        (hostile(30), np.arange(50, dtype=np.float32)),
+    ),
     "compared": (lambda x: (x > 0, x == 2**40, x < -(2**31), x >= 2**31 - 1), (hostile(30),)),
     "constants": (lambda x: (x + 2_000_000_000, x - 1, x * 3), (hostile(30),)),
     "scalars": (lambda x, y: (x + y, x * y, x // 3, x), (np.array(2**40), np.array(-(2**33)))),
-    "loop": (lambda x: lax.fori_loop(0, 4, lambda _, v: v * 6364136223846793005 + 1, x), (hostile(6),)),
+    "loop": (
+        lambda x: lax.fori_loop(0, 4, lambda _, v: v * 6364136223846793005 + 1, x),
+        (hostile(6),),
+    ),
     "positions": (lambda m, t: t[jnp.cumsum(m) - 1], (np.array([0, 1, 1, 0, 1]), np.arange(9.0))),
     "lengths": (lambda x: ((x > 0).sum(), (x > 0).sum(-1) - 1), (RNG.standard_normal((3, 30)),)),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
