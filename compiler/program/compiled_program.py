@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import numpy as np
+
+from axonc.backends.numerics.dtypes import DType
 from axonc.backends.program import CoreProgram, HbmTensor, Program, TensorKind
 from axonc.diagnostics import UsageError
 from axonc.options import CompileOptions
@@ -22,6 +25,11 @@ class Limits:
     low: int
     high: int
     saturates: bool
+
+    def are_of(self, dtype: DType) -> bool:
+        """Whether these are all integers of the type."""
+        limits = np.iinfo(dtype.numpy)
+        return (self.low, self.high) == (limits.min, limits.max)
 
 
 @dataclass(frozen=True)

@@ -157,7 +157,7 @@ def read_manifest(text: bytes, *, where: str) -> Manifest:
 def host_tensor(facts: HostFacts) -> HostTensor:
     """Raises: UsageError for a sharding that is none."""
     sharding = None if facts.sharding is None else sharding_of(facts.sharding)
-    limits = facts.limits and Limits(facts.limits.low, facts.limits.high, facts.limits.saturates)
+    limits = None if facts.limits is None else Limits(**msgspec.structs.asdict(facts.limits))
     shape = tuple(facts.shape)
     return HostTensor(facts.name, shape, facts.dtype, sharding, facts.state_of, limits)
 

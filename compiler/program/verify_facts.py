@@ -13,7 +13,8 @@ from itertools import pairwise
 
 import msgspec
 
-from axonc.backends.numerics.dtypes import DTYPES
+from axonc.backends.numerics.dtypes import DTYPES, U32
+from axonc.backends.numerics.wide_integers import are_words
 from axonc.backends.program import TensorKind
 from axonc.backends.targets import TARGETS
 from axonc.backends.targets.target import Target
@@ -230,7 +231,7 @@ def _verify_source(what: str, tensor: TensorFacts, manifest: Manifest) -> None:
     local = _local_shape(weight.shape, manifest.weight_shardings.get(tensor.source))
     count = math.prod(local)
     if tensor.packing is None:
-        fits = math.prod(tensor.shape) == count
+        fits = math.prod(tensor.shape) == count or _has_words(tensor, local, weight.dtype)
         _require(fits, f"{what} is {tensor.shape}, its weight {list(local)}")
         return
     packing = packing_of(tensor.packing)
@@ -273,6 +274,12 @@ NARROWED = {"i64": "i32", "ui64": "ui32"}
 """As what a result of 64-bit integers may have been computed."""
 
 
+def _has_words(tensor: TensorFacts, local: tuple[int, ...], dtype: str) -> bool:
+    """Whether a tensor holds 64-bit integers in two words."""
+    is_pair = tuple(tensor.shape) == (2, *local) and tensor.dtype == U32.name
+    return is_pair and are_words(tuple(tensor.shape), local, dtype)
+
+
 def _verify_tensors_of_hosts(manifest: Manifest) -> None:
     """Every input and result has tensors of its type, and every such tensor a host."""
     for kind, hosts in (
@@ -287,8 +294,9 @@ def _verify_tensors_of_hosts(manifest: Manifest) -> None:
                 raise BadFactError(f"no {kind.value} '{tensor.name}', which has a tensor")
             local = _local_shape(host.shape, host.sharding)
             fits = tuple(tensor.shape) == local
+            in_one = fits and tensor.host_dtype in (host.dtype, NARROWED.get(host.dtype))
             _require(
-                fits and tensor.host_dtype in (host.dtype, NARROWED.get(host.dtype)),
+                in_one or _has_words(tensor, local, host.dtype),
                 f"{kind.value} '{host.name}' is {host.dtype}{list(local)}, its tensor is "
                 f"{tensor.host_dtype}{tensor.shape}",
             )

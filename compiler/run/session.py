@@ -26,6 +26,7 @@ from axonc.backends.program import HbmTensor, TensorKind
 from axonc.diagnostics import ExecutionError, UsageError, nearest
 from axonc.program.compiled_program import HostTensor, check_same_type
 from axonc.run.check_warnings import tell
+from axonc.run.core_tensors import Holder
 from axonc.run.host_values import input_array
 
 if TYPE_CHECKING:
@@ -122,7 +123,9 @@ class Session:
     def _carry(self) -> None:
         """The new state becomes the old one of the next call. A result that was made in the memory
         of another input is read before anything is written there."""
-        moves = [m for host in self.state_inputs for m in self._moves(host)]
+        through_host = [(h, self._new_value(h)) for h in self.state_inputs if self._is_recast(h)]
+        kept = [host for host in self.state_inputs if not self._is_recast(host)]
+        moves = [m for host in kept for m in self._moves(host)]
         machines = self._cores.machines
         copies = [(core, old, machines[core].read(new)) for core, new, old in moves if new.alias]
         for core, new, old in moves:
@@ -130,11 +133,30 @@ class Session:
                 machines[core].carry(new, old)
         for core, old, array in copies:
             machines[core].write_input(old, array)
+        for host, value in through_host:
+            self._write(host, value)
+
+    def _is_recast(self, host: HostTensor) -> bool:
+        """Whether the new value is stored in another way than the next call reads it: 64-bit
+        integers in another number of words, or within other limits."""
+        (old, *_), (new, *_) = self._places(host)
+        is_same = old.tensor.stored_shape == new.tensor.stored_shape
+        return not is_same or (host.limits is not None and not host.limits.are_of(old.tensor.dtype))
+
+    def _new_value(self, host: HostTensor) -> np.ndarray:
+        _, news = self._places(host)
+        parts = [self._cores.machines[h.core].read(h.tensor) for h in news]
+        return self._executable.whole(self._successor[host.name], parts)
+
+    def _places(self, host: HostTensor) -> tuple[list[Holder], list[Holder]]:
+        """(where a call reads the state, where it leaves the new one)."""
+        olds = self._executable.holders(TensorKind.INPUT, host.name)
+        news = self._executable.holders(TensorKind.OUTPUT, self._successor[host.name].name)
+        return olds, news
 
     def _moves(self, host: HostTensor) -> Iterator[tuple[int, HbmTensor, HbmTensor]]:
         """(core, where the new value is, where the next call reads it), unless it is there."""
-        olds = self._executable.holders(TensorKind.INPUT, host.name)
-        news = self._executable.holders(TensorKind.OUTPUT, self._successor[host.name].name)
+        olds, news = self._places(host)
         for old, new in zip(olds, news, strict=True):
             if new.tensor.alias != host.name:
                 yield old.core, new.tensor, old.tensor
@@ -197,16 +219,12 @@ def _refuse_open(open_state: Mapping[str, tuple[str, ...]]) -> None:
 
 
 def _check_same_place(executable: Executable, old: HostTensor, new: HostTensor) -> None:
-    """Cores have the same part of both, stored in the same way."""
+    """Cores have the same part of both."""
     pairs = zip(
         executable.holders(TensorKind.INPUT, old.name),
         executable.holders(TensorKind.OUTPUT, new.name),
         strict=False,
     )
-    fits = all(
-        (o.core, o.tensor.stored_shape, o.tensor.dtype)
-        == (n.core, n.tensor.stored_shape, n.tensor.dtype)
-        for o, n in pairs
-    )
+    fits = all(o.core == n.core for o, n in pairs)
     if old.sharding != new.sharding or not fits:
         raise UsageError(f"'{old.name}' and '{new.name}' are spread over cores in different ways")

@@ -1,7 +1,5 @@
 """torch ops on integers, in integers: torchax goes through float64, which the machine does not have
 and which holds no more than 53 bits.
-
-Import this file only after `load_torchax`.
 """
 
 from __future__ import annotations
@@ -12,7 +10,8 @@ from typing import Any, TypeAlias
 import jax
 import jax.numpy as jnp
 import torch
-from torchax.ops import ops_registry
+
+from axonc.frontends.torch.torchax_import import torchax_table
 
 aten = torch.ops.aten
 
@@ -43,7 +42,7 @@ def divide(x: Any, y: Any, *, rounding_mode: str | None = None) -> Array:
 
 
 def _torchax(op: Any) -> Callable[..., Array]:
-    found: Callable[..., Array] = ops_registry.all_aten_ops[op].func
+    found: Callable[..., Array] = torchax_table()[op].func
     return found
 
 

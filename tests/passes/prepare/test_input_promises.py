@@ -127,14 +127,36 @@ def _counted(x: np.ndarray, w: np.ndarray) -> np.ndarray:
     return x
 
 
+STEP = """func.func @main(%n: tensor<i64> {neuron.name = "n"}, %x: tensor<i64> {neuron.name = "x"},
+                               %t: tensor<10xf32> {neuron.name = "t"})
+    -> (tensor<i64> {neuron.name = "next"}, tensor<1xf32> {neuron.name = "y"}) {
+  %0 = stablehlo.add %n, %x : tensor<i64>
+  %1 = stablehlo.dynamic_slice %t, %n, sizes = [1] : (tensor<10xf32>, tensor<i64>) -> tensor<1xf32>
+  return RESULT, %1 : tensor<i64>, tensor<1xf32>
+}"""
+TABLE = np.arange(10, dtype=np.float32)
+
+
 def test_state_takes_as_many_words_as_its_next_value() -> None:
-    with jax.enable_x64(True):
-        step = jax.jit(lambda n, x: (jnp.minimum(n + 1, 100), x + n), donate_argnums=0)
-        executable = axonc.compile(step.lower(np.array(0), np.array(0)))
-    state = next(h.name for h in executable.state_inputs)
-    session = executable.session({state: np.array(2**40)})
-    assert session.run(np.array(1))[0] == 2**40 + 1
-    assert session.run(np.array(1))[0] == 101
+    """The state alone would take one word, its next value takes two."""
+    executable = axonc.compile(STEP.replace("RESULT", "%x"), aliases={"n": "next"})
+    assert words_of(executable, "n") == 2
+    session = executable.session({"n": np.array(2)})
+    assert session.run(np.array(3), TABLE)[0] == 2
+    assert session.run(np.array(2**40), TABLE)[0] == 3
+    assert session.run(np.array(0), TABLE)[0] == 9
+    assert session.state()["n"] == 0
+
+
+def test_state_in_one_word_may_follow_from_two() -> None:
+    """Which result is the next value of `n` is said when the program is compiled already."""
+    executable = axonc.compile(STEP.replace("RESULT", "%x"))
+    assert (words_of(executable, "n"), words_of(executable, "x")) == (1, 2)
+    session = executable.session({"n": np.array(2)}, aliases={"n": "next"})
+    assert session.run(np.array(3), TABLE)[0] == 2
+    assert session.run(np.array(2**40), TABLE)[0] == 3
+    assert session.run(np.array(-(2**40)), TABLE)[0] == 9
+    assert session.run(np.array(0), TABLE)[0] == 0
 
 
 def test_weights_of_64_bits() -> None:
