@@ -28,24 +28,30 @@ def converted(value: ir.Value, element: ir.Type, loc: ir.Location) -> ir.Value:
 
 
 def dot_like(
-    op: ir.Operation,
-    lhs: ir.Value,
-    rhs: ir.Value,
-    extras: Sequence[ir.Value],
-    cut: int,
-    size: int,
+    op: ir.Operation, lhs: ir.Value, rhs: ir.Value, cut: int, start: int, stop: int
 ) -> ir.Value:
-    """The dot `op`, epilogue and all, with other operands: result dim `cut` has `size`."""
+    """The dot `op`, epilogue and all, with other operands, for [start, stop) of result dim `cut`.
+
+    An element of an epilogue reads of each operand the element that the operand's broadcast names.
+    Each such reading is cut or whole by itself: a vector may be read along rows and along columns.
+    """
     shape = list(build.shape_of(op.results[0]))
-    shape[cut] = size
+    shape[cut] = stop - start
     kind = build.tensor(shape, op.results[0].type.element_type)
     dims = build.dot_dims(op)
     blocks = op.regions[0].blocks
     if not len(blocks):
         return build.dot_with_epilogue(lhs, rhs, (), dims, kind, None, op.location)
+    readings = _readings(blocks[0], cut)
+    extras = [
+        value if dim is None else sliced(value, dim, start, stop)
+        for number, dim in readings
+        for value in [op.operands[number + 1]]
+    ]
 
     def epilogue(arguments: Sequence[ir.Value]) -> ir.Value:
-        return copied(blocks[0], arguments, shape)
+        of_reading = dict(zip(readings, arguments[1:], strict=True))
+        return _copied(blocks[0], arguments[0], of_reading, cut, shape)
 
     return build.dot_with_epilogue(lhs, rhs, extras, dims, kind, epilogue, op.location)
 
@@ -58,34 +64,57 @@ def sliced(value: ir.Value, dim: int, start: int, stop: int) -> ir.Value:
     return build.slice_(value, low, high)
 
 
-def sliced_extra(
-    value: ir.Value, block: ir.Block, number: int, cut: int, start: int, stop: int
-) -> ir.Value:
-    """Operand `number` of an epilogue for [start, stop) of result dim `cut`: sliced if it varies
-    along that dim."""
-    argument = block.arguments[number]
-    shape = build.shape_of(value)
-    users = [use.owner for use in argument.uses]
-    if not users or not isa(users[0], BroadcastOp):
-        return sliced(value, cut, start, stop)
-    dims = users[0].dims
-    varies = [i for i, d in enumerate(dims) if d == cut and shape[i] > 1]
-    return sliced(value, varies[0], start, stop) if varies else value
+_Reading = tuple[int, int | None]
+"""Number of an epilogue's argument, and the dim of it that lies along the cut dim, if any."""
 
 
-def copied(block: ir.Block, arguments: Sequence[ir.Value], shape: Sequence[int]) -> ir.Value:
-    """The body of `block` over other arguments, for a result of `shape`."""
-    mapped = dict(zip(block.arguments, arguments, strict=True))
+def _readings(block: ir.Block, cut: int) -> list[_Reading]:
+    """The ways in which the operations of an epilogue read its arguments after the accumulator."""
+    found: dict[_Reading, None] = {}
     for op in block.operations:
+        for value in op.operands:
+            reading = _reading(op, value, cut)
+            if reading is not None and reading[0] > 0:
+                found[reading] = None
+    return list(found)
+
+
+def _reading(op: ir.Operation, value: ir.Value, cut: int) -> _Reading | None:
+    """How `op`, in an epilogue, reads `value`; None if that is not an argument."""
+    if not isinstance(value.owner, ir.Block):
+        return None
+    number = ir.BlockArgument(value).arg_number
+    if not isa(op, BroadcastOp):
+        return number, cut
+    shape = build.shape_of(value)
+    varies = [i for i, d in enumerate(op.dims) if d == cut and shape[i] > 1]
+    return number, varies[0] if varies else None
+
+
+def _copied(
+    block: ir.Block,
+    accumulator: ir.Value,
+    of_reading: dict[_Reading, ir.Value],
+    cut: int,
+    shape: Sequence[int],
+) -> ir.Value:
+    """The body of the epilogue `block` for a result of `shape`."""
+    mapped: dict[ir.Value, ir.Value] = {block.arguments[0]: accumulator}
+
+    def operand(op: ir.Operation, value: ir.Value) -> ir.Value:
+        reading = _reading(op, value, cut)
+        return mapped[value] if reading is None or reading[0] == 0 else of_reading[reading]
+
+    for op in block.operations:
+        operands = [operand(op, value) for value in op.operands]
         if isa(op, YieldOp):
-            return mapped[op.operands[0]]
+            return operands[0]
         kind = build.tensor(shape, op.results[0].type.element_type)
         attributes = {name: op.attributes[name] for name in op.attributes}
         if isa(op, ConstantOp):
             number = splat_number(op.value)
             assert number is not None, "constants in regions are splats"
             attributes["value"] = splat(number, kind)
-        operands = [mapped[value] for value in op.operands]
         made = ir.Operation.create(op.name, [kind], operands, attributes, loc=op.location)
         mapped[op.results[0]] = made.results[0]
     raise AssertionError("a region ends with neuron.yield")

@@ -30,7 +30,7 @@ from axonc.dialects.attributes import integers
 from axonc.dialects.neuron import builder as build
 from axonc.dialects.neuron.ops import DotOp, SoftmaxOp, isa, short_name
 from axonc.passes.base import Pass
-from axonc.passes.fuse.dot_slices import converted, dot_like, is_conversion, sliced, sliced_extra
+from axonc.passes.fuse.dot_slices import converted, dot_like, is_conversion, sliced
 from axonc.passes.graph.dot_geometry import LHS, RHS, DotGeometry, dot_geometry
 from axonc.passes.graph.rewrite import ops_of, redirect
 from axonc.passes.graph.uses import only_user
@@ -167,7 +167,7 @@ def _part(chain: _Chain, start: int, stop: int) -> ir.Value:
     cut = integers(context.attributes[("lhs_batch", "rhs_batch")[other]])[chain.cut]
     values = sliced(context.operands[other], cut, start, stop)
     operands = (probabilities, values) if chain.side == LHS else (values, probabilities)
-    return dot_like(context, *operands, (), chain.cut, stop - start)
+    return dot_like(context, *operands, chain.cut, start, stop)
 
 
 def _scores(chain: _Chain, start: int, stop: int) -> ir.Value:
@@ -175,8 +175,4 @@ def _scores(chain: _Chain, start: int, stop: int) -> ir.Value:
     lhs_batch, rhs_batch, *_ = build.dot_dims(op)
     lhs = sliced(op.operands[0], lhs_batch[chain.cut], start, stop)
     rhs = sliced(op.operands[1], rhs_batch[chain.cut], start, stop)
-    extras = [
-        sliced_extra(value, op.regions[0].blocks[0], number + 1, chain.cut, start, stop)
-        for number, value in enumerate(list(op.operands)[2:])
-    ]
-    return dot_like(op, lhs, rhs, extras, chain.cut, stop - start)
+    return dot_like(op, lhs, rhs, chain.cut, start, stop)

@@ -33,7 +33,7 @@ from axonc.backends.targets.target import Engine, Target
 from axonc.dialects.neuron import builder as build
 from axonc.dialects.neuron.ops import DotOp, isa
 from axonc.passes.base import Pass
-from axonc.passes.fuse.dot_slices import converted, dot_like, is_conversion, sliced, sliced_extra
+from axonc.passes.fuse.dot_slices import converted, dot_like, is_conversion, sliced
 from axonc.passes.graph.dot_geometry import LHS, RHS, dot_geometry
 from axonc.passes.graph.machine_dtype import machine_dtype
 from axonc.passes.graph.rewrite import redirect
@@ -179,8 +179,4 @@ def _sliced_dot(op: ir.Operation, lhs: ir.Value, cut: int, start: int, stop: int
 
 def _dot_on(op: ir.Operation, lhs: ir.Value, cut: int, start: int, stop: int) -> ir.Value:
     """The dot `op` on a part of its lhs: [start, stop) of result dim `cut`."""
-    extras = [
-        sliced_extra(value, op.regions[0].blocks[0], number + 1, cut, start, stop)
-        for number, value in enumerate(list(op.operands)[2:])
-    ]
-    return dot_like(op, lhs, op.operands[RHS], extras, cut, stop - start)
+    return dot_like(op, lhs, op.operands[RHS], cut, start, stop)

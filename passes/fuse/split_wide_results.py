@@ -31,7 +31,7 @@ from axonc.backends.targets.target import Target
 from axonc.dialects.neuron import builder as build
 from axonc.dialects.neuron.ops import DotOp, ReshapeOp, isa
 from axonc.passes.base import Pass
-from axonc.passes.fuse.dot_slices import converted, dot_like, is_conversion, sliced, sliced_extra
+from axonc.passes.fuse.dot_slices import converted, dot_like, is_conversion, sliced
 from axonc.passes.graph.dot_geometry import LHS, RHS, dot_geometry
 from axonc.passes.graph.machine_dtype import machine_dtype
 from axonc.passes.graph.rewrite import redirect
@@ -109,11 +109,7 @@ def _part(
     dim = free.free[free.result_free.index(cut)]
     operands = list(dot.operands)[:2]
     operands[side] = sliced(operands[side], dim, start, stop)
-    extras = [
-        sliced_extra(value, dot.regions[0].blocks[0], number + 1, cut, start, stop)
-        for number, value in enumerate(list(dot.operands)[2:])
-    ]
-    part = dot_like(dot, operands[LHS], operands[RHS], extras, cut, stop - start)
+    part = dot_like(dot, operands[LHS], operands[RHS], cut, start, stop)
     if conversion is None:
         return part
     return converted(part, conversion.results[0].type.element_type, conversion.location)

@@ -62,3 +62,26 @@ def test_device_memory_holds_no_copy_of_a_wide_result() -> None:
     timeline = executable.machine().timeline()
     written = timeline.hbm_bytes - timeline.hbm_read_bytes
     assert written == 128 * 12000 * 4
+
+
+def test_a_vector_that_the_epilogue_reads_along_rows_and_along_columns() -> None:
+    """Cut for the one and whole for the other (pairwise distances)."""
+
+    def distances(x: jax.Array) -> jax.Array:
+        s = jnp.sum(x * x, 1)
+        return s[:, None] + s[None, :] - 2 * (x @ x.T)
+
+    x = floats(1300, 16)
+    (found,) = axonc.compile(jax.jit(distances).lower(x)).run(x)
+    wide = x.astype(np.float64)
+    expected = ((wide[:, None] - wide[None]) ** 2).sum(-1)
+    assert np.abs(found - expected).max() <= 1e-4
+
+
+def test_an_epilogue_operand_that_is_read_as_it_is_and_turned() -> None:
+    def symmetric(x: jax.Array, a: jax.Array) -> jax.Array:
+        return x @ x.T + a + a.T
+
+    x, a = floats(1300, 16), floats(1300, 1300)
+    (found,) = axonc.compile(jax.jit(symmetric).lower(x, a)).run(x, a)
+    np.testing.assert_allclose(found, x @ x.T + a + a.T, atol=1e-4)
