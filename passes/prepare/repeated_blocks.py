@@ -229,7 +229,16 @@ class _Matcher:
                     raise _Differs
                 if value in self.body.returned and not leaves_last:
                     found[which] = None
+        if not all(self._is_returned_by_all(which) for which in found):
+            raise _Differs
         return sorted(found)
+
+    def _is_returned_by_all(self, which: tuple[int, int]) -> bool:
+        """Whether that result of every iteration is one of the program: they lie at equal
+        distances in its memory, so none may be missing (a middle layer's result alone)."""
+        operation, result = which
+        places = range(self.start + operation, self.end, self.length)
+        return all(self.body.results[place][result] in self.body.returned for place in places)
 
 
 def match(body: Body, start: int, length: int, count: int) -> Group | None:

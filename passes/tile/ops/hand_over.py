@@ -32,9 +32,10 @@ def hand_over(
 
 
 def _make_in_slot(ops: list[TileOp], first: int, slot: Storage, source: Storage) -> bool:
-    """Let operations write `slot` where they write `source`, if nothing they read is lost by it."""
-    made = _uses(ops, first, source.buffer)
-    if not made or made[0] <= max(_uses(ops, first, slot.buffer), default=-1):
+    """Let operations write `slot` where they write `source`, if nothing they read is lost by it,
+    and all of `source` is made in this iteration: what was made before the repeat is not there."""
+    made = _uses(ops, 0, source.buffer)
+    if not made or made[0] < first or made[0] <= max(_uses(ops, first, slot.buffer), default=-1):
         return False
 
     def in_slot(view: View) -> View:

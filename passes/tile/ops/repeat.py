@@ -192,13 +192,14 @@ class RepeatTiler:
         return hbm_storage(view, shape_of(value))
 
     def _hand_over(self, slots: Sequence[Storage], results: Sequence[ir.Value]) -> None:
-        """The results become what the next iteration begins with. A result that is another carried
-        value is copied first, as its slot may be overwritten before it is read."""
+        """The results become what the next iteration begins with. A result that lies in a slot, but
+        is not what that slot holds (another carried value, or a view of its own: turned, reversed),
+        is copied first, as the slot may be overwritten before it is read."""
         buffers = {slot.buffer for slot in slots}
         sources = []
         for number, (slot, value) in enumerate(zip(slots, results, strict=True)):
             source = self.values.get(value, self._rows(number))
-            if source.buffer in buffers and source.buffer is not slot.buffer:
+            if source.buffer in buffers and source != slot:
                 moved = new_storage(
                     self.builder, source.shape, source.dtype, source.partition_dims, "handed"
                 )

@@ -87,3 +87,48 @@ def test_a_state_that_is_read_after_its_update_is_kept() -> None:
     wanted = jax.tree.leaves(both(x, weights, state, 1))
     for a, b in zip(found, wanted, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
+def blocks(a: Any, b: Any, weights: Any, turn: Any, kept: tuple[int, ...] = ()) -> Any:
+    """Equal blocks that carry two values; the second one goes on as `turn` makes it."""
+    results = []
+    for number, w in enumerate(weights):
+        h = jnp.tanh(a @ w) * 0.5 + b
+        h = jnp.sin(jnp.exp(-h * h) + a) * 0.3
+        a, b = h - jnp.mean(h, -1, keepdims=True), turn(b)
+        if number in kept:
+            results.append(a)
+    return (a, b, *results)
+
+
+def of_blocks(turn: Any, kept: tuple[int, ...] = ()) -> None:
+    rng = np.random.default_rng(4)
+    a, b, *weights = (rng.standard_normal((16, 16)).astype(np.float32) for _ in range(7))
+
+    def network(a: Any, b: Any, weights: Any) -> Any:
+        return blocks(a, b, weights, turn, kept)
+
+    executable = axonc.compile(jax.jit(network).lower(a, b, weights))
+    found = executable.run(a, b, *weights, checked=True)
+    for left, right in zip(found, network(a, b, weights), strict=True):
+        np.testing.assert_allclose(left, right, rtol=1e-4, atol=1e-5)
+
+
+TURNS = {
+    "reversed": lambda b: b[:, ::-1],
+    "reversed rows": lambda b: b[::-1],
+    "transposed": lambda b: b.T,
+    "rolled": lambda b: jnp.roll(b, 3, 1),
+    "itself": lambda b: b,
+    "replaced by its first column": lambda b: jnp.broadcast_to(b[:, :1], b.shape),
+}
+
+
+@pytest.mark.parametrize("turn", TURNS)
+def test_a_carried_value_that_is_a_view_of_its_own_slot(turn: str) -> None:
+    of_blocks(TURNS[turn])
+
+
+@pytest.mark.parametrize("kept", [(2,), (0,), (4,), (1, 3), (0, 1, 2, 3)])
+def test_some_iterations_results_are_results_of_the_program(kept: tuple[int, ...]) -> None:
+    of_blocks(lambda b: b, kept)
