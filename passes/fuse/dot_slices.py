@@ -76,7 +76,7 @@ def _readings(block: ir.Block, cut: int) -> list[_Reading]:
             reading = _reading(op, value, cut)
             if reading is not None and reading[0] > 0:
                 found[reading] = None
-    return list(found)
+    return sorted(found, key=lambda reading: (reading[0], -1 if reading[1] is None else reading[1]))
 
 
 def _reading(op: ir.Operation, value: ir.Value, cut: int) -> _Reading | None:

@@ -23,6 +23,7 @@ ARITHMETIC = {
     "add": "add",
     "subtract": "subtract",
     "multiply": "multiply",
+    "divide": "divide",
     "maximum": "max",
     "minimum": "min",
     "power": "pow",

@@ -94,11 +94,30 @@ def rsqrt(x: Expression) -> Expression:
 
 
 def divide(a: Expression, b: Expression) -> Expression:
-    """a * (1 / b), as there is no division: at most 1.5 units in the last place."""
-    if b.is_constant:
-        return multiply(a, 1.0 / b.value if b.value else math.copysign(math.inf, b.value))
-    inverse = node("reciprocal", b)
-    return inverse if a.is_constant and a.value == 1.0 else multiply(a, inverse)
+    """Correctly rounded, by the `divide` of VectorE; as a product only where that is the same.
+
+    a * (1 / b) is a / b for all a if 1 / b is exact, as both then round the same number, and if b
+    is 0 or infinite, where both give 0, an infinity or NaN of equal sign.
+    """
+    if b.is_constant and (inverse := _exact_inverse(b.value)) is not None:
+        return multiply(a, inverse)
+    if a.is_constant and a.value == 1.0:
+        return node("reciprocal", b)
+    return node("divide", a, b)
+
+
+SMALLEST_NORMAL = 2.0**-126
+
+
+def _exact_inverse(value: float) -> float | None:
+    """1 / value where that is a power of two, a zero or an infinity of float32."""
+    if value == 0.0:
+        return math.copysign(math.inf, value)
+    if math.isinf(value):
+        return math.copysign(0.0, value)
+    inverse = 1.0 / value
+    is_power = abs(math.frexp(value)[0]) == 0.5
+    return inverse if is_power and SMALLEST_NORMAL <= abs(inverse) <= FLOAT_MAX else None
 
 
 def power(base: Expression, exponent: Expression) -> Expression:
