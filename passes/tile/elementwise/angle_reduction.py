@@ -26,6 +26,7 @@ from axonc.passes.tile.elementwise.expression_nodes import (
     multiply,
     node,
     select,
+    subtract,
 )
 
 TURN = 2 * math.pi
@@ -68,19 +69,29 @@ class Angle:
         return add(x, self.shift) if self.is_cosine else x
 
 
-def reduced_angle(angle: Angle) -> Expression:
-    """An argument for ScalarE's sine, in its range; the absolute error is below 5e-7 for every x.
-    NaN for infinities and NaN."""
+def sine_of(angle: Angle) -> Expression:
+    """The absolute error is below 5e-7 for every x; NaN for infinities and NaN.
+
+    The turns may be counted one too few or too many next to half a turn, so that the rest y goes
+    beyond pi by d < 1e-3. There sin(y) = sin(pi) - d within d^3: what ScalarE's table must not see
+    is subtracted from its result.
+    """
     low, high = bounds(angle.x)
     if -math.pi <= low + angle.shift and high + angle.shift <= math.pi:
-        return angle.shifted(angle.x)
-    wide = cast(angle.x, F32)
-    reduced = _of_small(Angle(wide, angle.is_cosine))
-    if max(-low, high) > SMALL_ANGLE:
-        is_small = compare(magnitude(wide), "LT", SMALL_ANGLE)
-        reduced = select(is_small, reduced, _of_large(Angle(wide, angle.is_cosine)), F32)
-    infinite_to_nan = multiply(wide, 0.0)
-    return add(infinite_to_nan, clamp(-FLOAT_PI, reduced, FLOAT_PI))
+        return node("table_sin", angle.shifted(angle.x))
+    reduced = _reduced(Angle(cast(angle.x, F32), angle.is_cosine))
+    inside = clamp(-FLOAT_PI, reduced, FLOAT_PI)
+    infinite_to_nan = multiply(angle.x, 0.0)
+    return subtract(node("table_sin", add(infinite_to_nan, inside)), subtract(reduced, inside))
+
+
+def _reduced(angle: Angle) -> Expression:
+    low, high = bounds(angle.x)
+    small = _of_small(angle)
+    if max(-low, high) <= SMALL_ANGLE:
+        return small
+    is_small = compare(magnitude(angle.x), "LT", SMALL_ANGLE)
+    return select(is_small, small, _of_large(angle), F32)
 
 
 def _of_small(angle: Angle) -> Expression:

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from axonc.backends.numerics.dtypes import F32, I32, DType
-from axonc.passes.tile.elementwise.angle_reduction import Angle, reduced_angle
+from axonc.passes.tile.elementwise.angle_reduction import Angle, sine_of
 from axonc.passes.tile.elementwise.expression_nodes import (
     Expression,
     add,
@@ -226,12 +226,12 @@ def log1p(x: Expression) -> Expression:
 
 def sine(x: Expression) -> Expression:
     """The absolute error is below 5e-7 for every x."""
-    return node("table_sin", reduced_angle(Angle(x, is_cosine=False)))
+    return sine_of(Angle(x, is_cosine=False))
 
 
 def cosine(x: Expression) -> Expression:
     """sin(x + pi / 2); as `sine`."""
-    return node("table_sin", reduced_angle(Angle(x, is_cosine=True)))
+    return sine_of(Angle(x, is_cosine=True))
 
 
 def atan2(y: Expression, x: Expression) -> Expression:
