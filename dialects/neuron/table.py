@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from axonc.backends.numerics.error_function import erf as _erf_float32
+from axonc.backends.numerics.signed_zeros import maximum, minimum, sign
 
 FLOAT = frozenset({"f32", "tf32", "bf16", "f16", "f8E5M2", "f8E4M3", "f8E3M4"})
 SIGNED = frozenset({"i8", "i16", "i32"})
@@ -136,10 +137,10 @@ _ENTRIES = (
     Elementwise("negate", 1, np.negative, NUMBER, "-x"),
     Elementwise("not", 1, np.invert, INTEGER | BOOL, "bitwise complement; logical for i1"),
     Elementwise("reciprocal", 1, np.reciprocal, FLOAT, "1 / x"),
-    Elementwise("relu", 1, lambda x: np.maximum(x, 0), NUMBER, "max(x, 0)"),
+    Elementwise("relu", 1, lambda x: maximum(x, x.dtype.type(0)), NUMBER, "max(x, 0)"),
     Elementwise("round_even", 1, np.rint, FLOAT, "nearest integer, ties to even"),
     Elementwise("rsqrt", 1, lambda x: 1 / np.sqrt(x), FLOAT, "1 / sqrt(x)"),
-    Elementwise("sign", 1, np.sign, NUMBER, "-1, 0 or 1; NaN for NaN"),
+    Elementwise("sign", 1, sign, NUMBER, "-1, 0 or 1; NaN for NaN"),
     Elementwise("silu", 1, silu, FLOAT, "x * logistic(x)"),
     Elementwise("sine", 1, np.sin, FLOAT, "sin(x)"),
     Elementwise("sqrt", 1, np.sqrt, FLOAT, "square root"),
@@ -149,8 +150,8 @@ _ENTRIES = (
     Elementwise("subtract", 2, np.subtract, NUMBER, "a - b; integers wrap"),
     Elementwise("multiply", 2, np.multiply, NUMBER, "a * b; integers wrap"),
     Elementwise("divide", 2, divide, NUMBER, "a / b; integers round towards zero"),
-    Elementwise("maximum", 2, np.maximum, ANY, "larger one; NaN if either is; or for i1"),
-    Elementwise("minimum", 2, np.minimum, ANY, "smaller one; NaN if either is; and for i1"),
+    Elementwise("maximum", 2, maximum, ANY, "larger one; NaN if either is; or for i1"),
+    Elementwise("minimum", 2, minimum, ANY, "smaller one; NaN if either is; and for i1"),
     Elementwise("power", 2, power, NUMBER, "a ** b"),
     Elementwise("remainder", 2, remainder, NUMBER, "remainder, sign of a"),
     Elementwise("atan2", 2, np.arctan2, FLOAT, "angle of the point (b, a)"),

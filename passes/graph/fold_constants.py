@@ -121,8 +121,9 @@ _EITHER: dict[OpClass, _Test] = {
 
 _RIGHT: dict[OpClass, _Test] = {
     DivideOp: lambda c: c == 1,
-    SubtractOp: lambda c: c == 0,
+    SubtractOp: lambda c: c == 0 and math.copysign(1, c) > 0,
 }
+"""The same for the right operand alone. x - 0 is x for all x, but -0 - (-0) is 0."""
 
 
 def _identity(op: ir.Operation) -> ir.Value | None:

@@ -103,7 +103,7 @@ def _gelu_tanh(x: np.ndarray) -> np.ndarray:
 FUNCTIONS: dict[str, Unary] = {
     "copy": lambda x: x,
     "square": np.square,
-    "relu": lambda x: np.maximum(x, _ZERO),
+    "relu": lambda x: np.maximum(x, _ZERO) + _ZERO,  # of -0: 0
     "abs": np.abs,
     "sign": np.sign,
     "exp": np.exp,

@@ -11,11 +11,12 @@ from collections.abc import Callable
 import numpy as np
 
 from axonc.backends.isa.alu import ALU_BY_NAME, AluKind
+from axonc.backends.numerics.signed_zeros import maximum, minimum
 from axonc.diagnostics import ExecutionError
 
 Binary = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
-_ONE = np.float32(1)
+_ZERO, _ONE = np.float32(0), np.float32(1)
 
 
 def _truth(function: Callable[..., np.ndarray]) -> Binary:
@@ -41,15 +42,15 @@ FLOAT_FUNCTIONS: dict[str, Binary] = {
     "subtract": np.subtract,
     "multiply": np.multiply,
     "divide": np.divide,
-    "max": np.maximum,
-    "min": np.minimum,
+    "max": maximum,
+    "min": minimum,
     "pow": np.power,
     "mod": np.mod,
     "abs_max": _larger_magnitude,
     "abs_min": _smaller_magnitude,
     "abs": lambda a, b: np.abs(a),
     "square": lambda a, b: np.square(a),
-    "relu": lambda a, b: np.maximum(a, np.float32(0)),
+    "relu": lambda a, b: np.maximum(a, _ZERO) + _ZERO,
     "rsqrt": lambda a, b: _ONE / np.sqrt(a),
     "reciprocal": lambda a, b: _ONE / a,
     "is_equal": _truth(np.equal),
@@ -87,6 +88,8 @@ INTEGER_FUNCTIONS: dict[str, Binary] = FLOAT_FUNCTIONS | {
     "divide": _integer_divide,
     "mod": _integer_mod,
     "pow": _integer_power,
+    "max": np.maximum,
+    "min": np.minimum,
     "relu": lambda a, b: np.maximum(a, 0),
 }
 """int64 arrays that hold 32-bit integers -> the exact result, or 1.0 and 0.0 of comparisons.

@@ -30,7 +30,11 @@ from axonc.passes.tile.elementwise.alu_selection import (
     operator_of,
     runs_on,
 )
-from axonc.passes.tile.elementwise.expression_nodes import Expression
+from axonc.passes.tile.elementwise.expression_nodes import (
+    Expression,
+    constant,
+    is_positive_zero,
+)
 from axonc.passes.tile.loop_nests import MAX_TILE_ELEMENTS, nest_tiles
 
 Value = Lane | float
@@ -301,9 +305,12 @@ class TileEmitter:
         """(x, scalar) with e = x op scalar; (e, neutral) if it is not of that form."""
         if (e.uses <= 1 or e is being_made) and id(e) not in self._made and e.dtype.is_float:
             if op == "add" and e.op == "subtract" and e.args[1].is_constant:
-                return e.args[0], -e.args[1].value
+                bias = constant(-e.args[1].value)
+                return (e, neutral) if is_positive_zero(bias) else (e.args[0], bias.value)
             for x, other in (e.args, e.args[::-1]) if e.op == op else ():
                 found = self.scalar(other)
+                if op == "add" and is_positive_zero(other):  # -0 + 0 is 0: not what no bias gives
+                    continue
                 if found is not None and self.varies(x):
                     return x, found
         return e, neutral

@@ -98,6 +98,31 @@ def magnitude(x: Expression) -> Expression:
     return node("table_abs", x)
 
 
+def is_positive_zero(x: Expression) -> bool:
+    """Whether it is the constant +0, which is not the neutral element of a sum (-0 is)."""
+    return x.is_constant and x.value == 0.0 and math.copysign(1.0, x.value) > 0
+
+
+SIGN_BIT = 2.0**31
+
+
+def with_sign_of(size: Expression, x: Expression) -> Expression:
+    """`size` with the sign of x, where `size` is zero or has that sign already, or is positive."""
+    if bounds(x)[0] > 0:
+        return size
+    sign = node("bit_and", bits(cast(x, F32), U32), SIGN_BIT, dtype=U32)
+    return bits(node("bit_or", bits(size, U32), sign, dtype=U32), F32)
+
+
+def without_sign_of_zero(x: Expression) -> Expression:
+    """The size of which `with_sign_of` made `x` (only it makes such floats of bits), else `x`: for
+    readers to whom a number with the sign of x is as good."""
+    if x.op == "bits" and x.dtype == F32 and x.args[0].op == "bit_or":
+        size = x.args[0].args[0]
+        return size.args[0] if size.op == "bits" else size
+    return x
+
+
 # ---- any type ------------------------------------------------------------------------------
 
 
@@ -216,6 +241,9 @@ def is_whole(x: Expression, depth: int = MAX_DEPTH) -> bool:
         return float(x.value).is_integer()
     if not x.dtype.is_float or x.op == "table_sign":
         return True
+    size = without_sign_of_zero(x)
+    if size is not x:
+        return is_whole(size, depth)
     if not depth or x.op not in _WHOLE_FROM_WHOLE:
         return False
     return all(is_whole(arg, depth - 1) for arg in x.args)

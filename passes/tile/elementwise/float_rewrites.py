@@ -1,8 +1,8 @@
 """Float operations the engines lack, out of those they have. Each function computes in float32.
 
 Errors stated are of the decomposition, with exact tables; those of the tables come on top
-(backends/executor/semantics/activation.py). Overflow, infinities, NaN and 0 follow IEEE 754, but
-for the sign of a zero result.
+(backends/executor/semantics/activation.py). Overflow, infinities, NaN and zeros with their signs
+follow IEEE 754; docs/reference/numerics.md says what each operation promises.
 """
 
 from __future__ import annotations
@@ -15,18 +15,22 @@ from axonc.passes.tile.elementwise.angle_reduction import Angle, sine_of
 from axonc.passes.tile.elementwise.expression_nodes import (
     Expression,
     add,
+    bits,
     bounds,
     cast,
     clamp,
     compare,
     constant,
     in_dtype,
+    is_positive_zero,
     is_whole,
     magnitude,
     multiply,
     node,
     select,
     subtract,
+    with_sign_of,
+    without_sign_of_zero,
 )
 
 FLOAT_MAX = 3.4028234663852886e38
@@ -43,8 +47,11 @@ def nearest(x: Expression) -> Expression:
 
 
 def round_even(x: Expression) -> Expression:
-    if is_whole(x):
-        return x
+    return x if is_whole(x) else with_sign_of(_rounded(x), x)
+
+
+def _rounded(x: Expression) -> Expression:
+    """`round_even` but for the sign of zeros, which integers do not have."""
     low, high = bounds(x)
     if max(-low, high) < 2.0**31:
         return nearest(x)
@@ -52,24 +59,24 @@ def round_even(x: Expression) -> Expression:
 
 
 def floor(x: Expression) -> Expression:
-    """The nearest integer, less one where that lies above x."""
+    """The nearest integer, less one where that lies above x. It has the sign of x or is a zero."""
     if is_whole(x):
         return x
-    rounded = round_even(x)
-    return subtract(rounded, compare(rounded, "GT", x))
+    rounded = _rounded(x)
+    return with_sign_of(subtract(rounded, compare(rounded, "GT", x)), x)
 
 
 def ceil(x: Expression) -> Expression:
     if is_whole(x):
         return x
-    rounded = round_even(x)
-    return add(rounded, compare(rounded, "LT", x))
+    rounded = _rounded(x)
+    return with_sign_of(add(rounded, compare(rounded, "LT", x)), x)
 
 
 def truncated(x: Expression, dtype: DType) -> Expression:
     """x as an integer type, towards zero; the store saturates, NaN gives 0."""
     if is_whole(x):
-        return cast(x, dtype)
+        return cast(without_sign_of_zero(x), dtype)
     low, high = bounds(x)
     size = x if low >= 0 else magnitude(x)
     wide = cast(cast(size, dtype if dtype.name == "u32" else I32), F32)
@@ -81,8 +88,14 @@ def truncated(x: Expression, dtype: DType) -> Expression:
 
 
 def sqrt(x: Expression) -> Expression:
-    """By the power of GpSimdE, as ScalarE's table is not valid at 0 (machine.md#scalar-engine)."""
-    return node("power", _above_minus_infinity(x), 0.5)
+    """By the power of GpSimdE, as ScalarE's table is not valid at 0 (machine.md#scalar-engine). The
+    root of -0 is -0, its power +0."""
+    return with_sign_of(node("power", _above_minus_infinity(x), 0.5), x)
+
+
+def sign(x: Expression) -> Expression:
+    """The sign of -0 is -0; ScalarE's table gives 0."""
+    return with_sign_of(node("table_sign", x), x)
 
 
 def _above_minus_infinity(x: Expression) -> Expression:
@@ -212,13 +225,13 @@ def log(x: Expression) -> Expression:
 
 def log1p(x: Expression) -> Expression:
     """log(u) + (x - (u - 1)) / u with u = 1 + x as rounded: the second term is what rounding took
-    away. Relative error below 3e-7."""
+    away. Relative error below 3e-7. It has the sign of x."""
     total = add(x, 1.0)
     bounded = x if bounds(x)[1] <= 2.0**60 else node("minimum", x, 2.0**60)
     rounded = total if bounded is x else add(bounded, 1.0)
     lost = subtract(bounded, add(rounded, -1.0))
     positive = rounded if bounds(x)[0] > -0.5 else node("maximum", rounded, 2.0**-30)
-    return add(log(total), multiply(lost, node("reciprocal", positive)))
+    return with_sign_of(add(log(total), multiply(lost, node("reciprocal", positive))), x)
 
 
 # ---- trigonometry --------------------------------------------------------------------------
@@ -235,14 +248,15 @@ def cosine(x: Expression) -> Expression:
 
 
 def atan2(y: Expression, x: Expression) -> Expression:
-    """By the arc tangent of a quotient in [0, 1], reflected. A zero y counts as positive."""
+    """By the arc tangent of a quotient in [0, 1], reflected where x is negative, -0 too, as its
+    bits say. It has the sign of y."""
     sizes = [node("minimum", magnitude(v), 2.0**120) for v in (y, x)]
     larger = node("maximum", node("maximum", *sizes), 2.0**-120)
     angle = node("table_arctan", divide(node("minimum", *sizes), larger))
     steep = compare(sizes[0], "GT", sizes[1])
     first = select(steep, subtract(math.pi / 2, angle), angle, F32)
-    upper = select(compare(x, "LT", 0.0), subtract(math.pi, first), first, F32)
-    return select(compare(y, "LT", 0.0), multiply(upper, -1.0), upper, F32)
+    is_negative = compare(bits(cast(x, F32), I32), "LT", 0.0)
+    return with_sign_of(select(is_negative, subtract(math.pi, first), first, F32), y)
 
 
 ERFC_NEAR = (
@@ -290,7 +304,6 @@ TABLES = {
     "gelu_tanh": "gelu_tanh",
     "logistic": "sigmoid",
     "relu": "relu",
-    "sign": "sign",
     "silu": "silu",
     "square": "square",
     "tanh": "tanh",
@@ -314,6 +327,7 @@ _FUNCTIONS: dict[str, Callable[..., Expression]] = {
     "remainder": remainder,
     "round_even": round_even,
     "rsqrt": rsqrt,
+    "sign": sign,
     "sine": sine,
     "sqrt": sqrt,
 }
@@ -331,9 +345,9 @@ def rewrite_float(e: Expression) -> Expression:
 
 
 def _rectified(e: Expression) -> Expression | None:
-    """x of max(x, 0), which ScalarE can do with a scale and a shift."""
+    """x of max(x, +0), which ScalarE can do with a scale and a shift."""
     for x, other in (e.args, e.args[::-1]):
-        if other.is_constant and other.value == 0.0 and not x.is_constant:
+        if is_positive_zero(other) and not x.is_constant:
             return x
     return None
 

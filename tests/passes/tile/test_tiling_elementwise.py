@@ -457,3 +457,70 @@ def test_random_trees_bf16(seed: int) -> None:
     """Every intermediate may round to bf16, or stay float32: eight bits, times the steps."""
     maker = TreeMaker(seed, "bf16")
     check(maker.graph, maker.build(), tolerance=5e-2)
+
+
+# ---- signs of zero -------------------------------------------------------------------------
+
+OF_ZEROS: dict[str, Function] = {
+    "abs": np.abs,
+    "ceil": np.ceil,
+    "expm1": np.expm1,
+    "floor": np.floor,
+    "log1p": np.log1p,
+    "negate": np.negative,
+    "relu": lambda x: np.where(x > 0, x, 0.0),
+    "round_even": np.rint,
+    "sign": lambda x: np.where(x == 0, x, np.sign(x)),
+    "sine": np.sin,
+    "sqrt": np.sqrt,
+    "square": np.square,
+    "tanh": np.tanh,
+}
+
+
+@pytest.mark.parametrize("name", OF_ZEROS)
+def test_signs_of_zero(name: str) -> None:
+    x = float32_inputs([0.0, -0.0, 0.3, -0.3, 0.5, -0.5, 0.7, -0.7])
+    with np.errstate(invalid="ignore"):
+        expected = OF_ZEROS[name](x.astype(np.float64))
+    found = apply(name, x)
+    zeros = expected == 0
+    np.testing.assert_array_equal(found == 0, zeros)
+    np.testing.assert_array_equal(np.signbit(found[zeros]), np.signbit(expected[zeros]))
+
+
+@pytest.mark.parametrize("name", ["add", "subtract", "multiply", "divide", "atan2", "remainder"])
+def test_signs_of_zero_of_two(name: str) -> None:
+    functions = {"atan2": np.arctan2, "remainder": np.fmod}
+    a, b = all_pairs([0.0, -0.0, 1.0, -1.0, 2.0, -2.0])
+    with np.errstate(all="ignore"):
+        expected = functions.get(name, getattr(np, name, None))(a, b)
+    found = apply(name, a, b)
+    assert_close(found, expected, 3e-7, 0)
+    numbers = ~np.isnan(expected)
+    np.testing.assert_array_equal(np.signbit(found)[numbers], np.signbit(expected)[numbers])
+
+
+@pytest.mark.parametrize("name, of_both", [("maximum", 0.0), ("minimum", -0.0)])
+def test_zeros_of_both_signs_are_ordered(name: str, of_both: float) -> None:
+    a, b = (np.tile(v, (1, 21)) for v in all_pairs([0.0, -0.0]))
+    found = np.signbit(apply(name, a, b))
+    same = np.signbit(a) == np.signbit(b)
+    np.testing.assert_array_equal(found, np.where(same, np.signbit(a), np.signbit(of_both)))
+
+
+@pytest.mark.parametrize("name", ["add", "subtract"])
+@pytest.mark.parametrize("number", [0.0, -0.0])
+@pytest.mark.parametrize("after", ["tanh", "sqrt", ""])
+def test_a_zero_that_is_added(name: str, number: float, after: str) -> None:
+    """-0 + 0 is 0: not what an instruction without a bias gives."""
+    graph = Graph()
+    x = graph.input(float32_inputs([0.0, -0.0]))
+    expected = getattr(np, name)(x.array, number)
+
+    def body(region: Region) -> Value:
+        total = region.op(name, (region.arguments[0], region.constant(number)), expected)
+        return region.op(after, (total,), expected) if after else total
+
+    found = run(graph, graph.fused([x], x.array.shape, body))[0]
+    np.testing.assert_array_equal(np.signbit(found), np.signbit(expected))
