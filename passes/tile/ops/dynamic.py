@@ -70,7 +70,8 @@ class Box:
 
 def box_of(op: ir.Operation, storage: Storage, sizes: tuple[int, ...], starts: ir.Value) -> Box:
     """The box of `storage` (device memory) that an op reads or writes; constant starts and those
-    that the box leaves no choice are part of the window."""
+    that the box leaves no choice are part of the window, as are those along a dim whose elements
+    are one (the step of a broadcast is 0)."""
     first = list(op.start)
     known = _constant_starts(starts)
     moving = []
@@ -78,7 +79,7 @@ def box_of(op: ir.Operation, storage: Storage, sizes: tuple[int, ...], starts: i
         last = storage.shape[dim] - sizes[dim]
         if known is not None:
             first[dim] = min(max(int(known[number]), 0), last)
-        elif last:
+        elif last and storage.strides[dim]:
             moving.append(Moving(number, last, storage.strides[dim]))
     limit = tuple(a + n for a, n in zip(first, sizes, strict=True))
     window = storage.sliced(tuple(first), limit, (1,) * len(sizes))
