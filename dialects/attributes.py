@@ -119,6 +119,25 @@ def dense_to_numpy(attribute: ir.Attribute) -> np.ndarray:
     return _from_text(attribute, name, shape)
 
 
+SUBBYTE_BITS = {"i2": 2, "i4": 4, "ui2": 2, "ui4": 4}
+"""Integers shorter than a byte, which numpy lacks, with their bits."""
+
+
+def subbyte_to_numpy(attribute: ir.Attribute) -> np.ndarray:
+    """The elements of a dense attribute of integers shorter than a byte, as int64 in its shape."""
+    dense = ir.DenseElementsAttr(attribute)
+    shape = tuple(ir.RankedTensorType(dense.type).shape)
+    text, name = str(attribute), element_name(dense.type)
+    if blob := _HEX_BLOB.match(text):  # a byte each, of which the low bits count
+        unsigned = np.frombuffer(bytes.fromhex(blob[1]), np.uint8).astype(np.int64)
+        half = 0 if name.startswith("u") else 1 << SUBBYTE_BITS[name] - 1
+        values = ((unsigned & (1 << SUBBYTE_BITS[name]) - 1) ^ half) - half
+    else:
+        decimals = text[text.index("<") + 1 : text.rindex("> :")]
+        values = np.array(re.findall(r"-?\d+", decimals), np.int64)
+    return np.broadcast_to(values, shape) if dense.is_splat else values.reshape(shape)
+
+
 def splat_number(attribute: ir.Attribute) -> float | int | None:
     """The one value of a splat, None when the elements differ."""
     dense = ir.DenseElementsAttr(attribute)

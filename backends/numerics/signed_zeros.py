@@ -27,6 +27,8 @@ def minimum(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def _with_equal_zeros(
     result: np.ndarray, a: np.ndarray, b: np.ndarray, of_zeros: Callable[..., np.ndarray]
 ) -> np.ndarray:
+    if result.dtype.kind in "biu":
+        return result
     if (np.ndim(b) == 0 and b != 0) or (np.ndim(a) == 0 and a != 0) or np.all(result):
         return result
     both = (a == 0) & (b == 0)

@@ -55,7 +55,10 @@ def _constants(main: ir.OpView) -> list[ir.Operation]:
 
 def _is_large(op: ir.Operation, limit_bytes: int) -> bool:
     kind = ir.RankedTensorType(op.results[0].type)
-    itemsize = NUMPY_OF_MLIR[str(kind.element_type)].itemsize
+    dtype = NUMPY_OF_MLIR.get(str(kind.element_type))
+    if dtype is None or isinstance(kind.element_type, ir.ComplexType):
+        return False  # no weight has such a type: what reads it is converted or refused later
+    itemsize = dtype.itemsize
     if int(np.prod(kind.shape, dtype=np.int64)) * itemsize <= limit_bytes:
         return False
     return not ir.DenseElementsAttr(op.attributes["value"]).is_splat

@@ -80,6 +80,17 @@ _NEAREST_FORMS = {
 }
 
 
+_COMPLEX = "compute with real numbers: real and imaginary part as two tensors"
+_NEAREST_TYPES = {
+    "f64": "compute in float32",
+    "complex<f32>": _COMPLEX,
+    "complex<f64>": _COMPLEX,
+    "i4": "convert to i8 outside of the program",
+    "ui4": "convert to ui8 outside of the program",
+    "f8E4M3FN": "use f8E4M3, or bf16",
+}
+
+
 def supported_operations() -> list[tuple[str, str]]:
     """(StableHLO operation or composite, restriction) of everything legalisation takes."""
     notes = {
@@ -186,8 +197,7 @@ def _bad_type(kind: ir.Type) -> tuple[str, str] | None:
     name = str(kind.element_type)
     if name in ANY:
         return None
-    hint = "compute in float32" if name == "f64" else f"use one of {', '.join(sorted(ANY))}"
-    return f"element type {name}", hint
+    return f"element type {name}", _NEAREST_TYPES.get(name, f"use one of {', '.join(sorted(ANY))}")
 
 
 def _drop_other_functions(module: ir.Operation, kept: list[ir.Operation]) -> bool:

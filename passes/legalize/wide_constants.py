@@ -1,7 +1,9 @@
-"""Constants of float64 that are converted at once become constants of the type they are for.
+"""Constants of types the machine lacks that are converted at once become constants of the type they
+are for.
 
-Frameworks write numbers such as NaN or an epsilon in double precision, whatever the tensors are.
-Part of `legalize-to-neuron`; other float64 is refused there.
+Frameworks write numbers such as NaN or an epsilon in double precision, whatever the tensors are,
+and small tables in integers of 2 and 4 bits. Part of `legalize-to-neuron`; other values of these
+types are refused there.
 """
 
 from __future__ import annotations
@@ -9,17 +11,28 @@ from __future__ import annotations
 import numpy as np
 from torch_mlir import ir
 
-from axonc.dialects.attributes import dense_to_numpy, element_name, numpy_to_dense
+from axonc.dialects.attributes import (
+    NUMPY_DTYPES,
+    SUBBYTE_BITS,
+    dense_to_numpy,
+    element_name,
+    numpy_to_dense,
+    subbyte_to_numpy,
+)
 from axonc.passes.graph.rewrite import in_place_of, redirect
+
+_READERS = {"f64": dense_to_numpy} | dict.fromkeys(SUBBYTE_BITS, subbyte_to_numpy)
+"""How constants are read, by element type."""
 
 
 def narrow_wide_constants(block: ir.Block) -> bool:
-    """Replace conversions of float64 constants; whether there were any."""
+    """Replace conversions of such constants; whether there were any."""
     found = [op for o in block.operations if _converts_constant(op := o.operation)]
     for op in found:
         kind = op.results[0].type
         with np.errstate(over="ignore"):
-            value = dense_to_numpy(op.operands[0].owner.attributes["value"])
+            read = _READERS[element_name(op.operands[0].type)]
+            value = read(op.operands[0].owner.attributes["value"])
             attribute = numpy_to_dense(value, kind.element_type)
         with in_place_of(op):
             made = ir.Operation.create("stablehlo.constant", [kind], [], {"value": attribute})
@@ -34,7 +47,9 @@ def narrow_wide_constants(block: ir.Block) -> bool:
 
 
 def _converts_constant(op: ir.Operation) -> bool:
-    if op.name != "stablehlo.convert" or element_name(op.operands[0].type) != "f64":
+    if op.name != "stablehlo.convert" or element_name(op.operands[0].type) not in _READERS:
+        return False
+    if element_name(op.results[0].type) not in NUMPY_DTYPES:
         return False
     owner = op.operands[0].owner
     return not isinstance(owner, ir.Block) and owner.operation.name == "stablehlo.constant"

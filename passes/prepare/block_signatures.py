@@ -96,7 +96,16 @@ def _append(body: Body, op: ir.Operation, key: int, operands: list[int], splats:
     return number
 
 
+def _has_complex_value(op: ir.Operation) -> bool:
+    """Whether it is a constant whose elements the bindings have no attribute for."""
+    if op.name != "stablehlo.constant":
+        return False
+    return isinstance(getattr(op.results[0].type, "element_type", None), ir.ComplexType)
+
+
 def _is_splat(op: ir.Operation) -> bool:
+    if _has_complex_value(op):
+        return False
     value = op.attributes["value"]
     return isinstance(value, ir.DenseElementsAttr) and value.is_splat
 
@@ -119,6 +128,8 @@ class Signatures:
 
     def of(self, op: ir.Operation) -> int:
         """The signature of an operation, whatever its operands are."""
+        if _has_complex_value(op):
+            return self.intern(op.get_asm(use_local_scope=True, assume_verified=True))
         return self.intern(
             (
                 op.name,
