@@ -24,6 +24,7 @@ ARITHMETIC = {
     "subtract": "subtract",
     "multiply": "multiply",
     "divide": "divide",
+    "mod": "mod",
     "maximum": "max",
     "minimum": "min",
     "power": "pow",

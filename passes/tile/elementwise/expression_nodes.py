@@ -5,7 +5,7 @@ The vocabulary of a rewritten expression (what tile_elementwise.py covers with i
 * `leaf`, `constant`;
 * `add subtract multiply maximum minimum power`: float32, or exact 32-bit integers when `dtype` is
   i32 or u32; `compare` likewise, by the dtypes of its operands; result of compare: u8, 0 or 1;
-* `divide`: float32, correctly rounded;
+* `divide mod`: float32; the quotient is correctly rounded, the remainder has the sign of b;
 * `bit_and bit_or bit_xor shift_left shift_right`: on the bits of integers, operands of `dtype`;
 * `logical_and logical_or logical_xor`: of booleans;
 * `reciprocal rsqrt`, and `table_*`: one function of ScalarE's tables;

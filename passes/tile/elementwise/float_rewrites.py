@@ -152,14 +152,20 @@ SPLIT = 4097.0
 """2^12 + 1: splits a float32 into halves of 12 bits (Dekker)."""
 
 MAX_QUOTIENT = 2.0**33
-"""Up to here the steps of `remainder` are exact."""
+"""Below this quotient the steps of `remainder` are exact."""
 
 REDUCTION_UNITS = (2.0**22, 2.0**11, 1.0)
 """Multiples of the divisor that `remainder` takes away in turn: each quotient has 12 bits."""
 
 
+ORDINARY_DIVISORS = (2.0**-60, 2.0**100)
+"""Where the steps of `remainder` neither overflow nor lose bits below the smallest numbers."""
+
+
 def remainder(a: Expression, b: Expression) -> Expression:
-    """a - b * trunc(a / b), exact. Quotients from MAX_QUOTIENT on give NaN rather than noise."""
+    """a - b * trunc(a / b), exact, with the sign of a. In steps that are exact whatever the
+    engine's `mod` does with its quotient; quotients from MAX_QUOTIENT on and extreme divisors are
+    left to `mod`, which is assumed to be exact (backends/executor/semantics/alu.py)."""
     size, divisor = magnitude(a), magnitude(b)
     inverse = node("reciprocal", divisor)
     scaled = multiply(divisor, SPLIT)
@@ -169,10 +175,11 @@ def remainder(a: Expression, b: Expression) -> Expression:
     for unit in REDUCTION_UNITS:
         rest = _reduced(rest, inverse, halves, unit)
     positive = add(rest, multiply(compare(rest, "LT", 0.0), divisor))
-    signed = multiply(positive, node("table_sign", a))
-    small = compare(multiply(size, inverse), "LT", MAX_QUOTIENT)
-    inside = select(small, signed, math.nan, F32)
-    return select(compare(size, "LT", divisor), a, inside, F32)
+    few = compare(multiply(size, inverse), "LT", MAX_QUOTIENT)
+    is_ordinary = compare(clamp(ORDINARY_DIVISORS[0], divisor, ORDINARY_DIVISORS[1]), "EQ", divisor)
+    by_steps = Expression("logical_and", (few, is_ordinary), few.dtype, is_bool=True)
+    found = select(by_steps, positive, node("mod", size, divisor), F32)
+    return select(compare(size, "LT", divisor), a, with_sign_of(found, a), F32)
 
 
 def _reduced(
