@@ -1,8 +1,8 @@
-"""Write docs/reference/instructions.md from the instruction entries.
+"""Write the generated pages of docs/reference: instructions.md, numerics.md and passes.md.
 
     python -m axonc.tools.gen_docs [--check]        # in a checkout
 
-`--check` writes nothing and exits with 1 when the page is not what the entries say.
+`--check` writes nothing and exits with 1 when a page is not what the entries say.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from axonc.backends.isa.spec import FieldKind, FieldSpec, InstructionSpec, Opera
 from axonc.backends.numerics.dtypes import DTYPES
 from axonc.backends.targets import TARGETS
 from axonc.backends.targets.target import Engine
+from axonc.tools.numerics_page import numerics_page
 
 PAGE = Path("docs", "reference", "instructions.md")
 """In a checkout; the page is no part of the installed package."""
@@ -230,7 +231,11 @@ def pages() -> dict[Path, str]:
     from axonc.tools import pass_page
 
     folder = PAGE.parent
-    return {PAGE: reference_page(), folder / "passes.md": pass_page.page()}
+    return {
+        PAGE: reference_page(),
+        folder / "numerics.md": numerics_page(),
+        folder / "passes.md": pass_page.page(),
+    }
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -120,7 +120,7 @@ def divide(a: Expression, b: Expression) -> Expression:
     return node("divide", a, b)
 
 
-SMALLEST_NORMAL = 2.0**-126
+SMALLEST, SMALLEST_NORMAL = 2.0**-149, 2.0**-126
 
 
 def _exact_inverse(value: float) -> float | None:
@@ -257,9 +257,11 @@ def cosine(x: Expression) -> Expression:
 def atan2(y: Expression, x: Expression) -> Expression:
     """By the arc tangent of a quotient in [0, 1], reflected where x is negative, -0 too, as its
     bits say. It has the sign of y."""
-    sizes = [node("minimum", magnitude(v), 2.0**120) for v in (y, x)]
-    larger = node("maximum", node("maximum", *sizes), 2.0**-120)
-    angle = node("table_arctan", divide(node("minimum", *sizes), larger))
+    sizes = [magnitude(v) for v in (y, x)]
+    smaller, larger = node("minimum", *sizes), node("maximum", *sizes)
+    finite = divide(smaller, node("maximum", larger, SMALLEST))
+    quotient = select(compare(smaller, "EQ", math.inf), 1.0, finite, F32)
+    angle = node("table_arctan", quotient)
     steep = compare(sizes[0], "GT", sizes[1])
     first = select(steep, subtract(math.pi / 2, angle), angle, F32)
     is_negative = compare(bits(cast(x, F32), I32), "LT", 0.0)
