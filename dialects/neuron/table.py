@@ -122,6 +122,7 @@ def _shift_right_logical(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 _ENTRIES = (
     Elementwise("abs", 1, np.abs, NUMBER, "absolute value"),
+    Elementwise("cbrt", 1, np.cbrt, FLOAT, "cube root, of negative numbers too"),
     Elementwise("ceil", 1, np.ceil, FLOAT, "smallest integer not below x"),
     Elementwise("cosine", 1, np.cos, FLOAT, "cos(x)"),
     Elementwise("erf", 1, erf, FLOAT, "error function", composite="chlo.erf"),

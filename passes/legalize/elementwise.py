@@ -22,6 +22,7 @@ DIRECT: dict[str, str] = {
     "add": "add",
     "and": "and",
     "atan2": "atan2",
+    "cbrt": "cbrt",
     "ceil": "ceil",
     "cosine": "cosine",
     "divide": "divide",

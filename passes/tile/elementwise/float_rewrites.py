@@ -303,6 +303,21 @@ def _polynomial(coefficients: Sequence[float], x: Expression) -> Expression:
     return total
 
 
+def cbrt(x: Expression) -> Expression:
+    """exp(log|x| / 3), made exact by two Newton steps y - (y - |x| / y^2) / 3, with the sign of x.
+    |x| is brought near 1 by powers of 8 first. Zeros, infinities and NaN are their own roots."""
+    size = magnitude(x)
+    is_large, is_small = compare(size, "GT", 2.0**60), compare(size, "LT", 2.0**-60)
+    near = select(is_large, multiply(size, 2.0**-90), size, F32)
+    near = clamp(2.0**-62, select(is_small, multiply(size, 2.0**90), near, F32), 2.0**62)
+    y = node("table_exp", multiply(log(near), 1 / 3))
+    for _ in range(2):
+        y = add(multiply(subtract(y, divide(near, multiply(y, y))), -1 / 3), y)
+    y = select(is_large, multiply(y, 2.0**30), select(is_small, multiply(y, 2.0**-30), y, F32), F32)
+    signed = select(compare(x, "LT", 0.0), multiply(y, -1.0), y, F32)
+    return select(compare(add(x, x), "EQ", x), x, signed, F32)
+
+
 # ---- the table -----------------------------------------------------------------------------
 
 TABLES = {
@@ -323,6 +338,7 @@ PRIMITIVES = ("add", "subtract", "multiply", "maximum", "minimum", "reciprocal")
 
 _FUNCTIONS: dict[str, Callable[..., Expression]] = {
     "atan2": atan2,
+    "cbrt": cbrt,
     "ceil": ceil,
     "cosine": cosine,
     "divide": divide,

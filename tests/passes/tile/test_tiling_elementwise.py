@@ -41,6 +41,7 @@ def assert_close(found: np.ndarray, expected: np.ndarray, relative: float, absol
 
 UNARY: dict[str, tuple[Function, float, float]] = {
     "abs": (np.abs, 0, 0),
+    "cbrt": (np.cbrt, 2.5e-7, 0),
     "ceil": (np.ceil, 0, 0),
     "cosine": (np.cos, 0, 5e-7),
     "exp": (np.exp, 1e-6, 1e-44),
