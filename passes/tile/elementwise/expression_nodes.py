@@ -108,10 +108,14 @@ SIGN_BIT = 2.0**31
 
 def with_sign_of(size: Expression, x: Expression) -> Expression:
     """`size` with the sign of x, where `size` is zero or has that sign already, or is positive."""
-    if bounds(x)[0] > 0:
+    if bounds(x)[0] > 0 or x.op in _NEVER_NEGATIVE:
         return size
     sign = node("bit_and", bits(cast(x, F32), U32), SIGN_BIT, dtype=U32)
     return bits(node("bit_or", bits(size, U32), sign, dtype=U32), F32)
+
+
+_NEVER_NEGATIVE = ("table_abs", "table_exp", "table_relu", "table_sigmoid", "table_square")
+"""Their zeros are +0."""
 
 
 def without_sign_of_zero(x: Expression) -> Expression:
