@@ -70,7 +70,6 @@ _NEAREST_FORMS = {
     "stablehlo.select_and_scatter": "write the pooling's gradient as compare, select, pad",
     "stablehlo.rng_bit_generator": "pass random numbers as an argument",
     "stablehlo.rng": "pass random numbers as an argument",
-    "stablehlo.cbrt": "use power",
     "stablehlo.cholesky": "compute it on the host",
     "stablehlo.complex": "compute with real numbers",
     "stablehlo.fft": "multiply by the Fourier matrix, real and imaginary part apart",

@@ -51,6 +51,7 @@ PROMISES: tuple[Promise, ...] = (
     Promise("square", 0.5, 0, "+0", EVERY, "VectorE or ScalarE `square`"),
     Promise("reciprocal", 0.5, 0, _ODD, EVERY, "VectorE `reciprocal`"),
     Promise("sqrt", 2, 0, _ODD, EVERY, "GpSimdE `pow`"),
+    Promise("cbrt", 2, 0, _ODD, EVERY, "`exp` of a third of `log`, two Newton steps"),
     Promise("rsqrt", 2, 0, "+0", EVERY, "GpSimdE `rsqrt`"),
     Promise("exp", 4, 0, "+0", EVERY, "ScalarE `exp`"),
     Promise("expm1", 10, 0, _ODD, EVERY, "a polynomial below 0.25, `exp` above"),

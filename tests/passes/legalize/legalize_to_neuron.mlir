@@ -84,7 +84,7 @@ func.func @main(%x: tensor<f32>) -> tensor<f32> {
 // Everything unsupported is reported in one go.
 // CHECK: error: stablehlo.sort: sort that compares by stablehlo.popcnt
 // CHECK: and 2 more operations are not supported
-// CHECK: stablehlo.cbrt: not supported (use power)
+// CHECK: stablehlo.real: not supported (compute with real numbers)
 // CHECK: stablehlo.reduce: reduction by stablehlo.subtract
 func.func @main(%x: tensor<4xf32>) -> (tensor<4xf32>, tensor<f32>) {
   %zero = stablehlo.constant dense<0.0> : tensor<f32>
@@ -96,7 +96,7 @@ func.func @main(%x: tensor<4xf32>) -> (tensor<4xf32>, tensor<f32>) {
     %c = stablehlo.compare LT, %p, %j : (tensor<i32>, tensor<i32>) -> tensor<i1>
     stablehlo.return %c : tensor<i1>
   }) : (tensor<4xf32>) -> tensor<4xf32>
-  %1 = stablehlo.cbrt %0 : tensor<4xf32>
+  %1 = stablehlo.real %0 : tensor<4xf32>
   %2 = "stablehlo.reduce"(%1, %zero) ({
   ^bb0(%a: tensor<f32>, %b: tensor<f32>):
     %c = stablehlo.subtract %a, %b : tensor<f32>
