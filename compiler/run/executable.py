@@ -113,20 +113,23 @@ class Executable:
         mode: Mode = "checked" if checked else "fast"
         with self._turn:
             try:
-                return self._call(arrays, mode)
+                results, report = self._call(arrays, mode)
             except FindingError as finding:
                 self._become_exact(finding)
-                return self._call(arrays, mode)
+                results, report = self._call(arrays, mode)
+            if checked:
+                self.check_report = report
+        if checked:
+            tell(report)
+        return results
 
-    def _call(self, arrays: tuple[object, ...], mode: Mode) -> list[np.ndarray]:
+    def _call(self, arrays: tuple[object, ...], mode: Mode) -> tuple[list[np.ndarray], CheckReport]:
         inputs = self.core_inputs(self.inputs, arrays)
         cores = self.cores(mode)
         self.check_files()
         outputs = cores.run(inputs)
-        if mode == "checked":
-            self.check_report = cores.check_report
-            tell(cores.check_report)
-        return [self.whole_result(host, outputs) for host in self.results]
+        results = [self.whole_result(host, outputs) for host in self.results]
+        return results, cores.check_report
 
     def _become_exact(self, finding: FindingError) -> None:
         """Infinities or NaN came to a transpose on the tensor engine, where none were expected: the
@@ -143,9 +146,7 @@ class Executable:
         for name in ("_files", "_weights"):
             self.__dict__.pop(name, None)
 
-    def __call__(self, *arrays: object, checked: bool = False) -> list[np.ndarray]:
-        """The same as `run`."""
-        return self.run(*arrays, checked=checked)
+    __call__ = run
 
     def run_by_name(self, *arrays: object, checked: bool = False) -> dict[str, np.ndarray]:
         """As `run`, results by name."""

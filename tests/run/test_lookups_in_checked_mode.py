@@ -105,8 +105,10 @@ def test_embeddings_of_torch_and_programs_from_files(tmp_path: Path) -> None:
     program = torch.export.export(module, (torch.tensor([[1, 2, 3]]),))
     axonc.compile(program).save(tmp_path / "p.axon")
     executable = axonc.load(tmp_path / "p.axon")
-    with pytest.warns(axonc.FindingWarning, match=r"0/embedding\): index 70 lies outside"):
-        executable.run(np.array([[1, 2, 70]]), checked=True)
+    for call in (executable.run, executable):
+        with pytest.warns(axonc.FindingWarning, match=r"0/embedding\): index 70 lies out") as told:
+            call(np.array([[1, 2, 70]]), checked=True)
+        assert told[0].filename == __file__  # the line that made the call
 
 
 def test_how_much_was_looked_at() -> None:
