@@ -54,9 +54,10 @@ def promise_of(argument: ir.Value, limits: Interval) -> Promise | None:
         flow.follow(argument)
     except TakesTwoWords:
         return None
-    if (flow.is_measured or flow.is_shifted) and not flow.is_place:
+    is_told_apart = flow.is_cut_off or flow.is_measured or flow.is_shifted
+    if is_told_apart and not flow.is_place:
         return None
-    return Promise(limits, not (flow.is_cut_off or flow.is_measured or flow.is_shifted))
+    return Promise(limits, saturates=not is_told_apart)
 
 
 @dataclass

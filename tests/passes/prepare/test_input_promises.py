@@ -99,6 +99,7 @@ def test_places_that_are_cut_off_are_checked() -> None:
         lambda x: (x << 1) > 0,
         lambda x: x + 1000 > 7,
         lambda x: x - 9 < 2,
+        lambda x: x.astype(jnp.int32) > 7,
     ],
 )
 def test_what_tells_large_values_apart_takes_two_words(function: object) -> None:
