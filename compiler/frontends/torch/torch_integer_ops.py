@@ -4,7 +4,7 @@ and which holds no more than 53 bits.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import jax
@@ -62,6 +62,33 @@ def power(x: Any, y: Any) -> Array:
     return jax.lax.pow(*_promoted(x, y))
 
 
+def topk(
+    x: Array, k: int, dim: int | None = None, largest: bool = True, sorted: bool = True
+) -> tuple[Array, Array]:
+    """(the k largest or smallest, their places in int64). The smallest integers are the largest of
+    the bitwise complements, which no integer lacks; the negation of the least one is itself."""
+    is_flipped = not largest and _are_integers(x)
+    find = _torchax(aten.topk)
+    values, places = find(~x if is_flipped else x, k, dim, largest or is_flipped, sorted)
+    return ~values if is_flipped else values, places.astype(jnp.int64)
+
+
+def with_float_numbers(target: Any, args: Sequence[Any]) -> list[Any]:
+    """Arguments of an elementwise op: integers beside a Python float are float32, as in torch; JAX
+    would take float64."""
+    arrays = [a for a in args if isinstance(a, jax.Array)]
+    has_number = any(isinstance(a, float) for a in args)
+    are_exact = all(not jnp.issubdtype(a.dtype, jnp.inexact) for a in arrays)
+    if not (has_number and arrays and are_exact and torch.Tag.pointwise in target.tags):
+        return list(args)
+    is_choice = target.overloadpacket is aten.where
+    return [a if i == 0 and is_choice else _as_float32(a) for i, a in enumerate(args)]
+
+
+def _as_float32(value: Any) -> Any:
+    return value.astype(jnp.float32) if isinstance(value, jax.Array) else value
+
+
 INTEGER_LOWERINGS: dict[Any, Callable[..., Any]] = {
     aten.div.Tensor: divide,
     aten.div.Scalar: divide,
@@ -72,4 +99,5 @@ INTEGER_LOWERINGS: dict[Any, Callable[..., Any]] = {
     aten.pow.Tensor_Scalar: power,
     aten.pow.Tensor_Tensor: power,
     aten.pow.Scalar: power,
+    aten.topk.default: topk,
 }

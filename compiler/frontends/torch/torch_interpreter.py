@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import torch
 
 from axonc.diagnostics import AxoncError, CompileError, SourceLocation, UnsupportedOpError
+from axonc.frontends.torch.torch_integer_ops import with_float_numbers
 from axonc.frontends.torch.torch_locations import NodeOrigin, origin_of, scope_name
 from axonc.frontends.torch.torch_ops import LOWERINGS, SEES_KNOWN_VALUES, to_jax
 from axonc.frontends.torch.torchax_import import torchax_table
@@ -65,7 +66,7 @@ class GraphInterpreter(torch.fx.Interpreter):
             return self._control_flow(target, args)
         if not isinstance(target, torch._ops.OpOverload):
             return super().call_function(target, args, kwargs)
-        return _lowering(target)(*args, **kwargs)
+        return _lowering(target)(*with_float_numbers(target, args), **kwargs)
 
     def _is_fixed(self, n: torch.fx.Node) -> bool:
         """Whether the node has a small value that no input of the program can change."""
