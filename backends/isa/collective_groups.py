@@ -1,4 +1,4 @@
-"""Which cores meet in a collective, and what each brings."""
+"""Which cores communicate in a collective, and what each brings."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class ImportedProgram:
     has a sharding, and `result_shardings` has one for each result. sharding_notes: operations that
     need a dim whole which was cut, so that it is gathered first: a line each. aliases: by name of
     an argument, the result that is its new value and may take its memory. open_state: by name of an
-    argument that was given away, the results between which nothing decides (`state_pairs`).
+    donated argument, the results between which nothing decides (`state_pairs`).
     initial_state: by name of an argument that has a new value, what it is before the first call.
     """
 

@@ -94,7 +94,7 @@ class CompiledProgram:
     program_of: where cores run different programs (with one table of groups): the further ones, and
     per core the index of its program, `program` being 0; an input goes to every core whose program
     has a tensor of its name, a result comes from there.
-    open_state: inputs that were given away, and the results between which nothing decides, by name;
+    open_state: donated inputs, and the results between which nothing decides, by name;
     initial_state: by name of an input that has a new value, what it is before the first call.
     is_foreign: it comes from a file, by whatever wrote that.
     """

@@ -139,7 +139,7 @@ def _norm(x: Any, gamma: Any, beta: Any) -> Any:
 
 
 def imported(shape: Shape) -> ImportedProgram:
-    """The step for one core, its weights without data; the caches are given away, so that rows are
+    """The step for one core, its weights without data; the caches are donated, so that rows are
     written where they lie."""
     kinds = {n: jax.ShapeDtypeStruct(s, _DTYPE) for n, s in weight_shapes(shape).items()}
     held = (shape.batch, shape.heads, shape.cache, shape.head_width)
