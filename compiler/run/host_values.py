@@ -210,7 +210,7 @@ def _check_range(what: str, array: np.ndarray, dtype: DType) -> None:
         raise ExecutionError(
             f"{what} holds {array[tuple(place)]} at {place}; the machine stores it as "
             f"{dtype.numpy}, {limits.min} to {limits.max}",
-            hint="the machine has no 64-bit integers",
+            hint="the program computes with it in 32 bits",
         )
 
 
