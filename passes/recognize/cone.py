@@ -187,7 +187,7 @@ def find_cone(
     root: ir.Value, sources: tuple[ir.Value, ...], allowed: frozenset[OpClass]
 ) -> Cone | None:
     """The operations between `sources` and `root`; None when one is not allowed, or there is
-    another way in, or they are too many."""
+    another way in, or they are too many, or one before the root rounds to a narrower type."""
     found: dict[ir.Value, ir.Operation] = {}
     stops = set(sources)
     finished: list[ir.Operation] = []
@@ -202,10 +202,20 @@ def find_cone(
         op = defining_op(value)
         if op is None or kind_of(op) not in allowed or len(found) == MAX_OPS:
             return None
+        if value != root and _is_narrowing(op):
+            return None
         found[value] = op
         stack.append((value, True))
         stack.extend((v, False) for v in reversed(list(op.operands)))
     return Cone(tuple(finished), sources) if finished else None
+
+
+def _is_narrowing(op: ir.Operation) -> bool:
+    """Whether it converts to a type of fewer bits: that rounds, which no probe in float64 sees."""
+    if not isa(op, ConvertOp):
+        return False
+    before, after = (v.type.element_type for v in (op.operands[0], op.results[0]))
+    return bool(after.width < before.width)
 
 
 class Dominators:

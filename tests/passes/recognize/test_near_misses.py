@@ -32,6 +32,8 @@ CHANGES: dict[str, Change] = {
     "nan": lambda x, c: jnp.nan_to_num(x, nan=c),
     "floor": lambda x, c: jnp.where(jnp.abs(x) > abs(c), jnp.floor(x), x),
     "lowest": lambda x, c: jnp.maximum(x, jnp.finfo(jnp.float32).min),
+    "bf16": lambda x, c: x.astype(jnp.bfloat16).astype(jnp.float32),
+    "f16": lambda x, c: x.astype(jnp.float16).astype(jnp.float32),
     "none": lambda x, c: x,
 }
 """By name: what is done to a value on the way; c is a number that ordinary values do not reach."""
