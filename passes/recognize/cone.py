@@ -187,7 +187,7 @@ def find_cone(
     root: ir.Value, sources: tuple[ir.Value, ...], allowed: frozenset[OpClass]
 ) -> Cone | None:
     """The operations between `sources` and `root`; None when one is not allowed, or there is
-    another way in, or they are too many, or one before the root rounds to a narrower type."""
+    another way in, or they are too many, or one rounds to a narrower type."""
     found: dict[ir.Value, ir.Operation] = {}
     stops = set(sources)
     finished: list[ir.Operation] = []
@@ -202,7 +202,7 @@ def find_cone(
         op = defining_op(value)
         if op is None or kind_of(op) not in allowed or len(found) == MAX_OPS:
             return None
-        if value != root and _is_narrowing(op):
+        if _rounds_more_than(root, op):
             return None
         found[value] = op
         stack.append((value, True))
@@ -210,12 +210,16 @@ def find_cone(
     return Cone(tuple(finished), sources) if finished else None
 
 
-def _is_narrowing(op: ir.Operation) -> bool:
-    """Whether it converts to a type of fewer bits: that rounds, which no probe in float64 sees."""
+def _rounds_more_than(root: ir.Value, op: ir.Operation) -> bool:
+    """Whether `op` converts to a type of fewer bits than `root` has.
+
+    No probe in float64 sees such a rounding, and the result would keep its error. One to the type
+    of the root is within what a computation in that type promises: the root is rounded so anyway
+    (bf16 softmax adds in float32, rounds the sum, and divides in bf16)."""
     if not isa(op, ConvertOp):
         return False
-    before, after = (v.type.element_type for v in (op.operands[0], op.results[0]))
-    return bool(after.width < before.width)
+    before, after = (v.type.element_type.width for v in (op.operands[0], op.results[0]))
+    return bool(after < min(before, root.type.element_type.width))
 
 
 class Dominators:
