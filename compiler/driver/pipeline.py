@@ -31,6 +31,7 @@ from axonc.passes.fuse.fuse_dot_epilogue import FuseDotEpiloguePass
 from axonc.passes.fuse.fuse_elementwise import FuseElementwisePass
 from axonc.passes.fuse.split_attention import SplitAttentionPass
 from axonc.passes.fuse.split_feed_forward import SplitFeedForwardPass
+from axonc.passes.fuse.split_reductions import SplitReductionsPass
 from axonc.passes.fuse.split_wide_results import SplitWideResultsPass
 from axonc.passes.graph.module import main_function
 from axonc.passes.legalize.legalize_to_neuron import LegalizeToNeuronPass
@@ -137,6 +138,8 @@ def tensor_pipeline(options: TensorOptions | None = None) -> tuple[Pass, ...]:
         MergeViewsPass(),
         # Broadcasts are merged: the vectors are visible. Before casts, which would hide the chains.
         FoldBatchNormPass(),
+        # After the recognisers, for which a mean is one reduction.
+        SplitReductionsPass(),
         # Before casts are hoisted over transposes: fewer of them are left.
         SinkTransposePass(),
         # Before fusion, so that conversions join the graph that makes their operand.

@@ -22,10 +22,17 @@ from axonc.passes.layout.storage import Lane, Loop, Storage, merge_loops
 from axonc.passes.tile.elementwise.emit import emit_expression
 from axonc.passes.tile.elementwise.expression_nodes import Expression, is_bool
 from axonc.passes.tile.elementwise.integer_rewrites import wrapped
-from axonc.passes.tile.loop_nests import nest_tiles
+from axonc.passes.tile.loop_nests import WIDE_BUFFER_BYTES, nest_tiles
 from axonc.passes.tile.move import compact, free_loops, mergeable, new_storage, row_blocks
 from axonc.passes.tile.ops.reduce_all import reduce_all
-from axonc.passes.tile.ops.reduction_steps import Reduction, identity_of, reduce_axis, reduction_of
+from axonc.passes.tile.ops.reduction_steps import (
+    Axis,
+    Reduction,
+    identity_of,
+    reduce_axes,
+    reduce_axis,
+    reduction_of,
+)
 from axonc.passes.tile.ops.wide_rows import (
     WIDE_ROW,
     along,
@@ -92,12 +99,25 @@ def _reduce_free_dims(values: Values, op: ir.Operation, how: Reduction, dtype: D
     result = new_storage(builder, shape, dtype, rows, "reduced")
     expanded = _with_dims(result, kept, len(source.shape))
     partitions = builder.target.partitions
-    axis = _merged_axis(source, dims)
+    outer, inner = _axes(source, dims)
     for row, count, tiles in row_blocks(result, partitions):
         loops = (*tiles, *(lp for lp in free_loops(source) if lp.dim not in dims))
         src, dst = (s.lane(row, count, loops, partitions) for s in (source, expanded))
-        reduce_axis(builder, how, dst, src, tuple(lp.size for lp in loops), axis)
+        sizes = tuple(lp.size for lp in loops)
+        if outer is None:
+            reduce_axis(builder, how, dst, src, sizes, inner)
+        else:
+            reduce_axes(builder, how, dst, src, sizes, (outer, inner))
     return result
+
+
+def _axes(source: Storage, dims: tuple[int, ...]) -> tuple[Axis | None, Axis]:
+    """The reduced dims as one loop; what is likely to be needed in parts as two, of which the outer
+    one is cut like the loads and the elementwise operations on the same buffer."""
+    several = [d for d in dims if source.shape[d] > 1]
+    if len(several) < 2 or source.buffer.partition_bytes <= WIDE_BUFFER_BYTES:
+        return None, _merged_axis(source, dims)
+    return _merged_axis(source, tuple(several[:1])), _merged_axis(source, tuple(several[1:]))
 
 
 def low_bits(builder: KernelBuilder, source: Storage, dtype: DType) -> Storage:
@@ -114,8 +134,8 @@ def low_bits(builder: KernelBuilder, source: Storage, dtype: DType) -> Storage:
     return result
 
 
-def _merged_axis(source: Storage, dims: tuple[int, ...]) -> tuple[int, int]:
-    """(stride, size) of the reduced dims as one loop."""
+def _merged_axis(source: Storage, dims: tuple[int, ...]) -> Axis:
+    """The dims as one loop."""
     merged = merge_loops([source.shape[d] for d in dims], [[source.strides[d] for d in dims]])
     return (merged[0][1][0], merged[0][0]) if merged else (1, 1)
 

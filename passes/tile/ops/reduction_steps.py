@@ -38,6 +38,9 @@ FLOAT_EXACT = 2**24
 MAX_REDUCED_ELEMENTS = 8192
 """Elements per partition of one reducing instruction."""
 
+Axis = tuple[int, int]
+"""(stride, size) of a loop."""
+
 
 @dataclass(frozen=True)
 class Reduction:
@@ -86,7 +89,7 @@ def reduce_axis(
     dst: Lane,
     src: Lane,
     sizes: Shape,
-    axis: tuple[int, int],
+    axis: Axis,
 ) -> None:
     """dst[sizes] = the reduction of src over one more innermost loop; axis: its (stride, size)."""
     stride, size = axis
@@ -103,13 +106,31 @@ def reduce_axis(
             _tensor_reduce(builder, how, out, wide, piece, size)
 
 
+def reduce_axes(
+    builder: KernelBuilder,
+    how: Reduction,
+    dst: Lane,
+    src: Lane,
+    sizes: Shape,
+    axes: tuple[Axis, Axis],
+) -> None:
+    """dst[sizes] = the reduction of src over two more loops, the inner one first."""
+    (stride, size), inner = axes
+    partial = replace(how, partial=F32) if how.partial.is_float else how
+    columns = _new_lane(builder, partial.partial, src.num_partitions, (*sizes, size))
+    rows = replace(src, strides=(*src.strides, stride))
+    reduce_axis(builder, partial, columns, rows, (*sizes, size), inner)
+    columns = replace(columns, strides=columns.strides[:-1])
+    reduce_axis(builder, partial, dst, columns, sizes, (1, size))
+
+
 def _reduce_wide_axis(
     builder: KernelBuilder,
     how: Reduction,
     dst: Lane,
     src: Lane,
     sizes: Shape,
-    axis: tuple[int, int],
+    axis: Axis,
 ) -> None:
     """In pieces, so that the axis need not be in SBUF all at once; then their reductions."""
     stride, size = axis
