@@ -147,8 +147,17 @@ class View:
             self.start_partition,
             self.num_partitions,
             self.buffer.address + self.byte_offset,
-            self.dims,
+            self.dims if _strides_fit(self.dims) else _without_idle_strides(self.dims),
         )
+
+
+def _strides_fit(dims: Dims) -> bool:
+    return all(-MAX_TILE_STRIDE <= stride <= MAX_TILE_STRIDE for stride, _ in dims)
+
+
+def _without_idle_strides(dims: Dims) -> Dims:
+    """The same elements: a loop of one step has no use for its stride."""
+    return tuple((stride if size > 1 else 0, size) for stride, size in dims)
 
 
 def _range(item: object, size: int) -> tuple[int, int]:
@@ -299,6 +308,9 @@ def _mapped_step(step: Step, change: Callable[[View], View]) -> Step:
     views = tuple(None if v is None else change(v) for v in step.operands)
     return replace(step, operands=views)
 
+
+MAX_TILE_STRIDE = 2**15 - 1
+"""Elements from one step of an on-chip loop to the next (machine.md#operands)."""
 
 MAX_BLOCK_BYTES = 32 * 1024
 """Bytes per partition of one column block over all row tiles: a sixth of SBUF, so that blocks can

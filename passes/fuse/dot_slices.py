@@ -9,6 +9,7 @@ from torch_mlir import ir
 from axonc.dialects.attributes import splat, splat_number
 from axonc.dialects.neuron import builder as build
 from axonc.dialects.neuron.ops import BroadcastOp, ConstantOp, ConvertOp, FusedOp, YieldOp, isa
+from axonc.passes.graph.dot_geometry import dot_geometry
 
 
 def is_conversion(op: ir.Operation) -> bool:
@@ -54,6 +55,27 @@ def dot_like(
         return _copied(blocks[0], arguments[0], of_reading, cut, shape)
 
     return build.dot_with_epilogue(lhs, rhs, extras, dims, kind, epilogue, op.location)
+
+
+def dot_part(
+    op: ir.Operation,
+    cut: int,
+    start: int,
+    stop: int,
+    given: tuple[ir.Value | None, ir.Value | None] = (None, None),
+) -> ir.Value:
+    """[start, stop) of result dim `cut` of the dot `op`, from slices of its operands. given: an
+    operand that has been cut already."""
+    lhs, rhs = (
+        given[number] or _along(op.operands[number], side.operand_dim(cut), start, stop)
+        for number, side in enumerate(dot_geometry(op).sides)
+    )
+    return dot_like(op, lhs, rhs, cut, start, stop)
+
+
+def _along(value: ir.Value, dim: int | None, start: int, stop: int) -> ir.Value:
+    """What of `value` lies along a slice of a dim: all of it, if it does not vary there."""
+    return value if dim is None else sliced(value, dim, start, stop)
 
 
 def sliced(value: ir.Value, dim: int, start: int, stop: int) -> ir.Value:

@@ -36,8 +36,6 @@ from axonc.passes.base import Pass
 from axonc.passes.graph.machine_dtype import machine_dtype
 from axonc.passes.graph.rewrite import body_of, in_place_of, ops_of, replace
 from axonc.passes.graph.shapes import shape_of
-from axonc.passes.layout.layout_dims import reduces_everything
-
 
 _ROUNDING = frozenset({"sum", "product"})
 """Kinds whose result is not one of the numbers that are reduced."""
@@ -60,7 +58,7 @@ class SplitReductionsPass(Pass, name="split-reductions", anchor="func.func"):
 
 def _row_bytes(op: ir.OpView) -> int:
     """0 for what reduces everything."""
-    if reduces_everything(op):
+    if math.prod(shape_of(op.results[0])) == 1:
         return 0
     operand = op.operands[0]
     shape = shape_of(operand)

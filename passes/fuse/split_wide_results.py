@@ -31,8 +31,8 @@ from axonc.backends.targets.target import Target
 from axonc.dialects.neuron import builder as build
 from axonc.dialects.neuron.ops import DotOp, ReshapeOp, isa
 from axonc.passes.base import Pass
-from axonc.passes.fuse.dot_slices import converted, dot_like, is_conversion, sliced
-from axonc.passes.graph.dot_geometry import LHS, RHS, dot_geometry
+from axonc.passes.fuse.dot_slices import converted, dot_part, is_conversion
+from axonc.passes.graph.dot_geometry import dot_geometry
 from axonc.passes.graph.machine_dtype import machine_dtype
 from axonc.passes.graph.rewrite import redirect
 from axonc.passes.graph.uses import only_user
@@ -103,13 +103,7 @@ def _block(size: int, size_bytes: int, block_bytes: int, target: Target) -> int:
 def _part(
     dot: ir.Operation, conversion: ir.Operation | None, cut: int, start: int, stop: int
 ) -> ir.Value:
-    geometry = dot_geometry(dot)
-    side = LHS if cut in geometry.sides[LHS].result_free else RHS
-    free = geometry.sides[side]
-    dim = free.free[free.result_free.index(cut)]
-    operands = list(dot.operands)[:2]
-    operands[side] = sliced(operands[side], dim, start, stop)
-    part = dot_like(dot, operands[LHS], operands[RHS], cut, start, stop)
+    part = dot_part(dot, cut, start, stop)
     if conversion is None:
         return part
     return converted(part, conversion.results[0].type.element_type, conversion.location)

@@ -25,6 +25,18 @@ class DotSide:
     free: tuple[int, ...]
     result_free: tuple[int, ...]
 
+    def operand_dim(self, dim: int) -> int | None:
+        """The operand's dim that lies along a dim of the result, if any."""
+        if dim < len(self.batch):
+            return self.batch[dim]
+        return self.free[self.result_free.index(dim)] if dim in self.result_free else None
+
+    def result_dim(self, dim: int) -> int:
+        """The result's dim along one of the operand that is not contracted."""
+        if dim in self.batch:
+            return self.batch.index(dim)
+        return self.result_free[self.free.index(dim)]
+
     def rows(self, stacked: int) -> PartitionDims:
         """Partition dims that put the contraction on the partition axis, below the last `stacked`
         batch dims."""

@@ -15,8 +15,7 @@ After:
 
 A norm without gamma or beta gets constants of ones and zeros. Decides by meaning: the cone, run in
 float64 on rows of sizes from sqrt(epsilon) up, must agree within 1e-6 * (1 + |y|). Leaves alone:
-norms over other axes, tensors of more than 2^24 elements, and norms whose rsqrt is read in two
-places.
+norms over other axes, and norms whose rsqrt is read in two places.
 """
 
 from __future__ import annotations
@@ -50,6 +49,7 @@ from axonc.passes.graph.fold_constants import splat_of
 from axonc.passes.graph.rewrite import in_place_of
 from axonc.passes.graph.uses import defining_op, erase_dead, use_count
 from axonc.passes.recognize.cone import REDUCING_OPS, Cone, Dominators, find_cone
+from axonc.passes.recognize.few_rows import with_few_rows
 
 _ANCHORS = frozenset({RsqrtOp, SqrtOp, PowerOp})
 _ONWARD = frozenset(
@@ -58,7 +58,6 @@ _ONWARD = frozenset(
 """Operations a norm may go through after its root."""
 
 _CHAIN = 8
-_MAX_ELEMENTS = 1 << 24
 _TOLERANCE = 1e-6
 
 
@@ -107,7 +106,7 @@ class _Search:
     def _replace_between(
         self, root: ir.Value, source: ir.Value, anchor: ir.Operation, epsilon: float
     ) -> bool:
-        if source.type != root.type or math.prod(build.shape_of(root)) > _MAX_ELEMENTS:
+        if source.type != root.type:
             return False
         if math.prod(build.shape_of(anchor.results[0])) >= math.prod(build.shape_of(root)):
             return False
@@ -123,7 +122,8 @@ class _Search:
     def _form(self, cone: Cone, epsilon: float) -> _Form | None:
         key = f"{epsilon}\n{cone.key()}"
         if key not in self.known:
-            self.known[key] = _recognized(cone, epsilon)
+            few = with_few_rows(cone, len(build.shape_of(cone.sources[0])) - 1)
+            self.known[key] = None if few is None else _recognized(few, epsilon)
         return self.known[key]
 
 

@@ -21,13 +21,11 @@ infinity or NaN gives what softmax gives: -inf - m is -inf, and exp of it 0; a r
 -inf, or with +inf or NaN, has NaN for inf - inf.
 
 Leaves alone: what subtracts no maximum (it overflows where softmax does not), the maximum of
-another tensor or dim, clips and selects in between, sums over several dims, tensors of more than
-2^24 elements.
+another tensor or dim, clips and selects in between, sums over several dims.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -50,9 +48,9 @@ from axonc.passes.base import Pass
 from axonc.passes.graph.fold_constants import splat_of
 from axonc.passes.graph.uses import defining_op, erase_dead
 from axonc.passes.recognize.cone import REDUCING_OPS, Cone, Dominators, find_cone
+from axonc.passes.recognize.few_rows import with_few_rows
 
 _CHAIN = 6
-_MAX_ELEMENTS = 1 << 24
 _TOLERANCE = 1e-9
 _THROUGH = frozenset({BroadcastOp, ReshapeOp, ConvertOp, ReciprocalOp})
 
@@ -80,7 +78,7 @@ class _Search:
         """Put a softmax in the place of `op` if it is one."""
         root = op.results[0]
         axis = _summed_axis(op)
-        if axis is None or math.prod(build.shape_of(root)) > _MAX_ELEMENTS:
+        if axis is None:
             return False
         source = self._farthest_source(root, axis)
         if source is None:
@@ -103,7 +101,8 @@ class _Search:
     def _is_softmax(self, cone: Cone, axis: int) -> bool:
         key = f"{axis}\n{cone.key()}"
         if key not in self.known:
-            self.known[key] = cone.contains(frozenset({ExpOp})) and _agrees(cone, axis)
+            few = with_few_rows(cone, axis) if cone.contains(frozenset({ExpOp})) else None
+            self.known[key] = few is not None and _agrees(few, axis)
         return self.known[key]
 
 

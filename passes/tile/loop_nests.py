@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from axonc.backends.isa.access_pattern import Memory
+from axonc.dialects.ntile.program import MAX_TILE_STRIDE
 from axonc.passes.layout.storage import Lane, merge_loops
 
 MAX_DIMS = 3
@@ -64,11 +65,13 @@ def _split(
     is_wide: bool = False,
 ) -> Iterator[tuple[tuple[int, ...], list[Lane]]]:
     total = math.prod(sizes)
-    if len(sizes) <= max_dims and total <= max_elements:
+    fits = not is_wide or not any(map(_strides_too_far, lanes))
+    if len(sizes) <= max_dims and total <= max_elements and fits:
         yield sizes, lanes
         return
     per_step = total // sizes[0]
-    count = 1 if len(sizes) > max_dims else max(1, max_elements // per_step)
+    is_one = len(sizes) > max_dims or not fits
+    count = 1 if is_one else max(1, max_elements // per_step)
     if is_wide:  # pieces of powers of two begin and end together, whatever their operations
         count = power_of_two(count)
     for begin in range(0, sizes[0], count):
@@ -79,6 +82,13 @@ def _split(
             yield from _split(sizes[1:], dropped, max_elements, max_dims, is_wide)
         else:
             yield from _split((size, *sizes[1:]), moved, max_elements, max_dims, is_wide)
+
+
+def _strides_too_far(lane: Lane) -> bool:
+    """Whether an instruction has no room for a stride of a lane on chip."""
+    return lane.buffer.memory is not Memory.HBM and any(
+        abs(stride) > MAX_TILE_STRIDE for stride in lane.strides
+    )
 
 
 def power_of_two(limit: int) -> int:

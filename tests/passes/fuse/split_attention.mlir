@@ -43,3 +43,19 @@ func.func @read_twice(%q: tensor<16x128x64xf32>, %k: tensor<16x128x64xf32>, %v: 
   %o = "neuron.dot"(%p, %v) ({}) {lhs_batch = [0], lhs_contract = [2], rhs_batch = [0], rhs_contract = [1]} : (tensor<16x128x128xf32>, tensor<16x128x64xf32>) -> tensor<16x128x64xf32>
   return %o, %s : tensor<16x128x64xf32>, tensor<16x128x128xf32>
 }
+
+// -----
+// The scores of one head of 512 queries and 1024 keys need 16 KiB: blocks of 128 queries, one row tile.
+// CHECK-LABEL: func.func @long
+// CHECK:         [[Q:%.+]] = "neuron.slice"(%arg0) {limit = [128, 64], start = [0, 0]
+// CHECK:         [[S:%.+]] = "neuron.dot"([[Q]], %arg1)
+// CHECK:         [[P:%.+]] = "neuron.softmax"([[S]])
+// CHECK:         [[O:%.+]] = "neuron.dot"(%arg2, [[P]])
+// CHECK:         tensor<64x128xf32>
+// CHECK:         "neuron.concatenate"([[O]], {{.+}}) {dimension = 1 : i64
+func.func @long(%q: tensor<512x64xf32>, %k: tensor<1024x64xf32>, %v: tensor<1024x64xf32>) -> tensor<64x512xf32> {
+  %s = "neuron.dot"(%q, %k) ({}) {lhs_batch = [], lhs_contract = [1], rhs_batch = [], rhs_contract = [1]} : (tensor<512x64xf32>, tensor<1024x64xf32>) -> tensor<512x1024xf32>
+  %p = "neuron.softmax"(%s) {axis = 1 : i64} : (tensor<512x1024xf32>) -> tensor<512x1024xf32>
+  %o = "neuron.dot"(%v, %p) ({}) {lhs_batch = [], lhs_contract = [0], rhs_batch = [], rhs_contract = [1]} : (tensor<1024x64xf32>, tensor<512x1024xf32>) -> tensor<64x512xf32>
+  return %o : tensor<64x512xf32>
+}
