@@ -31,6 +31,7 @@ from axonc.passes.fuse.fuse_dot_epilogue import FuseDotEpiloguePass
 from axonc.passes.fuse.fuse_elementwise import FuseElementwisePass
 from axonc.passes.fuse.split_attention import SplitAttentionPass
 from axonc.passes.fuse.split_feed_forward import SplitFeedForwardPass
+from axonc.passes.fuse.split_kernels import SplitKernelsPass
 from axonc.passes.fuse.split_reductions import SplitReductionsPass
 from axonc.passes.fuse.split_wide_results import SplitWideResultsPass
 from axonc.passes.graph.module import main_function
@@ -140,6 +141,7 @@ def tensor_pipeline(options: TensorOptions | None = None) -> tuple[Pass, ...]:
         FoldBatchNormPass(),
         # After the recognisers, for which a mean is one reduction.
         SplitReductionsPass(),
+        SplitKernelsPass(target=options.chosen.target),
         # Before casts are hoisted over transposes: fewer of them are left.
         SinkTransposePass(),
         # Before fusion, so that conversions join the graph that makes their operand.
