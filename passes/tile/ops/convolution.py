@@ -32,6 +32,7 @@ from axonc.passes.tile.elementwise.elementwise_expression import (
     region_expression,
 )
 from axonc.passes.tile.elementwise.emit import emit_expression
+from axonc.passes.tile.move import store
 from axonc.passes.tile.ops.concatenate import new_result
 from axonc.passes.tile.ops.convolution_geometry import (
     Box,
@@ -50,6 +51,8 @@ from axonc.passes.tile.ops.convolution_input import (
     choose_stacking,
 )
 from axonc.passes.tile.ops.convolution_kernel import (
+    LARGE_KERNEL_BYTES,
+    BlockwiseKernel,
     FeatureTile,
     GroupedKernel,
     Kernel,
@@ -59,8 +62,21 @@ from axonc.passes.tile.ops.convolution_kernel import (
     RowTile,
     tap_indices,
 )
+from axonc.passes.tile.ops.convolution_strips import (
+    RESIDENT_BYTES,
+    Ranges,
+    StripOperands,
+    cut,
+    image_bytes,
+    loaded_part,
+    part_of,
+    strips,
+)
 from axonc.passes.tile.region_operands import RegionOperands
-from axonc.passes.tile.values import Values
+from axonc.passes.tile.values import Values, hbm_storage
+
+FEATURES_ONLY = Stacking((CHANNEL,))
+"""No kernel elements on partitions."""
 
 GROUP_BANKS = 4
 """PSUM banks filled together: half of them, so that the next group can start while this one is
@@ -118,14 +134,19 @@ class ConvolutionTiler:
             raise UnsupportedOpError("convolution of no features", hint="its result is zero")
         shape = self.geometry.result_shape
         value = self.op.results[0]
-        self.result = new_result(self.values, value, dtype, self.rows, "convolution")
         self.root = self._epilogue()
         operands = [None, *list(self.op.operands)[2:]]
-        self.leaves = RegionOperands(self.values, self.root, operands, shape, self.rows)
+        if self._bytes_of_image(dtype) > RESIDENT_BYTES:
+            return self._strip_of_result_by_strip(operands, dtype)
+        self.result = new_result(self.values, value, dtype, self.rows, "convolution")
+        self.leaves: RegionOperands | StripOperands = RegionOperands(
+            self.values, self.root, operands, shape, self.rows
+        )
         self.image = self._image()
         self.kernel = self._kernel(self.image.stacking)
         if isinstance(self.image, StackedImage):
-            self._strip_by_strip()
+            for phase, whole in self.geometry.phases():
+                self._image_strip_by_strip(phase, whole)
         else:
             self._block_by_block()
         return self.result
@@ -134,6 +155,46 @@ class ConvolutionTiler:
         if self.op.regions[0].blocks:
             return region_expression(self.op.regions[0].blocks[0])
         return Expression("leaf", (), F32, argument=0, uses=1)
+
+    # ---- large images -----------------------------------------------------------------------
+
+    def _bytes_of_image(self, dtype: DType) -> int:
+        """Per partition, of one image and its result."""
+        geometry = self.geometry
+        sides = (
+            (self.dtypes[0], geometry.features, geometry.lengths),
+            (dtype, geometry.result_features, geometry.outputs),
+        )
+        return sum(image_bytes(*side, self.target) for side in sides)
+
+    def _strip_of_result_by_strip(self, operands: list[ir.Value | None], dtype: DType) -> Storage:
+        """The result, in device memory (convolution_strips.py)."""
+        geometry, builder = self.geometry, self.builder
+        shape, rows = geometry.result_shape, self._feature_rows()
+        source = self.values.in_device_memory(self.op.operands[0], "image")
+        stacking = choose_stacking(geometry, source, self.dtypes[0], self.target)
+        self.kernel = self._kernel(stacking or FEATURES_ONLY)
+        self.leaves = leaves = StripOperands(self.values, self.root, operands, shape, self.rows)
+        whole = hbm_storage(builder.hbm("convolution", shape, dtype, TensorKind.SCRATCH), shape)
+        for strip in strips(geometry, self._bytes_of_image(dtype)):
+            ranges = self._ranges(geometry.dims.result, strip.ranges)
+            part, self.result = part_of(builder, shape, self.rows, dtype, ranges, "convolution")
+            leaves.open(ranges)
+            if stacking is None:
+                reached = self._ranges(geometry.dims.lhs, strip.reached(geometry))
+                image = loaded_part(builder, source, rows, self.dtypes[0], reached, "image")
+                self.image = ResidentImage(builder, geometry, image)
+            else:
+                self.image = StackedImage(builder, geometry, source, stacking, self.dtypes[0])
+            for phase, box in strip.phases(geometry):
+                self._image_strip_by_strip(phase, box)
+            store(builder, cut(whole, ranges), part)
+        return whole
+
+    def _ranges(self, dims: tuple[int, ...], of_each: tuple[tuple[int, int], ...]) -> Ranges:
+        """By dim of the image or result, from those of batch and spatial dims."""
+        batch, _, *spatial = dims
+        return dict(zip((batch, *spatial), of_each, strict=True))
 
     # ---- operands ---------------------------------------------------------------------------
 
@@ -183,6 +244,9 @@ class ConvolutionTiler:
         tensor = source.buffer.tensor if source is not None else None
         if source is not None and tensor is not None and tensor.kind is TensorKind.WEIGHT:
             return PackedKernel(self.builder, source, axes, dtype)
+        if self._has_large_kernel():
+            source = self.values.in_device_memory(value, "kernel")
+            return BlockwiseKernel(self.builder, source, axes, dtype)
         return LoadedKernel(self.builder, self.values.get(value, axes.rows, dtype), axes)
 
     # ---- loops ------------------------------------------------------------------------------
@@ -194,14 +258,20 @@ class ConvolutionTiler:
                     self._region(feature_tile, phase, whole)
             self.kernel.forget()
 
-    def _strip_by_strip(self) -> None:
-        """The weights of few features are small: they stay."""
-        for phase, whole in self.geometry.phases():
-            for strip in self.image.strips(whole):
-                self.image.open(strip)
-                for block in self.kernel.blocks():
-                    for feature_tile in self._result_tiles(block):
-                        self._region(feature_tile, phase, strip)
+    def _image_strip_by_strip(self, phase: Phase, whole: Box) -> None:
+        """The weights stay, but for those of many features."""
+        for strip in self.image.strips(whole):
+            self.image.open(strip)
+            for block in self.kernel.blocks():
+                for feature_tile in self._result_tiles(block):
+                    self._region(feature_tile, phase, strip)
+                if self._has_large_kernel():
+                    self.kernel.forget()
+
+    def _has_large_kernel(self) -> bool:
+        kernel, dims = shape_of(self.op.operands[1]), self.geometry.dims
+        rows = min(self.target.partitions, math.prod(kernel[d] for d in dims.rhs[1:]))
+        return math.prod(kernel) * self.dtypes[1].size_bytes > rows * LARGE_KERNEL_BYTES
 
     def _result_tiles(self, block: list[FeatureTile]) -> list[FeatureTile]:
         """A result without rows is one feature, repeated on all partitions."""

@@ -124,23 +124,27 @@ class ConvolutionGeometry:
     ) -> Meeting | None:
         """What `tap` does in `box`; None if it only meets padding. Along `stacked` axes it meets
         all of it."""
-        counts = self._phase_counts(phase)
         start_n, stop_n = box.ranges[0]
         starts, sizes, image = [0], [stop_n - start_n], []
         for axis, (start, stop) in enumerate(box.ranges[1:]):
-            window = self.windows[axis]
             if axis in stacked:
                 starts, sizes = [*starts, 0], [*sizes, stop - start]
                 image.append(0)
                 continue
-            reach = window.reach(tap[axis], phase[axis], self.lengths[axis], counts[axis])
-            part = _cut(reach, start, stop, window.input_step)
+            part = self.reach(axis, tap[axis], phase, box)
             if part is None:
                 return None
             starts.append(part.first - start)
             sizes.append(part.stop - part.first)
             image.append(part.start)
         return Meeting(tuple(starts), tuple(sizes), tuple(image))
+
+    def reach(self, axis: int, tap: int, phase: Phase, box: Box) -> Reach | None:
+        """What element `tap` of the windows along one axis reads within a box."""
+        window, (start, stop) = self.windows[axis], box.ranges[axis + 1]
+        count = self._phase_counts(phase)[axis]
+        reach = window.reach(tap, phase[axis], self.lengths[axis], count)
+        return _cut(reach, start, stop, window.input_step)
 
     def result_loops(self, phase: Phase, box: Box) -> tuple[Loop, ...]:
         """Loops over the box in the dims of the result."""

@@ -122,11 +122,11 @@ class StackedImage:
 
     def strips(self, whole: Box) -> Iterator[Box]:
         """Some rows of one image each: whole boxes of a PSUM bank, as many as STRIP_BYTES hold."""
-        (start, stop), (_, rows), *rest = whole.ranges
-        step = self._rows_per_strip(rows, rest)
+        (start, stop), (begin, end), *rest = whole.ranges
+        step = self._rows_per_strip(end - begin, rest)
         for image in range(start, stop):
-            for first in range(0, rows, step):
-                yield Box(((image, image + 1), (first, min(first + step, rows)), *rest))
+            for first in range(begin, end, step):
+                yield Box(((image, image + 1), (first, min(first + step, end)), *rest))
 
     def _rows_per_strip(self, rows: int, rest: Sequence[tuple[int, int]]) -> int:
         columns = self.builder.target.psum_bank_bytes // F32.size_bytes

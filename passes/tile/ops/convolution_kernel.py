@@ -22,9 +22,12 @@ from axonc.backends.targets.target import Engine
 from axonc.dialects.ntile.builder import KernelBuilder
 from axonc.dialects.ntile.program import MAX_BLOCK_BYTES, View
 from axonc.passes.layout.storage import Lane, Loop, Storage
-from axonc.passes.tile.loop_nests import MAX_TILE_ELEMENTS, nest_tiles
+from axonc.passes.tile.loop_nests import MAX_TILE_ELEMENTS, nest_tiles, power_of_two
 from axonc.passes.tile.move import fetch
 from axonc.passes.tile.weight_stream import CHUNK_BYTES, WeightStream, stored_as
+
+LARGE_KERNEL_BYTES = 48 * 1024
+"""Bytes per partition, a quarter of SBUF, beyond which a kernel is not kept whole."""
 
 
 @dataclass(frozen=True)
@@ -180,6 +183,51 @@ class LoadedKernel:
 
     def forget(self) -> None:
         """It stays."""
+
+
+@dataclass
+class BlockwiseKernel:
+    """A kernel in device memory that would crowd SBUF: loaded for some output features, and for the
+    rows of one tile of the contraction, at a time."""
+
+    builder: KernelBuilder
+    source: Storage
+    axes: KernelAxes
+    dtype: DType
+    _loaded: dict[tuple[int, int], Storage] = field(default_factory=dict)
+
+    def blocks(self) -> list[list[FeatureTile]]:
+        outputs = self.source.shape[self.axes.output]
+        return [[tile] for tile in feature_tiles(outputs, self._width())]
+
+    def _width(self) -> int:
+        """Output features of a block: as many as `LARGE_KERNEL_BYTES` hold, whole quadrants, where
+        results may begin (machine.md#operands)."""
+        target = self.builder.target
+        each = math.prod(self.source.shape[d] for d in self.axes.taps) * self.dtype.size_bytes
+        quadrants = LARGE_KERNEL_BYTES // each // target.partition_quadrant
+        count = max(1, min(quadrants, target.pe_columns // target.partition_quadrant))
+        return power_of_two(count) * target.partition_quadrant
+
+    def stationary(self, tile: FeatureTile, row: RowTile, tap: Sequence[int]) -> View:
+        key = (tile.first, row.first)
+        if key not in self._loaded:
+            self._loaded[key] = self._load(tile, row)
+        part = LoadedKernel(self.builder, self._loaded[key], self.axes)
+        return part.stationary(FeatureTile(0, tile.height), RowTile(0, 0, row.rows), tap)
+
+    def _load(self, tile: FeatureTile, row: RowTile) -> Storage:
+        low, high = [0] * len(self.source.shape), list(self.source.shape)
+        low[self.axes.output], high[self.axes.output] = tile.first, tile.first + tile.height
+        if len(self.axes.rows) == 1:  # kernel elements are on partitions, too, in one tile only
+            (dim,) = self.axes.rows
+            low[dim], high[dim] = row.first, row.first + row.rows
+        part = self.source.sliced(tuple(low), tuple(high), (1,) * len(low))
+        assert part is not None, "device memory has no partition dims"
+        return fetch(self.builder, part, self.axes.rows, self.dtype)
+
+    def forget(self) -> None:
+        self._loaded.clear()
 
 
 @dataclass

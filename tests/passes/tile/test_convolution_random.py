@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import axonc
+from axonc.passes.tile.ops import convolution, convolution_kernel, convolution_strips
 from axonc.passes.tile.ops.convolution_geometry import boxes
 from axonc.passes.tile.ops.convolution_input import StackedImage
 
@@ -124,6 +125,46 @@ def test_a_random_convolution(seed: int) -> None:
     weights = {"kernel": kernel} if case.is_weight else {}
     ((found, expected),) = run(function, arrays, weights, padded_first)
     assert_close(found, expected, case.dtype)
+
+
+@pytest.fixture
+def tiny_sbuf(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Images are in strips of a few rows, kernels in blocks of 32 output features."""
+    monkeypatch.setattr(convolution, "RESIDENT_BYTES", 0)
+    monkeypatch.setattr(convolution_strips, "STRIP_BYTES", 60)
+    for module in (convolution, convolution_kernel):
+        monkeypatch.setattr(module, "LARGE_KERNEL_BYTES", 0)
+
+
+@pytest.mark.parametrize("seed", seeds(14))
+@pytest.mark.usefixtures("tiny_sbuf")
+def test_a_random_convolution_in_strips(seed: int) -> None:
+    test_a_random_convolution(seed)
+
+
+@pytest.mark.parametrize("features", [3, 40])
+@pytest.mark.usefixtures("tiny_sbuf")
+def test_epilogues_in_strips(features: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    test_epilogues_and_stacked_kernel_elements(features, monkeypatch)
+
+
+def test_long_kernels_over_few_features() -> None:
+    """Kernel elements fill the partitions, in parts that are added."""
+    rng = np.random.default_rng(3)
+    for image, kernel, options in (
+        ((2, 1, 700), (33, 1, 300), {"window_strides": (4,), "padding": [(7, 9)]}),
+        ((1, 3, 9, 400), (5, 3, 2, 101), {"window_strides": (1, 2), "padding": "SAME"}),
+        ((1, 2, 500), (130, 2, 90), {"window_strides": (1,), "padding": "VALID",
+                                     "rhs_dilation": (3,)}),
+    ):  # fmt: skip
+        arrays = {"image": rng.standard_normal(image), "kernel": rng.standard_normal(kernel)}
+        arrays = {name: array.astype(np.float32) for name, array in arrays.items()}
+
+        def function(image: Any, kernel: Any, options: dict[str, Any] = options) -> Any:
+            return jax.lax.conv_general_dilated(image, kernel, **options)
+
+        ((found, expected),) = run(function, arrays, {})
+        assert_close(found, expected, "float32")
 
 
 @pytest.mark.parametrize("seed", seeds(6))
