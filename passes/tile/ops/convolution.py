@@ -62,16 +62,8 @@ from axonc.passes.tile.ops.convolution_kernel import (
     RowTile,
     tap_indices,
 )
-from axonc.passes.tile.ops.convolution_strips import (
-    RESIDENT_BYTES,
-    Ranges,
-    StripOperands,
-    cut,
-    image_bytes,
-    loaded_part,
-    part_of,
-    strips,
-)
+from axonc.passes.tile.ops.convolution_strips import StripOperands, image_bytes, strips
+from axonc.passes.tile.ops.strips import RESIDENT_BYTES, Ranges, cut, loaded_part, part_of
 from axonc.passes.tile.region_operands import RegionOperands
 from axonc.passes.tile.values import Values, hbm_storage
 

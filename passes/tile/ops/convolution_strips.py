@@ -7,35 +7,22 @@ neighbouring strips share nothing, and only one or two of them are in SBUF at on
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from torch_mlir import ir
 
 from axonc.backends.numerics.dtypes import DType
 from axonc.backends.targets.target import Target
-from axonc.dialects.ntile.builder import KernelBuilder
 from axonc.passes.graph.machine_dtype import machine_dtype
 from axonc.passes.graph.shapes import PartitionDims, Shape
 from axonc.passes.layout.storage import Lane, Loop, Storage
 from axonc.passes.tile.elementwise.expression_nodes import Expression
-from axonc.passes.tile.move import load, new_storage
 from axonc.passes.tile.ops.convolution_geometry import Box, ConvolutionGeometry, Phase
+from axonc.passes.tile.ops.strips import Ranges, loaded_part, strip_ranges
 from axonc.passes.tile.region_operands import RegionOperands, leaf_keys
 from axonc.passes.tile.values import Values
-
-RESIDENT_BYTES = 128 * 1024
-"""Bytes per partition, two thirds of SBUF, up to which one image and its result are kept there."""
-
-STRIP_BYTES = 24 * 1024
-"""Bytes per partition of a strip, of its image or of its result, whichever is larger: two strips of
-both, and the weights, have room beside each other."""
-
-
-Ranges = dict[int, tuple[int, int]]
-"""[start, stop) of some dims of a tensor."""
 
 
 @dataclass(frozen=True)
@@ -86,61 +73,10 @@ def image_bytes(dtype: DType, features: int, spatial: Sequence[int], target: Tar
 
 
 def strips(geometry: ConvolutionGeometry, bytes_of_image: int) -> Iterator[Strip]:
-    """The result in strips along the first spatial dim that can be cut into them, the dims before
-    it index by index. bytes_of_image: per partition, of one image or its result."""
-    outputs = geometry.outputs
-    axis = 0
-    while axis < len(outputs) - 1 and bytes_of_image > STRIP_BYTES * math.prod(outputs[: axis + 1]):
-        axis += 1
-    rows = outputs[axis]
-    step = max(1, rows * STRIP_BYTES * math.prod(outputs[:axis]) // bytes_of_image)
-    step = -(-rows // -(-rows // step))  # of about the same size
-    outer = [[(i, i + 1) for i in range(n)] for n in (geometry.batch, *outputs[:axis])]
-    parts = [(first, min(first + step, rows)) for first in range(0, rows, step)]
-    inner = [(0, n) for n in outputs[axis + 1 :]]
-    for *first, part in itertools.product(*outer, parts):
-        yield Strip((*first, part, *inner))
-
-
-def part_of(
-    builder: KernelBuilder,
-    shape: Shape,
-    rows: PartitionDims,
-    dtype: DType,
-    ranges: Ranges,
-    name: str,
-) -> tuple[Storage, Storage]:
-    """A storage in SBUF for `ranges` of some dims; as it is, and addressed by the indices of the
-    whole tensor."""
-    sizes = tuple(
-        ranges[d][1] - ranges[d][0] if d in ranges else size for d, size in enumerate(shape)
-    )
-    part = new_storage(builder, sizes, dtype, rows, name)
-    shift = sum(start * part.strides[d] for d, (start, _) in ranges.items())
-    return part, replace(part, offset=part.offset - shift)
-
-
-def loaded_part(
-    builder: KernelBuilder,
-    source: Storage,
-    rows: PartitionDims,
-    dtype: DType,
-    ranges: Ranges,
-    name: str,
-) -> Storage:
-    """Those ranges of a tensor in device memory, addressed by the indices of the whole."""
-    part, placed = part_of(builder, source.shape, rows, dtype, ranges, name)
-    load(builder, part, cut(source, ranges))
-    return placed
-
-
-def cut(source: Storage, ranges: Ranges) -> Storage:
-    """The ranges of a tensor in device memory."""
-    low = tuple(ranges[d][0] if d in ranges else 0 for d in range(len(source.shape)))
-    high = tuple(ranges[d][1] if d in ranges else n for d, n in enumerate(source.shape))
-    found = source.sliced(low, high, (1,) * len(low))
-    assert found is not None, "device memory has no partition dims"
-    return found
+    """The result in strips. bytes_of_image: per partition, of one image or its result."""
+    sizes = (geometry.batch, *geometry.outputs)
+    for ranges in strip_ranges(sizes, bytes_of_image * geometry.batch):
+        yield Strip(ranges)
 
 
 class StripOperands:

@@ -5,24 +5,27 @@ equal windows."""
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from torch_mlir import ir
 
 from axonc.backends.numerics.dtypes import F32, DType
+from axonc.backends.program import TensorKind
 from axonc.dialects.attributes import integers
 from axonc.dialects.neuron.window import WindowDim
 from axonc.dialects.neuron.window_rules import pool_windows
+from axonc.dialects.ntile.builder import KernelBuilder
 from axonc.passes.graph.machine_dtype import machine_dtype
-from axonc.passes.graph.shapes import Shape
+from axonc.passes.graph.shapes import PartitionDims, Shape, shape_of
 from axonc.passes.layout.layout_dims import is_windowed
 from axonc.passes.layout.storage import Loop, Storage
 from axonc.passes.tile.elementwise.expression_nodes import is_bool
-from axonc.passes.tile.move import free_loops, new_storage, row_blocks
+from axonc.passes.tile.move import free_loops, load, new_storage, row_blocks, store
 from axonc.passes.tile.ops.reduce import low_bits
 from axonc.passes.tile.ops.reduction_steps import Reduction, identity_of, reduce_axis, reduction_of
-from axonc.passes.tile.values import Values
+from axonc.passes.tile.ops.strips import RESIDENT_BYTES, cut, part_of, strip_ranges
+from axonc.passes.tile.values import Values, hbm_storage
 
 
 @dataclass(frozen=True)
@@ -68,16 +71,76 @@ def tile_reduce_window(values: Values, op: ir.Operation, dtype: DType) -> Storag
     windows = pool_windows(op)
     count = math.prod(w.size for w in windows)
     how = reduction_of(kind, own, boolean, count)
-    current = values.get(operand, integers(op.attributes["layout.rows"]))
-    dims = [d for d, w in enumerate(windows) if is_windowed(w)]
-    for dim in reversed(dims):
-        is_last = dim == dims[0]
-        stored = dtype if is_last and how.partial == own else _between(kind, how)
-        neutral = identity_of(kind, own, boolean)
-        current = _reduce_dim(values, current, how, (dim, windows[dim]), stored, neutral)
-    if how.partial != own:
-        return low_bits(values.builder, current, dtype)
-    return current
+    pool = _Pool(values.builder, kind, how, own, dtype, identity_of(kind, own, boolean))
+    rows = integers(op.attributes["layout.rows"])
+    free = [d for d in range(len(windows)) if d not in rows]
+    tiles = -(-math.prod(shape_of(operand)[d] for d in rows) // values.builder.target.partitions)
+    size = tiles * own.size_bytes * math.prod(shape_of(operand)[d] for d in free)
+    if size <= RESIDENT_BYTES:
+        return pool.of(values.get(operand, rows), windows)
+    return _in_strips(values, op, pool, rows, free, size)
+
+
+def _in_strips(
+    values: Values,
+    op: ir.Operation,
+    pool: _Pool,
+    rows: PartitionDims,
+    free: Sequence[int],
+    size_bytes: int,
+) -> Storage:
+    """The result, in device memory; of the operand each strip loads what its windows reach."""
+    builder, windows = values.builder, pool_windows(op)
+    source = values.in_device_memory(op.operands[0], "image")
+    shape = shape_of(op.results[0])
+    whole = hbm_storage(builder.hbm("pooled", shape, pool.result, TensorKind.SCRATCH), shape)
+    for ranges in strip_ranges([shape[d] for d in free], size_bytes):
+        outputs = dict(zip(free, ranges, strict=True))
+        reached = {d: _reached(windows[d], source.shape[d], outputs[d]) for d in free}
+        inputs = {d: (low, high) for d, (low, high, _) in reached.items()}
+        local = [reached[d][2] if d in reached else w for d, w in enumerate(windows)]
+        part, _ = part_of(builder, source.shape, rows, pool.own, inputs, "image")
+        load(builder, part, cut(source, inputs))
+        store(builder, cut(whole, outputs), pool.of(part, local))
+    return whole
+
+
+def _reached(
+    window: WindowDim, length: int, outputs: tuple[int, int]
+) -> tuple[int, int, WindowDim]:
+    """[first, last) of the input that the windows at `outputs` reach (one element, if it is all
+    padding), and the windows over that part alone."""
+    begin = outputs[0] * window.stride - window.low
+    end = (outputs[1] - 1) * window.stride - window.low + window.extent
+    first = min(max(0, begin), length - 1)
+    last = max(first + 1, min(end, length))
+    return first, last, replace(window, low=first - begin, high=end - last)
+
+
+@dataclass(frozen=True)
+class _Pool:
+    """A reduction over windows."""
+
+    builder: KernelBuilder
+    kind: str
+    how: Reduction
+    own: DType
+    result: DType
+    """With `own`: of the operand and of the result as it is stored."""
+    neutral: float
+
+    def of(self, source: Storage, windows: Sequence[WindowDim]) -> Storage:
+        """One pass per dim with a window, the last dim first."""
+        dims = [d for d, w in enumerate(windows) if is_windowed(w)]
+        current = source
+        for dim in reversed(dims):
+            is_last = dim == dims[0] and self.how.partial == self.own
+            stored = self.result if is_last else _between(self.kind, self.how)
+            along = (dim, windows[dim])
+            current = _reduce_dim(self.builder, current, self.how, along, stored, self.neutral)
+        if self.how.partial != self.own:
+            return low_bits(self.builder, current, self.result)
+        return current
 
 
 def _between(kind: str, how: Reduction) -> DType:
@@ -87,14 +150,14 @@ def _between(kind: str, how: Reduction) -> DType:
 
 
 def _reduce_dim(
-    values: Values,
+    builder: KernelBuilder,
     source: Storage,
     how: Reduction,
     along: tuple[int, WindowDim],
     dtype: DType,
     neutral: float,
 ) -> Storage:
-    builder, partitions = values.builder, values.builder.target.partitions
+    partitions = builder.target.partitions
     dim, window = along
     length = source.shape[dim]
     shape: Shape = (*source.shape[:dim], window.output_length(length), *source.shape[dim + 1 :])

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import axonc
-from axonc.passes.tile.ops import convolution, convolution_kernel, convolution_strips
+from axonc.passes.tile.ops import convolution, convolution_kernel, pool, strips
 from axonc.passes.tile.ops.convolution_geometry import boxes
 from axonc.passes.tile.ops.convolution_input import StackedImage
 
@@ -130,8 +130,9 @@ def test_a_random_convolution(seed: int) -> None:
 @pytest.fixture
 def tiny_sbuf(monkeypatch: pytest.MonkeyPatch) -> None:
     """Images are in strips of a few rows, kernels in blocks of 32 output features."""
-    monkeypatch.setattr(convolution, "RESIDENT_BYTES", 0)
-    monkeypatch.setattr(convolution_strips, "STRIP_BYTES", 60)
+    for module in (convolution, pool):
+        monkeypatch.setattr(module, "RESIDENT_BYTES", 0)
+    monkeypatch.setattr(strips, "STRIP_BYTES", 60)
     for module in (convolution, convolution_kernel):
         monkeypatch.setattr(module, "LARGE_KERNEL_BYTES", 0)
 
@@ -191,6 +192,12 @@ def test_a_random_pool(seed: int) -> None:
 
     ((found, expected),) = run(function, {"x": x}, {})
     np.testing.assert_allclose(found, expected, rtol=2e-6, atol=2e-6)
+
+
+@pytest.mark.parametrize("seed", seeds(6))
+@pytest.mark.usefixtures("tiny_sbuf")
+def test_a_random_pool_in_strips(seed: int) -> None:
+    test_a_random_pool(seed)
 
 
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "int32"])
