@@ -22,6 +22,7 @@ from axonc.frontends.hlo_module import (
     replace_mhlo,
 )
 from axonc.frontends.neuron_custom_calls import expand_neuron_calls
+from axonc.frontends.quantized_types import expand_quantized, read_quantized
 from axonc.imported.program import ImportedProgram
 from axonc.imported.stablehlo_module import deserialize, first_line, new_context, source_location
 from axonc.partition.finish import finish_import
@@ -56,6 +57,7 @@ def import_bytes(content: bytes, *, name: str = "<program>") -> ImportedProgram:
     module = _module_of(content, context, name)
     with context:
         expand_neuron_calls(module)
+        expand_quantized(module)
     return finish_import(module)
 
 
@@ -120,6 +122,8 @@ def _looks_like_text(content: bytes) -> bool:
 
 
 def _parse(content: str | bytes, context: ir.Context, name: str) -> ir.Module:
+    if (quantized := read_quantized(content, context, name)) is not None:
+        return quantized
     try:
         if isinstance(content, str) and Path(name).is_file():
             # Operations get the file in their locations; it has one name, whatever the user's is.
