@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from axonc.diagnostics import UsageError, errors_near
+from axonc.diagnostics import Finding, UnsupportedOpError, UsageError, errors_near
 from axonc.options import CompileOptions, takes_options
 from axonc.run.executable import Executable
 from axonc.weights.references import WeightRef, open_weight_file
 
 if TYPE_CHECKING:
     from axonc.driver.driver import DebugOptions, Progress
-    from axonc.passes.unsupported import Finding
 
 Weights = str | Path | Sequence[str | Path] | Mapping[str, WeightRef | np.ndarray]
 Samples = str | Path | Mapping[str, np.ndarray]
@@ -116,7 +115,10 @@ def check(source: Any) -> list[Finding]:
     from axonc.frontends import import_program
 
     with errors_near(source):
-        return find_unsupported_ops(import_program(source))
+        try:
+            return find_unsupported_ops(import_program(source))
+        except UnsupportedOpError as error:  # of what cannot even be imported, or prepared
+            return list(error.findings)
 
 
 def weights_by_name(weights: Weights | None) -> Mapping[str, WeightRef | np.ndarray] | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -16,6 +16,10 @@ from axonc.project_paths import openable_path
 
 LOOKUP = "axonc.lookup"
 """Name inside the location of an operation that is a lookup (`SourceLocation.is_lookup`)."""
+
+FOREIGN = "axonc.foreign:"
+"""Before the name of an operation outside of StableHLO, it is the target of the custom call that
+stands for it between the import and the pass that refuses it."""
 
 
 @dataclass(frozen=True)
@@ -89,8 +93,52 @@ class CompileError(AxoncError):
     """The program is wrong, or does not fit the machine."""
 
 
+@dataclass(frozen=True)
+class Finding:
+    """One operation that cannot be compiled."""
+
+    op: str
+    reason: str
+    location: SourceLocation
+    hint: str = ""
+    """The nearest supported form."""
+
+    def __str__(self) -> str:
+        return self.told()
+
+    def told(self, near: Sequence[str] = ()) -> str:
+        """In one line, with the framework's name of the operation. near: files beside which the
+        location's file may lie."""
+        hint = f" ({self.hint})" if self.hint else ""
+        source = f", from {self.location.name}" if self.location.name else ""
+        return f"{self.location.shown(near)}: {self.op}{source}: {self.reason}{hint}"
+
+
 class UnsupportedOpError(CompileError):
-    """The program is right, but the compiler cannot do this op, dtype or attribute yet."""
+    """The program is right, but the compiler cannot do this op, dtype or attribute yet.
+
+    findings: everything of the kind that was found together; `unsupported_error` gives several.
+    """
+
+    _others: tuple[Finding, ...] = ()
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        where = self.location or SourceLocation()
+        reason = self.message.partition("\n")[0]
+        return (Finding(self.op or "program", reason, where, self.hint), *self._others)
+
+
+def unsupported_error(findings: Sequence[Finding]) -> UnsupportedOpError:
+    """One error that names every finding; its fields are those of the first."""
+    first, *others = findings
+    message = first.reason
+    if others:
+        listed = "\n".join(f"  {finding}" for finding in others)
+        message += f"\nand {len(others)} more operations are not supported:\n{listed}"
+    error = UnsupportedOpError(message, location=first.location, op=first.op, hint=first.hint)
+    error._others = tuple(others)
+    return error
 
 
 class CapacityError(CompileError):

@@ -1,11 +1,7 @@
-"""What a program asks for that the compiler cannot do yet: collected, then reported all at once."""
+"""What a program asks for that the compiler cannot do yet: found op by op, reported all at once
+(`axonc.diagnostics.Finding`)."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
-from dataclasses import dataclass
-
-from axonc.diagnostics import SourceLocation, UnsupportedOpError
 
 
 class Unsupported(Exception):
@@ -15,32 +11,3 @@ class Unsupported(Exception):
         self.reason = reason
         self.hint = hint
         super().__init__(reason)
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One operation that cannot be compiled."""
-
-    op: str
-    reason: str
-    location: SourceLocation
-    hint: str = ""
-    """The nearest supported form."""
-
-    def __str__(self) -> str:
-        return self.told()
-
-    def told(self, near: Sequence[str] = ()) -> str:
-        """In one line. near: files beside which the location's file may lie."""
-        hint = f" ({self.hint})" if self.hint else ""
-        return f"{self.location.shown(near)}: {self.op}: {self.reason}{hint}"
-
-
-def unsupported_error(findings: Sequence[Finding]) -> UnsupportedOpError:
-    """One error that names every finding; its fields are those of the first."""
-    first, *others = findings
-    message = first.reason
-    if others:
-        listed = "\n".join(f"  {finding}" for finding in others)
-        message += f"\nand {len(others)} more operations are not supported:\n{listed}"
-    return UnsupportedOpError(message, location=first.location, op=first.op, hint=first.hint)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from torch_mlir import ir
 
-from axonc.diagnostics import InternalError, UnsupportedOpError, UsageError
+from axonc.diagnostics import Finding, InternalError, UnsupportedOpError, UsageError
 from axonc.driver.least_memory import refuse_what_cannot_fit
 from axonc.driver.pipeline import TensorOptions, load_module, tensor_pipeline
 from axonc.imported.program import ImportedProgram
@@ -37,7 +37,6 @@ from axonc.passes.prepare.simplify import SimplifyPass
 from axonc.passes.schedule.assign_engines import AssignEnginesPass
 from axonc.passes.schedule.schedule import SchedulePass
 from axonc.passes.tile.tile import TilePass
-from axonc.passes.unsupported import Finding
 from axonc.program.compiled_program import (
     CompiledProgram,
     HostTensor,
@@ -181,7 +180,8 @@ def find_unsupported_ops(imported: ImportedProgram) -> list[Finding]:
     PassManager(passes).run(state)
     with state.module.context, ir.Location.unknown():
         wide = narrow_and_find(state.module.operation)
-    return wide + find_unsupported(state.module)
+    # What is in both lists is told once: the first looks at 64-bit integers alone.
+    return list(dict.fromkeys([*wide, *find_unsupported(state.module)]))
 
 
 def _check_samples(

@@ -8,62 +8,30 @@ stay as they are, on integers. Arguments and results become tensors of their sto
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-from types import ModuleType
-from typing import Any
-
 from jaxlib.mlir import ir
 from jaxlib.mlir.passmanager import PassManager
 
-from axonc.imported.stablehlo_module import deserialize, walk
+from axonc.imported.stablehlo_module import walk
 
 _MARK = b"quant"
 """Is in the text and the bytecode of every module that names the dialect, and in some others."""
 _TYPE = "!quant."
+_LOADS_THE_DIALECT = "builtin.module(vhlo-legalize-to-stablehlo)"
 _AS_ARITHMETIC = (
     "builtin.module(func.func(stablehlo-legalize-quantized-op-to-qdq,"
     "stablehlo-legalize-quant-to-math))"
 )
 
 
-def read_quantized(content: str | bytes, context: ir.Context, name: str) -> ir.Module | None:
-    """The module of text or bytecode with quantized types, by way of a portable artifact; None if
-    it has none, or cannot be read this way either.
+def load_quantized_types(content: str | bytes, context: ir.Context) -> None:
+    """Make `context` ready to read `content`, if that may have quantized types.
 
-    jaxlib has the types, but reads them only in portable artifacts: its bindings cannot load their
-    dialect, and take them for types of an unknown one.
+    The bindings cannot load their dialect, without which they are types of an unknown one; a pass
+    that needs the dialect loads it, whatever it is run on.
     """
-    if _MARK not in (content.encode() if isinstance(content, str) else content):
-        return None
-    from torch_mlir import ir as host
-    from torch_mlir._mlir_libs import _stablehlo
-
-    quiet = host.Context()
-    quiet.allow_unregistered_dialects = True
-    try:
-        with quiet:
-            _stablehlo.register_dialect(quiet)
-            module = _parsed(host, content, name)
-            artifact = _stablehlo.serialize_portable_artifact(module, _common_version(_stablehlo))
-    except (host.MLIRError, ValueError):
-        return None
-    read = deserialize(artifact, context)
-    return read if _has_quantized_types(read) else None
-
-
-def _parsed(host: ModuleType, content: str | bytes, name: str) -> Any:
-    """With the file in the locations, where there is one."""
-    is_file = isinstance(content, str) and Path(name).is_file()
-    return host.Module.parseFile(os.path.abspath(name)) if is_file else host.Module.parse(content)
-
-
-def _common_version(other: ModuleType) -> str:
-    """The newest version of StableHLO that both hosts know."""
-    from jaxlib.mlir.dialects import stablehlo
-
-    ours, theirs = stablehlo.get_current_version(), other.get_current_version()
-    return str(stablehlo.get_smaller_version(ours, theirs))
+    if _MARK in (content.encode() if isinstance(content, str) else content):
+        with context, ir.Location.unknown():
+            PassManager.parse(_LOADS_THE_DIALECT).run(ir.Module.create().operation)
 
 
 def expand_quantized(module: ir.Module) -> None:

@@ -22,7 +22,7 @@ from axonc.frontends.hlo_module import (
     replace_mhlo,
 )
 from axonc.frontends.neuron_custom_calls import expand_neuron_calls
-from axonc.frontends.quantized_types import expand_quantized, read_quantized
+from axonc.frontends.quantized_types import expand_quantized, load_quantized_types
 from axonc.imported.program import ImportedProgram
 from axonc.imported.stablehlo_module import deserialize, first_line, new_context, source_location
 from axonc.partition.finish import finish_import
@@ -122,8 +122,7 @@ def _looks_like_text(content: bytes) -> bool:
 
 
 def _parse(content: str | bytes, context: ir.Context, name: str) -> ir.Module:
-    if (quantized := read_quantized(content, context, name)) is not None:
-        return quantized
+    load_quantized_types(content, context)
     try:
         if isinstance(content, str) and Path(name).is_file():
             # Operations get the file in their locations; it has one name, whatever the user's is.

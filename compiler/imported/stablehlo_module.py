@@ -14,7 +14,13 @@ from jaxlib.mlir import ir
 from jaxlib.mlir._mlir_libs import _jax_mlir_ext
 from jaxlib.mlir.dialects import chlo, mhlo, mpmd, sdy, stablehlo
 
-from axonc.diagnostics import CompileError, SourceLocation, UnsupportedOpError
+from axonc.diagnostics import (
+    CompileError,
+    Finding,
+    SourceLocation,
+    UnsupportedOpError,
+    unsupported_error,
+)
 from axonc.dialects.neuron.argument_names import NAME
 from axonc.imported.aliases import attribute_of, donated
 from axonc.imported.state_pairs import StatePairs
@@ -70,27 +76,12 @@ def serialize(module: ir.Module) -> bytes:
         UnsupportedOpError: an op or attribute outside StableHLO.
     """
     _refuse_foreign_ops(module)
-    with _diagnostics(module.context) as complaints:
+    with diagnostics(module.context) as complaints:
         try:
             return stablehlo.serialize_portable_artifact(module, stablehlo.get_current_version())
         except (ir.MLIRError, ValueError) as error:
             found = "; ".join(complaints) or first_line(error)
-    _refuse_custom_calls(module)
     raise UnsupportedOpError(f"no StableHLO portable artifact of this program: {found}")
-
-
-def _refuse_custom_calls(module: ir.Module) -> None:
-    """What jaxlib calls on the host is tied to its version of the host's libraries."""
-    calls = [op for op in walk(module) if op.name == "stablehlo.custom_call"]
-    if calls:
-        targets = {ir.StringAttr(op.attributes["call_target_name"]).value for op in calls}
-        raise UnsupportedOpError(
-            f"custom call {', '.join('@' + name for name in sorted(targets))}",
-            location=source_location(str(calls[0].location)),
-            op="stablehlo.custom_call",
-            hint="LAPACK (cholesky, solve, eigh, svd) and callbacks run on the host: leave them to "
-            "it, outside of the program",
-        )
 
 
 def deserialize(artifact: bytes, context: ir.Context) -> ir.Module:
@@ -99,7 +90,7 @@ def deserialize(artifact: bytes, context: ir.Context) -> ir.Module:
     Raises:
         CompileError: damaged, or written by a newer StableHLO than jaxlib reads.
     """
-    with _diagnostics(context) as complaints:
+    with diagnostics(context) as complaints:
         try:
             return stablehlo.deserialize_portable_artifact(context, artifact)
         except (ir.MLIRError, ValueError) as error:
@@ -112,7 +103,7 @@ def deserialize(artifact: bytes, context: ir.Context) -> ir.Module:
 
 
 @contextmanager
-def _diagnostics(context: ir.Context) -> Iterator[list[str]]:
+def diagnostics(context: ir.Context) -> Iterator[list[str]]:
     """Collect what MLIR would otherwise print to stderr."""
     complaints: list[str] = []
 
@@ -138,14 +129,21 @@ COLLECTIVES = (
 _KNOWN_DIALECTS = ("stablehlo.", "func.", "builtin.")
 
 
+def is_known(op: ir.Operation) -> bool:
+    """Whether an operation may be part of a portable artifact."""
+    return op.name.startswith(_KNOWN_DIALECTS)
+
+
 def _refuse_foreign_ops(module: ir.Module) -> None:
-    foreign = [op for op in walk(module) if not op.name.startswith(_KNOWN_DIALECTS)]
+    foreign = [op for op in walk(module) if not is_known(op)]
+    hint = "lower the program to StableHLO (and func) ops first"
     if foreign:
-        names = ", ".join(sorted({op.name for op in foreign}))
-        raise UnsupportedOpError(
-            f"not StableHLO: {names}",
-            location=source_location(str(foreign[0].location)),
-            hint="lower the program to StableHLO (and func) ops first",
+        places = [source_location(str(op.location)) or SourceLocation() for op in foreign]
+        raise unsupported_error(
+            [
+                Finding(op.name, "not StableHLO", place, hint)
+                for op, place in zip(foreign, places, strict=True)
+            ]
         )
 
 

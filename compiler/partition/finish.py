@@ -11,6 +11,11 @@ from jaxlib.mlir.passmanager import PassManager
 from axonc.diagnostics import CompileError, UnsupportedOpError
 from axonc.imported.aliases import state_of
 from axonc.imported.constants import hoist_large_constants
+from axonc.imported.foreign_parts import (
+    refuse_foreign_types,
+    replace_foreign_ops,
+    strip_custom_calls,
+)
 from axonc.imported.inline_calls import refuse_recursion
 from axonc.imported.lookups import mark_lookups
 from axonc.imported.program import Argument, ImportedProgram
@@ -20,6 +25,7 @@ from axonc.imported.stablehlo_module import (
     KEPT_CHLO_OPS,
     argument_names_of,
     deserialize,
+    diagnostics,
     first_line,
     main_function,
     result_names_of,
@@ -96,8 +102,11 @@ def _prepare(
 ) -> tuple[ir.Module, list[Argument]]:
     """Keep or expand chlo, lift constants and ranks; the module and its arguments, local shapes."""
     _drop_foreign_attributes(module, main_function(module))
+    strip_custom_calls(module)
     mark_lookups(module)
+    refuse_foreign_types(module, names)
     _run(PassManager.parse(_PREPARE), module)
+    replace_foreign_ops(module)
     # The round trip turns `dense_resource` blobs, unreadable in Python, into dense elements.
     module = deserialize(serialize(module), module.context)
     main = main_function(module)
@@ -123,10 +132,12 @@ def _named_program(
 
 
 def _run(passes: PassManager, module: ir.Module) -> None:
-    try:
-        passes.run(module.operation)
-    except ir.MLIRError as error:
-        raise CompileError(first_line(error), location=source_location(str(error))) from None
+    with diagnostics(module.context) as complaints:
+        try:
+            passes.run(module.operation)
+        except ir.MLIRError as error:
+            place = source_location(str(error))
+            raise CompileError(next(iter(complaints), first_line(error)), location=place) from None
 
 
 def _refuse_partitions(module: ir.Module) -> None:
@@ -167,9 +178,4 @@ def _unique(names: list[str]) -> list[str]:
 
 def _argument(name: str, value: ir.Value) -> Argument:
     kind = ir.RankedTensorType(value.type)
-    if not kind.has_static_shape:
-        raise UnsupportedOpError(
-            f"argument '{name}' has the dynamic type {kind}",
-            hint="trace the model with fixed sizes, once for each size needed",
-        )
     return Argument(name, tuple(kind.shape), str(kind.element_type))

@@ -6,6 +6,7 @@ from jaxlib.mlir import ir
 from jaxlib.mlir.dialects import sdy
 
 from axonc.diagnostics import UnsupportedOpError
+from axonc.imported.stablehlo_module import source_location, walk
 from axonc.sharding import Mesh, Sharding
 
 KEY = "sdy.sharding"
@@ -21,10 +22,15 @@ def mesh_of(module: ir.Module) -> Mesh | None:
     """The mesh of a module; None when it has none with axes. Several of equal axes are one.
 
     Raises:
-        UnsupportedOpError: meshes of different axes, or an order of devices of its own.
+        UnsupportedOpError: meshes of different axes, or an order of devices of its own; beside a
+            mesh, an operation that one device alone computes.
     """
-    found = {_mesh(op) for op in module.body.operations if op.operation.name == "sdy.mesh"}
+    declared = [op for op in module.body.operations if op.operation.name == "sdy.mesh"]
+    found = {_mesh(op) for op in declared}
     found.discard(Mesh(()))
+    if found:
+        for op in declared:
+            _refuse_one_device(module, op)
     if len(found) > 1:
         raise UnsupportedOpError(
             f"the program uses {len(found)} meshes: {', '.join(sorted(map(str, found)))}",
@@ -37,17 +43,29 @@ def _mesh(op: ir.OpView) -> Mesh:
     attribute = sdy.MeshAttr(op.operation.attributes["mesh"])
     axes = tuple((sdy.MeshAxisAttr(a).name, sdy.MeshAxisAttr(a).size) for a in attribute.axes)
     ids = list(attribute.device_ids)
-    if ids and not axes:
-        raise UnsupportedOpError(
-            f"an operation that device {ids[0]} alone computes",
-            hint="callbacks are such: leave them to the host, outside of the program",
-        )
-    if ids and ids != list(range(len(ids))):
+    if axes and ids and ids != list(range(len(ids))):
         raise UnsupportedOpError(
             f"a mesh with its own order of devices: {ids[:8]}",
             hint="make the mesh of devices in ascending order; ranks are numbered by the mesh",
         )
     return Mesh(axes)
+
+
+def _refuse_one_device(module: ir.Module, mesh: ir.OpView) -> None:
+    """Raises: UnsupportedOpError if `mesh` is of one device and has no axes."""
+    attribute = sdy.MeshAttr(mesh.operation.attributes["mesh"])
+    ids = list(attribute.device_ids)
+    if list(attribute.axes) or not ids:
+        return
+    name = f"@{ir.StringAttr(mesh.operation.attributes['sym_name']).value}"
+    written = {op: " ".join(str(op.attributes[a]) for a in op.attributes) for op in walk(module)}
+    users = [op for op, text in written.items() if f"<{name}," in text]
+    raise UnsupportedOpError(
+        f"an operation that device {ids[0]} alone computes",
+        op=users[0].name if users else "",
+        location=source_location(str(users[0].location)) if users else None,
+        hint="callbacks are such: leave them to the host, outside of the program",
+    )
 
 
 def add_mesh(module: ir.Module, mesh: Mesh) -> None:

@@ -26,11 +26,14 @@ from dataclasses import dataclass
 
 from torch_mlir import ir
 
+from axonc.diagnostics import Finding, unsupported_error
 from axonc.dialects.locations import source_location
+from axonc.dialects.neuron.argument_names import NAME
 from axonc.dialects.neuron.ops import is_neuron
 from axonc.dialects.neuron.repeat import called_functions
 from axonc.dialects.neuron.table import ANY
 from axonc.passes.base import Pass
+from axonc.passes.graph.custom_calls import ANY_FORM, called, custom_call_problem
 from axonc.passes.graph.fold_constants import fold
 from axonc.passes.graph.module import main_function
 from axonc.passes.graph.rewrite import in_place_of
@@ -44,7 +47,7 @@ from axonc.passes.legalize.scatter import MOST_WINDOWS, scatter
 from axonc.passes.legalize.sort import MOST_PAIRS, SortLegalizer
 from axonc.passes.legalize.wide_constants import narrow_wide_constants
 from axonc.passes.legalize.window import WINDOW_LEGALIZERS
-from axonc.passes.unsupported import Finding, Unsupported, unsupported_error
+from axonc.passes.unsupported import Unsupported
 
 
 def _reduce(op: ir.Operation) -> ir.Value | tuple[ir.Value, ...]:
@@ -148,7 +151,7 @@ def _legalize(main: ir.Operation) -> tuple[bool, list[Finding]]:
             _replace(op)
             replaced.append(op)
         except Unsupported as problem:
-            findings.append(Finding(op.name, problem.reason, source_location(op), problem.hint))
+            findings.append(Finding(called(op), problem.reason, source_location(op), problem.hint))
     for op in reversed(replaced):
         if not findings:
             op.erase()
@@ -159,7 +162,7 @@ def _replace(op: ir.Operation) -> None:
     """Make the neuron form of `op` before it and give its uses to that."""
     legalizer = LEGALIZERS.get(op.name)
     if legalizer is None:
-        raise Unsupported(_unknown_reason(op), _unknown_hint(op))
+        raise Unsupported(*_unknown(op))
     for value in (*op.results, *op.operands):
         if problem := _bad_type(value.type):
             raise Unsupported(*problem)
@@ -170,23 +173,30 @@ def _replace(op: ir.Operation) -> None:
         old.replace_all_uses_with(new)
 
 
-def _unknown_reason(op: ir.Operation) -> str:
+def _unknown(op: ir.Operation) -> tuple[str, str]:
+    """(reason, hint) for an operation without a legalizer."""
     if op.name == "stablehlo.custom_call":
-        return f"custom call @{ir.StringAttr(op.attributes['call_target_name']).value}"
+        return custom_call_problem(op)
     if op.name == "stablehlo.while":
-        return "a loop whose iterations depend on data, or are too many to be unrolled"
-    return "not supported"
-
-
-def _unknown_hint(op: ir.Operation) -> str:
-    return _NEAREST_FORMS.get(op.name, "'axonc list-operators' tells what can be compiled")
+        reason = "a loop whose iterations depend on data, or are too many to be unrolled"
+        return reason, _NEAREST_FORMS[op.name]
+    return "not supported", _NEAREST_FORMS.get(op.name, ANY_FORM)
 
 
 def _bad_arguments(main: ir.Operation, block: ir.Block) -> Iterator[Finding]:
     for number, argument in enumerate(block.arguments):
         if problem := _bad_type(argument.type):
             reason, hint = problem
-            yield Finding(f"argument {number}", reason, source_location(main), hint)
+            called = f"argument {_argument_name(main, number)}"
+            yield Finding(called, reason, source_location(main), hint)
+
+
+def _argument_name(main: ir.Operation, number: int) -> str:
+    """As the user calls it, or its number."""
+    if "arg_attrs" not in main.attributes:
+        return str(number)
+    attributes = ir.DictAttr(ir.ArrayAttr(main.attributes["arg_attrs"])[number])
+    return f"'{ir.StringAttr(attributes[NAME]).value}'" if NAME in attributes else str(number)
 
 
 def _bad_type(kind: ir.Type) -> tuple[str, str] | None:

@@ -15,9 +15,11 @@ from typing import TypeAlias
 import numpy as np
 from torch_mlir import ir
 
+from axonc.diagnostics import Finding
 from axonc.dialects.attributes import dense_to_numpy, element_name
 from axonc.dialects.locations import source_location
 from axonc.dialects.stablehlo import comparison_direction
+from axonc.passes.graph.custom_calls import called, custom_call_problem
 from axonc.passes.graph.module import Processes
 from axonc.passes.graph.rewrite import in_place_of, redirect
 from axonc.passes.prepare import wide_arithmetic as wide
@@ -30,7 +32,7 @@ from axonc.passes.prepare.integer_ranges import IntegerRanges
 from axonc.passes.prepare.wide_arithmetic import Wide
 from axonc.passes.prepare.wide_products import dot
 from axonc.passes.prepare.wide_values import is_wide_type
-from axonc.passes.unsupported import Finding, Unsupported
+from axonc.passes.unsupported import Unsupported
 
 Result: TypeAlias = "Wide | ir.Value"
 _ANYTHING = "its result may need more than 32 bits"
@@ -133,6 +135,9 @@ def _word_type(value: ir.Value) -> ir.Type:
 
 
 def _finding(op: ir.Operation, problem: Unsupported) -> Finding:
+    if op.name == "stablehlo.custom_call":  # not for its integers
+        reason, hint = custom_call_problem(op)
+        return Finding(called(op), reason, source_location(op), hint)
     return Finding(
         op.name,
         f"64-bit integer arithmetic ({problem.reason}); the machine computes with 32 bits",

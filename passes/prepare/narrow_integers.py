@@ -34,7 +34,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from torch_mlir import ir
 
-from axonc.diagnostics import CompileError
+from axonc.diagnostics import CompileError, Finding, unsupported_error
 from axonc.dialects.attributes import dense_to_numpy, element_name, numpy_to_dense
 from axonc.dialects.locations import source_location
 from axonc.dialects.neuron.argument_names import ALIAS, HOST_DTYPE, NAME, WEIGHT
@@ -58,7 +58,6 @@ from axonc.passes.prepare.wide_values import (
     is_wide_type,
     wide_operations,
 )
-from axonc.passes.unsupported import Finding, unsupported_error
 
 NARROW = {"i64": "i32", "ui64": "ui32"}
 
