@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
+from pathlib import Path
 from typing import NoReturn
 
 from axonc.diagnostics import nearest
@@ -17,10 +19,30 @@ class VerbParser(argparse.ArgumentParser):
     namespace."""
 
     def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def,override]
-        found, rest = super().parse_known_args(args, namespace)
-        taken = [word for word in rest if self.tolerated and word.startswith(self.tolerated)]
+        words = list(sys.argv[1:] if args is None else args)
+        taken, kept = self._without_tolerated(words)
+        found, rest = super().parse_known_args(kept, namespace)
         found.tolerated = [*getattr(found, "tolerated", ()), *taken]
-        return found, [word for word in rest if word not in taken]
+        return found, rest
+
+    def _without_tolerated(self, words: list[str]) -> tuple[list[str], list[str]]:
+        """Tolerated flags, and the other words. A flag's value may be a word of its own: whatever
+        follows one of `...-options`, else a word that is neither a flag nor an existing file."""
+        known = {name for action in self._actions for name in action.option_strings}
+        taken: list[str] = []
+        kept: list[str] = []
+        rest = iter([*words, None])
+        word = next(rest)
+        while word is not None:
+            following = next(rest)
+            if word.partition("=")[0] in known or not word.startswith(self.tolerated or "\0"):
+                kept.append(word)
+            else:
+                taken.append(word)
+                if following is not None and _is_value(word, following):
+                    following = next(rest)
+            word = following
+        return taken, kept
 
     def error(self, message: str) -> NoReturn:
         words = re.findall(r"unrecognized arguments: (--?[A-Za-z][^\s=]*)", message)
@@ -30,6 +52,13 @@ class VerbParser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {message}\n  hint: {hint}\n")
 
 
+def _is_value(flag: str, following: str) -> bool:
+    """Whether the word after a tolerated flag is the flag's."""
+    if "=" in flag:
+        return False
+    return flag.endswith("-options") or not (following.startswith("-") or Path(following).exists())
+
+
 def verb_parser(verb: str, summary: str, examples: str) -> VerbParser:
     """A parser that shows `examples` (lines) at the end of its help."""
     parser = VerbParser(
@@ -37,6 +66,7 @@ def verb_parser(verb: str, summary: str, examples: str) -> VerbParser:
         description=summary,
         epilog=f"examples:\n{examples}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,  # else --pipeline would be taken for --pipeline-cores
     )
     parser.add_argument(
         "--traceback", action="store_true", help="show where in axonc an error was raised"

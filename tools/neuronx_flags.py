@@ -131,6 +131,35 @@ ACCEPTED_FLAGS = (
         "WHAT",
     ),
     AcceptedFlag(
+        ("--hbm-scratchpad-page-size",),
+        "no effect: device memory has no pages here",
+        "page size of scratch memory in MiB",
+        "MIB",
+        kind=int,
+    ),
+    AcceptedFlag(
+        ("--compile_workdir", "--workdir"),
+        "no effect: nothing is written but the program; --dump-ir DIR writes the steps",
+        "where torch-neuronx leaves files of a compile",
+        "DIR",
+    ),
+    AcceptedFlag(
+        ("--cache_dir",),
+        "no effect: there is no cache of compiled programs",
+        "torch-neuronx's cache of compiled programs",
+        "DIR",
+    ),
+    AcceptedFlag(
+        ("--no_cache",),
+        "always so here: there is no cache of compiled programs",
+        "compile in any case",
+    ),
+    AcceptedFlag(
+        ("--retry_failed_compilation",),
+        "always so here: there is no cache of compiled programs",
+        "compile what failed before",
+    ),
+    AcceptedFlag(
         ("--experimental-unsafe-fp8e4m3fn-as-fp8e4m3",),
         "no effect: e4m3fn is converted, never reinterpreted",
         "read e4m3fn bits as e4m3",
@@ -179,10 +208,16 @@ def notes_of(options: argparse.Namespace) -> Iterator[str]:
         yield f"{flag_name} {getattr(options, name)}: taken for {flag_name} {value}"
 
 
-INTERNAL_FLAGS = ("--internal-", "--experimental-", "--enable-internal-", "--disable-internal-")
+INTERNAL_FLAGS = (
+    "--internal-", "--experimental-", "--enable-internal-", "--disable-internal-", "--no-internal-",
+)  # fmt: skip
 """Beginnings of flags that frameworks write and no page documents."""
 
-SPELLINGS: dict[str, dict[Any, Any]] = {"auto_cast": {"matmul": "matmult"}, "optlevel": {0: 1}}
+SPELLINGS: dict[str, dict[Any, Any]] = {
+    "auto_cast": {"matmul": "matmult"},
+    "optlevel": {0: 1},
+    "model_type": {"cnn-training": "generic", "unet": "unet-inference"},
+}
 """Values that scripts write, by option, and what they mean."""
 
 

@@ -23,6 +23,13 @@ func.func @main(%x: tensor<4xf32>) -> tensor<4xf32> {
         ("--tensorizer-options=--vectorize-strided-dma", "--tensorizer-options: no effect"),
         ("--internal-hlo2tensorizer-options=--verify-hlo=true", "an internal option"),
         ("--internal-max-instruction-limit=5000000", "an internal option"),
+        ("--internal-enable-dge-levels vector_dynamic_offsets", "an internal option"),
+        ("--internal-hlo2tensorizer-options --verify-hlo=true", "an internal option"),
+        ("--enable-internal-neff-wrapper", "an internal option"),
+        ("--no-internal-hlo-remat", "an internal option"),
+        ("--model-type=cnn-training", "taken for --model-type generic"),
+        ("--hbm-scratchpad-page-size=1024", "no pages here"),
+        ("--cache_dir=cache", "there is no cache"),
         ("--fast-math=none", "--fast-math: no effect"),
         ("--auto-cast=matmul", "taken for --auto-cast matmult"),
         ("--optlevel=0", "taken for --optlevel 1"),
@@ -33,10 +40,16 @@ def test_flags_that_frameworks_write(
     flag: str, note: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "m.mlir").write_text(MODEL)
-    words = ["--framework=XLA", "--target=trn1", "--output", str(tmp_path / "m.neff"), flag]
-    assert main(["compile", str(tmp_path / "m.mlir"), *words]) == 0
+    words = ["--framework=XLA", "--target=trn1", "--output", str(tmp_path / "m.neff")]
+    assert main(["compile", *words, *flag.split(" "), str(tmp_path / "m.mlir")]) == 0
     assert note in capsys.readouterr().err
     assert (tmp_path / "m.neff").exists()
+
+
+def test_flags_are_not_completed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["compile", "m.mlir", "--pipeline", "2"])
+    assert "unrecognized arguments: --pipeline 2" in capsys.readouterr().err
 
 
 def test_a_misspelt_flag_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
