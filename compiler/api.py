@@ -89,11 +89,13 @@ def compile_with(
     return Executable(built, lambda: build(imported, exact, samples=samples))
 
 
-def load(path: str | Path, *, trust_weights: bool = False) -> Executable:
+def load(path: str | Path, *, trust_weights: bool = False, with_weights: bool = True) -> Executable:
     """Read a program file that `Executable.save` or `axonc compile` wrote.
 
     trust_weights: use the weight files it refers to as they are now. Without, they have to be those
         it was saved with, byte for byte; they are hashed when the program first runs.
+    with_weights: False does not look for them: what the program holds and the time it takes can be
+        told, but it cannot run.
 
     Raises:
         ProgramFormatError: damaged, foreign, or made by a version with another format.
@@ -101,7 +103,7 @@ def load(path: str | Path, *, trust_weights: bool = False) -> Executable:
     """
     from axonc.program.package import read_program
 
-    return Executable(read_program(path, trust_weights=trust_weights))
+    return Executable(read_program(path, trust_weights=trust_weights, with_weights=with_weights))
 
 
 def check(source: Any) -> list[Finding]:

@@ -6,7 +6,7 @@ import argparse
 
 from axonc.tools.cli_parser import add_program, verb_parser
 
-_SUMMARY = "Show what a compiled program holds and what it would take to run."
+_SUMMARY = "Show what a compiled program holds and what it would take to run. Needs no weights."
 
 _EXAMPLES = """\
   axonc inspect model.axon
@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
     from axonc.api import load
     from axonc.tools import program_report
 
-    executable = load(options.program, trust_weights=options.trust_weights)
+    executable = load(options.program, with_weights=False)
     if options.disassemble:
         for program in executable.compiled.programs:
             for line in program_report.disassembly(program, options.engine):

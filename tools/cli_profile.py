@@ -33,10 +33,14 @@ def run(options: argparse.Namespace) -> int:
     from axonc.tools.array_files import call_arrays, files_read
     from axonc.tools.program_report import facts_json
 
-    executable = load(options.program, trust_weights=options.trust_weights)
+    has_inputs = options.inputs is not None or options.random_inputs is not None
+    # A trace must not replace a weight file: with one, it has to be known which those are.
+    with_weights = has_inputs or options.trace is not None
+    executable = load(
+        options.program, trust_weights=options.trust_weights, with_weights=with_weights
+    )
     if options.trace:
         check_output(Path(options.trace), files_read(options, executable))
-    has_inputs = options.inputs is not None or options.random_inputs is not None
     arrays = (call_arrays(options, executable),) if has_inputs else ()
     profile = executable.profile(*arrays)
     print(facts_json(executable, profile) if options.json else profile.summary())

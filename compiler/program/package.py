@@ -111,9 +111,12 @@ def write_program(
         write_archive(file, _sealed(members, text))
 
 
-def read_program(path: str | Path, *, trust_weights: bool = False) -> CompiledProgram:
+def read_program(
+    path: str | Path, *, trust_weights: bool = False, with_weights: bool = True
+) -> CompiledProgram:
     """Read a program file. Weights of files are found and checked; their bytes are read when the
-    program first runs, and must be those it was compiled with unless trust_weights.
+    program first runs, and must be those it was compiled with unless trust_weights. Without
+    weights those files are not looked for: the program can be looked at, but not run.
 
     Raises:
         ProgramFormatError: damaged, foreign, or of another format version.
@@ -122,7 +125,8 @@ def read_program(path: str | Path, *, trust_weights: bool = False) -> CompiledPr
     archive = Archive(Path(path))
     manifest = _verified_manifest(archive)
     programs = _read_programs(archive, manifest)
-    tensors = _read_tensors(archive, manifest, trust_weights)
+    files = _WeightFiles(archive, manifest, trust_weights) if with_weights else None
+    tensors = _read_tensors(archive, manifest, files)
     return CompiledProgram(
         program=programs[0],
         inputs=tuple(map(host_tensor, manifest.inputs)),
@@ -406,10 +410,9 @@ class _WeightFiles:
 
 
 def _read_tensors(
-    archive: Archive, manifest: Manifest, trust: bool
+    archive: Archive, manifest: Manifest, files: _WeightFiles | None
 ) -> dict[str, dict[str, WeightRef]]:
-    """The tensors of each section, by name."""
-    files = _WeightFiles(archive, manifest, trust)
+    """The tensors of each section, by name; without files, those of files have no data."""
     base = archive.data_offset(WEIGHTS) if WEIGHTS in archive else 0
     return {
         section: {
@@ -426,10 +429,10 @@ def _embedded_weight(file: OpenFile, name: str, facts: WeightFacts, offset: int)
     return WeightRef(tuple(facts.shape), facts.dtype, FileRegion(file, name, offset, True))
 
 
-def _referred_weight(name: str, facts: WeightFacts, files: _WeightFiles) -> WeightRef:
+def _referred_weight(name: str, facts: WeightFacts, files: _WeightFiles | None) -> WeightRef:
     """The reverse of `_reference`."""
     shape = tuple(facts.shape)
-    if facts.absent:
+    if facts.absent or files is None:
         return WeightRef.absent(shape, facts.dtype, name=name)
     if facts.rule is not None and facts.made_from is not None:
         rule = rule_of_json(name, msgspec.structs.asdict(facts.rule))

@@ -191,8 +191,8 @@ class Absent:
         UsageError: always; it says what is missing.
         """
         raise UsageError(
-            f"weight '{self.name}' has no data: the program was compiled without it",
-            hint="compile with the weights to run it (--weights FILE, or weights= in Python)",
+            f"weight '{self.name}' has no data: the program was compiled, or loaded, without it",
+            hint="compile or load it with the weights (--weights FILE, or weights= in Python)",
         )
 
     def describe(self) -> str:

@@ -20,6 +20,7 @@ from small_models import DENSE, dense_arrays, dense_oracle
 
 import axonc
 from axonc.output_files import written_whole
+from axonc.tools.cli import main
 
 
 def weights_file(path: Path) -> Path:
@@ -123,6 +124,27 @@ def test_a_lost_weight_file_is_named(tmp_path: Path) -> None:
     file.unlink()
     with pytest.raises(axonc.UsageError, match="w.safetensors: no such weight file"):
         axonc.load(tmp_path / "p.axon")
+
+
+@pytest.mark.parametrize("options", [{}, {"weight_dtype": "int8"}])
+def test_a_program_can_be_looked_at_without_its_weights(
+    tmp_path: Path, options: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = weights_file(tmp_path / "w.safetensors")
+    compiled = axonc.compile(DENSE, weights=file, **options)
+    compiled.save(tmp_path / "p.axon")
+    file.unlink()
+    executable = axonc.load(tmp_path / "p.axon", with_weights=False)
+    assert executable.modelled_seconds == compiled.modelled_seconds
+    with pytest.raises(axonc.UsageError, match="has no data"):
+        executable.run(dense_arrays()["x"])
+    looks = ["--json", "--disassemble", "--memory-map", "--casts", "--sharding"]
+    for look in [[], *([look] for look in looks)]:
+        assert main(["inspect", str(tmp_path / "p.axon"), *look]) == 0
+        assert capsys.readouterr().out
+    assert main(["profile", str(tmp_path / "p.axon")]) == 0
+    assert main(["run", str(tmp_path / "p.axon"), "--random-inputs", "0"]) == 2
+    assert "w.safetensors: no such weight file" in capsys.readouterr().err
 
 
 def test_a_changed_weight_is_named(tmp_path: Path) -> None:
