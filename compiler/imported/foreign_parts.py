@@ -93,6 +93,8 @@ def _boundary_problem(kind: ir.Type, *, is_argument: bool) -> tuple[str, str] | 
         return f"type {kind}", _TENSORS
     if is_argument and not kind.has_static_shape:
         return f"dynamic type {kind}", _FIXED_SIZES
+    if str(kind.element_type) == "tf32":
+        return f"type {kind}, which no array has", "pass float32; tf32 is a type to compute in"
     return None if _is_stablehlo(kind) else (f"type {kind}", _STANDARD)
 
 

@@ -48,6 +48,7 @@ TYPES = {
     "tuple<tensor<4xf32>>": "type tuple<tensor<4xf32>> (arguments",
     "tensor<*xf32>": "type tensor<*xf32> (arguments",
     "tensor<?xf32>": "dynamic type tensor<?xf32> (trace the model with fixed sizes",
+    "tensor<4xtf32>": "type tensor<4xtf32>, which no array has (pass float32",
     "tensor<4xindex>": "element type index (use one of",
 }
 

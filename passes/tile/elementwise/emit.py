@@ -34,6 +34,7 @@ from axonc.passes.tile.elementwise.expression_nodes import (
     Expression,
     constant,
     is_positive_zero,
+    resting_places,
 )
 from axonc.passes.tile.loop_nests import MAX_TILE_ELEMENTS, nest_tiles
 
@@ -60,7 +61,7 @@ def emit_expression(
     columns: dict[tuple[object, ...], Lane] = {}
     for piece, lanes in nest_tiles(sizes, [*leaves, out], max_elements):
         table = dict(zip(leaf_keys, lanes[:-1], strict=True))
-        TileEmitter(builder, piece, table, out.num_partitions, columns).emit(root, lanes[-1])
+        TileEmitter(builder, piece, table, out.num_partitions, columns).emit_all(root, lanes[-1])
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,10 @@ class _Inner:
     operator: str
     scalar: Value
     reverse: bool
+
+
+MOST_LEVELS = 48
+"""Of an expression that is covered in one go, a few calls deep each."""
 
 
 class TileEmitter:
@@ -172,7 +177,7 @@ class TileEmitter:
             inner = TileEmitter(self.builder, (), narrow, self.partitions, self.columns)
             tile = self.builder.sbuf((self.partitions, 1), e.dtype, "column")
             self.columns[key] = Lane(tile.buffer, e.dtype, 0, self.partitions, 0, ())
-            inner.emit(e, self.columns[key])
+            inner.emit_all(e, self.columns[key])
         return replace(self.columns[key], strides=(0,) * len(self.sizes))
 
     def _leaf_places(self, e: Expression) -> list[object]:
@@ -227,6 +232,14 @@ class TileEmitter:
         return a, b
 
     # ---- rules ------------------------------------------------------------------------------
+
+    def emit_all(self, e: Expression, dst: Lane) -> None:
+        """`emit`, for an expression of any number of levels: rules ask for their operands, which
+        asks for theirs, so that what lies deep is made before."""
+        for part in resting_places(e, MOST_LEVELS):
+            if self.varies(part):
+                self.lane(part)
+        self.emit(e, dst)
 
     def emit(self, e: Expression, dst: Lane) -> None:
         """Instructions for dst = e, rounded to the dtype of dst."""

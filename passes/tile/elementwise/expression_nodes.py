@@ -254,3 +254,24 @@ def is_whole(x: Expression, depth: int = MAX_DEPTH) -> bool:
 
 
 _WHOLE_FROM_WHOLE = ("cast", "add", "subtract", "multiply", "maximum", "minimum", "select")
+
+
+def resting_places(root: Expression, levels: int) -> list[Expression]:
+    """Expressions below `root`, operands before what reads them, such that no more than `levels`
+    levels lie between one and the next, a leaf, or the root."""
+    above: dict[int, int] = {}
+    found: list[Expression] = []
+    stack = [(root, False)]
+    while stack:
+        e, is_ready = stack.pop()
+        if id(e) in above:
+            continue
+        if not is_ready:
+            stack.append((e, True))
+            stack += [(arg, False) for arg in reversed(e.args)]
+            continue
+        above[id(e)] = 1 + max((above[id(arg)] for arg in e.args), default=-1)
+        if above[id(e)] == levels and e is not root:
+            found.append(e)
+            above[id(e)] = 0
+    return found
