@@ -15,6 +15,7 @@ from axonc.weights.references import WeightRef, open_weight_file
 
 if TYPE_CHECKING:
     from axonc.driver.driver import DebugOptions, Progress
+    from axonc.program.compiled_program import CompiledProgram
 
 Weights = str | Path | Sequence[str | Path] | Mapping[str, WeightRef | np.ndarray]
 Samples = str | Path | Mapping[str, np.ndarray]
@@ -103,7 +104,15 @@ def load(path: str | Path, *, trust_weights: bool = False, with_weights: bool = 
     """
     from axonc.program.package import read_program
 
-    return Executable(read_program(path, trust_weights=trust_weights, with_weights=with_weights))
+    compiled = read_program(path, trust_weights=trust_weights, with_weights=with_weights)
+    return Executable(compiled, lambda: _exactly(compiled))
+
+
+def _exactly(compiled: CompiledProgram) -> CompiledProgram | None:
+    """Of a loaded program: made again with exact transposes, if that can be."""
+    from axonc.driver.recompile import exact_again
+
+    return exact_again(compiled)
 
 
 def check(source: Any) -> list[Finding]:

@@ -14,6 +14,7 @@ from axonc.passes.cast.cast_data import Sample
 from axonc.passes.cast.cast_report import CastReport, CastRow
 from axonc.passes.lower.check_collectives import check_core_program
 from axonc.program.compiled_program import CompiledProgram, HostTensor
+from axonc.program.source import ProgramSource, SourceArgument
 
 
 def build(
@@ -36,7 +37,27 @@ def build(
         compiled = compile_imported(
             imported, options, samples=samples, progress=progress, debug=debug
         )
-    return _with_state(compiled, imported)
+    compiled = _with_state(compiled, imported)
+    # Samples are no part of it: what was made with them cannot be made again without.
+    is_final = bool(samples) or options.exact_transposes
+    return compiled if is_final else replace(compiled, source=source_of(imported))
+
+
+def source_of(imported: ImportedProgram) -> ProgramSource:
+    """What a compiled program carries along of the program it was made from."""
+    arguments = (
+        SourceArgument(a.name, a.shape, a.dtype, a.weight is not None, a.sharding)
+        for a in imported.arguments
+    )
+    return ProgramSource(
+        imported.module_bytes,
+        tuple(arguments),
+        imported.result_names,
+        imported.mesh,
+        imported.result_shardings,
+        imported.sharding_notes,
+        imported.aliases,
+    )
 
 
 def _with_state(compiled: CompiledProgram, imported: ImportedProgram) -> CompiledProgram:

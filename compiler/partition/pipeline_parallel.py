@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from jaxlib.mlir import ir
@@ -200,11 +201,7 @@ def _balanced(flow: _Flow, count: int) -> list[int]:
     crossing = _crossing(flow)
     places = [i for i, alive in enumerate(crossing) if len(alive) == 1]
     # Neighbours that carry the same tensor are one place.
-    places = [
-        a
-        for a, b in zip(places, [*places[1:], -1], strict=True)
-        if b < 0 or crossing[a] != crossing[b]
-    ]
+    places = [a for a, b in pairwise([*places, -1]) if b < 0 or crossing[a] != crossing[b]]
     if len(places) < count - 1:
         raise CompileError(
             f"the program can be cut into {len(places) + 1} stages, not {count}: a cut needs a "

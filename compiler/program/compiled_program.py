@@ -13,6 +13,7 @@ from axonc.backends.program import CoreProgram, HbmTensor, Program, TensorKind
 from axonc.diagnostics import UsageError
 from axonc.options import CompileOptions
 from axonc.passes.cast.cast_report import CastReport
+from axonc.program.source import ProgramSource
 from axonc.sharding import Sharding
 from axonc.weights.references import WeightRef, tensor_spelling
 
@@ -115,6 +116,8 @@ class CompiledProgram:
     open_state: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     initial_state: Mapping[str, WeightRef] = field(default_factory=dict)
     is_foreign: bool = field(default=False, compare=False)
+    source: ProgramSource | None = None
+    """What it was compiled from, where that is all that it takes to compile it again."""
 
     @property
     def cores(self) -> int:

@@ -24,10 +24,13 @@ from axonc.program.manifest_schema import (
     PackingFacts,
     ProgramFacts,
     ShardingFacts,
+    SourceArgumentFacts,
+    SourceFacts,
     StageFacts,
     TensorFacts,
     WeightFacts,
 )
+from axonc.program.source import ProgramSource, SourceArgument
 from axonc.sharding import Mesh, Sharding
 from axonc.version import __version__
 
@@ -67,11 +70,16 @@ def manifest_of(
         members=dict(members),
         cores=compiled.program.cores,
         groups=[[list(group) for group in entry] for entry in compiled.program.groups],
-        weight_shardings={n: _sharding_facts(s) for n, s in compiled.weight_shardings.items()},
+        weight_shardings={
+            name: _sharding_facts(sharding)
+            for name, sharding in compiled.weight_shardings.items()
+            if name in references["weights"]  # the others are not used
+        },
         others=[_program_facts(p, c) for p, c in zip(compiled.others, constants[1:], strict=True)],
         program_of=list(compiled.program_of),
         casts=list(compiled.casts),
         shardings=list(compiled.shardings),
+        source_program=None if compiled.source is None else _source_facts(compiled.source),
     )
 
 
@@ -101,6 +109,27 @@ def _sharding_facts(sharding: Sharding) -> ShardingFacts:
     return ShardingFacts(
         [(name, int(size)) for name, size in sharding.mesh.axes],
         [list(axes) for axes in sharding.dim_axes],
+    )
+
+
+def _source_facts(source: ProgramSource) -> SourceFacts:
+    arguments = [
+        SourceArgumentFacts(
+            a.name,
+            [int(n) for n in a.shape],
+            a.dtype,
+            a.is_weight,
+            None if a.sharding is None else _sharding_facts(a.sharding),
+        )
+        for a in source.arguments
+    ]
+    return SourceFacts(
+        arguments=arguments,
+        result_names=list(source.result_names),
+        mesh=None if source.mesh is None else [(n, int(size)) for n, size in source.mesh.axes],
+        result_shardings=[_sharding_facts(s) for s in source.result_shardings],
+        sharding_notes=list(source.sharding_notes),
+        aliases=dict(source.aliases),
     )
 
 
@@ -160,6 +189,29 @@ def host_tensor(facts: HostFacts) -> HostTensor:
     limits = None if facts.limits is None else Limits(**msgspec.structs.asdict(facts.limits))
     shape = tuple(facts.shape)
     return HostTensor(facts.name, shape, facts.dtype, sharding, facts.state_of, limits)
+
+
+def source_of_facts(facts: SourceFacts, module: bytes) -> ProgramSource:
+    """module: the content of source.mlirbc. Raises: UsageError for a sharding that is none."""
+    arguments = (
+        SourceArgument(
+            a.name,
+            tuple(a.shape),
+            a.dtype,
+            a.is_weight,
+            None if a.sharding is None else sharding_of(a.sharding),
+        )
+        for a in facts.arguments
+    )
+    return ProgramSource(
+        module,
+        tuple(arguments),
+        tuple(facts.result_names),
+        None if facts.mesh is None else Mesh(tuple(facts.mesh)),
+        tuple(map(sharding_of, facts.result_shardings)),
+        tuple(facts.sharding_notes),
+        facts.aliases,
+    )
 
 
 def stage_record(facts: StageFacts) -> StageRecord:

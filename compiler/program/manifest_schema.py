@@ -134,6 +134,27 @@ class ProgramFacts(Facts):
     notes: list[str]
 
 
+class SourceArgumentFacts(Facts):
+    """An argument of the program as it was before it was compiled."""
+
+    name: Name
+    shape: Shape
+    dtype: Name
+    is_weight: bool
+    sharding: ShardingFacts | None = None
+
+
+class SourceFacts(Facts):
+    """Of source.mlirbc, what the module does not say itself."""
+
+    arguments: list[SourceArgumentFacts]
+    result_names: list[Name]
+    mesh: list[tuple[Name, Count]] | None
+    result_shardings: list[ShardingFacts]
+    sharding_notes: list[str]
+    aliases: dict[str, Name]
+
+
 class Manifest(ProgramFacts):
     """All of it. files: content of the weight files; members: of the other members of the
     archive."""
@@ -159,3 +180,4 @@ class Manifest(ProgramFacts):
     program_of: list[Size]
     casts: list[str]
     shardings: list[str]
+    source_program: SourceFacts | None

@@ -5,6 +5,7 @@
     locations/<engine>.bin   per instruction: index into locations.json, int32 little-endian
     programs/<n>/...         the same of the n-th program, where cores run different ones
     constants.bin            bytes of the program's own constants
+    source.mlirbc            the program it was compiled from, to compile it again
     weights.bin              bytes of weights that no file holds (or --embed-weights)
     manifest.json            target, inputs, results, tensors, weight references, options, hashes
     manifest.blake3          hash of the manifest, which has those of all others
@@ -37,6 +38,7 @@ from axonc.program.manifest import (
     manifest_text,
     read_manifest,
     sharding_of,
+    source_of_facts,
     stage_record,
     tensor_of,
 )
@@ -47,6 +49,7 @@ from axonc.program.manifest_schema import (
     RuleFacts,
     WeightFacts,
 )
+from axonc.program.source import ProgramSource
 from axonc.program.verify_facts import BadFactError, programs_of, verify_facts
 from axonc.weights.content_hash import Content
 from axonc.weights.derived import (
@@ -67,8 +70,9 @@ from axonc.weights.references import (
     open_weight_file,
 )
 
-MANIFEST, SEAL, LOCATIONS, CONSTANTS, WEIGHTS = (
-    "manifest.json", "manifest.blake3", "locations.json", "constants.bin", "weights.bin"
+MANIFEST, SEAL, LOCATIONS, CONSTANTS, WEIGHTS, SOURCE = (
+    "manifest.json", "manifest.blake3", "locations.json", "constants.bin", "weights.bin",
+    "source.mlirbc",
 )  # fmt: skip
 SECTIONS = ("weights", "initial_state")
 """Of the manifest: tensors that lie in files or in weights.bin."""
@@ -143,7 +147,13 @@ def read_program(
         others=programs[1:],
         program_of=tuple(manifest.program_of),
         is_foreign=True,
+        source=_read_source(archive, manifest),
     )
+
+
+def _read_source(archive: Archive, manifest: Manifest) -> ProgramSource | None:
+    facts = manifest.source_program
+    return None if facts is None else source_of_facts(facts, archive.read(SOURCE))
 
 
 def _verified_manifest(archive: Archive) -> Manifest:
@@ -175,6 +185,8 @@ def _verified_manifest(archive: Archive) -> Manifest:
 
 def _needed(manifest: Manifest) -> Iterator[str]:
     yield CONSTANTS
+    if manifest.source_program is not None:
+        yield SOURCE
     for number, program in enumerate(programs_of(manifest)):
         yield _folder(number) + LOCATIONS
         for engine in program.engines:
@@ -189,6 +201,8 @@ def _members(compiled: CompiledProgram, weights: Pieces | None) -> Iterator[tupl
         yield from _program_members(program, _folder(number))
     constants = (t.data for program in compiled.programs for t in program.tensors)
     yield CONSTANTS, _aligned(data for data in constants if data is not None)
+    if compiled.source is not None:
+        yield SOURCE, iter([compiled.source.module])
     if weights is not None:
         yield WEIGHTS, _aligned(weights)
 

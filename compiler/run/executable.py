@@ -49,9 +49,9 @@ class Executable:
     """
 
     def __init__(
-        self, compiled: CompiledProgram, exact: Callable[[], CompiledProgram] | None = None
+        self, compiled: CompiledProgram, exact: Callable[[], CompiledProgram | None] | None = None
     ) -> None:
-        """exact: compiles the same with exact transposes, should a call need them."""
+        """exact: compiles the same with exact transposes, should a call need them, and can."""
         self._turn = threading.RLock()
         self._exact = exact
         self._take(compiled)
@@ -140,8 +140,11 @@ class Executable:
         """
         if finding.kind is not FindingKind.TRANSPOSE_RANGE or self._exact is None:
             raise finding
+        exact = self._exact()
+        if exact is None:
+            raise finding
         _log.warning("%s: compiled again with exact transposes", finding.location)
-        self._take(self._exact())
+        self._take(exact)
         self._exact = None
         for name in ("_files", "_weights"):
             self.__dict__.pop(name, None)

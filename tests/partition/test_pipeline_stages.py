@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import jax
 import numpy as np
+import pytest
 
 import axonc
 
@@ -27,3 +28,13 @@ def test_a_stage_may_hold_no_weight() -> None:
     for checked in (True, False):
         (found,) = executable.run(x, checked=checked)
         np.testing.assert_allclose(found, (x @ weights["w"])[::-1], atol=1e-4)
+
+
+def test_a_program_without_a_place_to_cut_says_so() -> None:
+    def crossed(p: dict[str, jax.Array], x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return x.T + 1, p["w"] @ x
+
+    weights, x = {"w": floats(64, 32)}, floats(32, 8)
+    lowered = jax.jit(crossed).lower(weights, x)
+    with pytest.raises(axonc.CompileError, match="can be cut into 1 stages, not 2"):
+        axonc.compile(lowered, weights=weights, parallel="pipeline", cores=2)
