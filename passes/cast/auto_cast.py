@@ -5,8 +5,8 @@ Why: the PE array multiplies bf16 four times as fast as f32, and smaller types h
 Precondition: neuron operations, before fusion.
 Postcondition: `mode=matmult`: the f32 operands of every dot are converted to `type`; results stay
 f32. `mode=all`: every f32 value inside is of `type`; arguments and results of the program keep
-theirs. Sums, softmax and norms compute in float32 inside whatever their type is, and dots
-accumulate in float32.
+theirs. In both, values that rounding would ruin stay f32 (kept_values.py). Sums, softmax and norms
+compute in float32 inside whatever their type is, and dots accumulate in float32.
 
 Before:
     %0 = "neuron.dot"(%x, %w) ({}) {...} : (tensor<4x8xf32>, tensor<8x8xf32>) -> tensor<4x8xf32>
@@ -25,7 +25,7 @@ Options: mode = none | matmult | all; type = bf16 | fp16 | tf32.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import ml_dtypes
@@ -53,6 +53,7 @@ from axonc.passes.base import Pass, Reporting
 from axonc.passes.cast.cast_choice import FLOATS, choice_of
 from axonc.passes.cast.cast_report import CastRow
 from axonc.passes.cast.integer_products import becomes_exact, is_integer_product
+from axonc.passes.cast.kept_values import keeps_operands, kept_values
 from axonc.passes.graph.uses import defining_op, erase_dead
 
 TYPES = ("bf16", "fp16", "tf32")
@@ -78,7 +79,7 @@ class AutoCastPass(Reporting, Pass, name="auto-cast", anchor="func.func"):
 
     def apply_and_report(self, op: ir.Operation) -> tuple[bool, list[CastRow]]:
         block = op.regions[0].blocks[0]
-        caster = _Caster(ir.Type.parse(FLOATS[self.type]))
+        caster = _Caster(ir.Type.parse(FLOATS[self.type]), kept=kept_values(block))
         changed = _MODES[self.mode](block, caster)
         return erase_dead(block) or changed, caster.report
 
@@ -102,6 +103,12 @@ class _Caster:
     made: dict[tuple[ir.Value, ir.Type], ir.Value] = field(default_factory=dict)
     changed: set[ir.Value] = field(default_factory=set)
     """Results that were f32 before."""
+    kept: Mapping[ir.Value, str] = field(default_factory=dict)
+    """Results that stay f32, and why."""
+
+    def keeps(self, op: ir.Operation) -> bool:
+        """Whether an operation computes in f32 for the sake of `kept`, not planned otherwise."""
+        return choice_of(op) is None and keeps_operands(op, self.kept)
 
     def element_of(self, op: ir.Operation) -> ir.Type:
         """The type an operation computes in; where that has 8 bits, `element` until quantize."""
@@ -114,14 +121,23 @@ class _Caster:
         """Whether a value is, or was, f32."""
         return _is_f32(value) or value in self.changed
 
-    def note(self, op: ir.Operation, why: str) -> None:
+    def note(self, op: ir.Operation, why: str, target: str = "") -> None:
         if choice_of(op) is None:
-            row = CastRow(op.name, source_location(op), "f32", str(self.element), why)
-            self.report.append(row)
+            to = target or str(self.element)
+            self.report.append(CastRow(op.name, source_location(op), "f32", to, why))
+
+    def note_kept(self, op: ir.Operation) -> None:
+        """Only what would have been cast is told."""
+        why = self.kept.get(op.results[0]) if op.results else None
+        if why is not None:
+            self.note(op, why, "f32")
 
     def cast_operands(self, op: ir.Operation, positions: Iterable[int]) -> bool:
         """Operands that are or were f32 in the operation's type; whether any was not."""
-        element = self.element_of(op)
+        return self.operands_as(op, positions, self.element_of(op))
+
+    def operands_as(self, op: ir.Operation, positions: Iterable[int], element: ir.Type) -> bool:
+        """Operands that are or were f32 in a type; whether any was not."""
         found = False
         for position in positions:
             value = op.operands[position]
@@ -215,7 +231,9 @@ def _cast_dots(block: ir.Block, caster: _Caster) -> bool:
     for op in _products(block):
         choice = choice_of(op)
         is_float = (choice is None or choice.compute in FLOATS) and not is_integer_product(op)
-        if is_float and caster.cast_operands(op, (0, 1)):
+        if caster.keeps(op):
+            caster.note_kept(op)
+        elif is_float and caster.cast_operands(op, (0, 1)):
             caster.note(op, PRODUCTS[kind_of(op)])
             changed = True
     return changed
@@ -251,8 +269,15 @@ def _cast_op(op: ir.Operation, caster: _Caster) -> bool:
         return False
     if _reads_argument(op):
         return False  # cast where the result is read
-    caster.cast_operands(op, range(len(op.operands)))
+    every = range(len(op.operands))
+    if caster.keeps(op):
+        caster.note_kept(op)
+        return caster.operands_as(op, every, ir.F32Type.get())
+    caster.cast_operands(op, every)
     element = caster.element_of(op)
+    if op.results and op.results[0] in caster.kept and choice_of(op) is None:
+        caster.note(op, PRODUCTS[kind_of(op)])
+        return True
     if op.results and _is_f32(op.results[0]) and not isinstance(element, ir.F32Type):
         op.results[0].set_type(build.tensor(build.shape_of(op.results[0]), element))
         caster.changed.add(op.results[0])

@@ -15,7 +15,7 @@ from axonc.diagnostics import SourceLocation
 
 @dataclass(frozen=True)
 class CastRow:
-    """One cast that was made."""
+    """One cast that was made; or, where both types are the same, one that was not."""
 
     op: str
     location: SourceLocation
@@ -34,7 +34,9 @@ class CastRow:
     None: not known."""
 
     def __str__(self) -> str:
-        facts = [f"{self.location}: {self.op}: {self.source} -> {self.target}: {self.why}"]
+        is_cast = self.source != self.target
+        types = f"{self.source} -> {self.target}" if is_cast else self.source
+        facts = [f"{self.location}: {self.op}: {types}: {self.why}"]
         if self.scale:
             facts.append(f"scale {self.scale}")
         if self.local_error is not None:

@@ -41,6 +41,7 @@ from axonc.passes.cast.cast_data import CastData
 from axonc.passes.cast.cast_effects import CastEffects
 from axonc.passes.cast.cast_report import CastReport
 from axonc.passes.cast.integer_products import is_integer_product
+from axonc.passes.cast.kept_values import keeps_operands, kept_values
 from axonc.passes.cast.quantize import QUANTIZABLE
 from axonc.passes.cast.search_casts import search_casts
 from axonc.passes.cast.weight_operands import weight_behind, weight_names
@@ -90,7 +91,7 @@ class PlanCastsPass(Reporting, Pass, name="plan-casts", anchor="func.func"):
         effects = CastEffects(op, self.data, self.weight_scale)
         search = None
         if self.budget:
-            is_fixed = self._is_overridden(op)
+            is_fixed = self._is_fixed(op)
             candidate = self._candidate()
             plan, search = search_casts(
                 effects, plan, is_fixed, candidate, self.budget, self.target
@@ -124,10 +125,14 @@ class PlanCastsPass(Reporting, Pass, name="plan-casts", anchor="func.func"):
             stored = compute if compute in FORMATS else SAME
         return CastChoice(compute, stored)
 
-    def _is_overridden(self, function: ir.Operation) -> Callable[[ir.Operation], bool]:
+    def _is_fixed(self, function: ir.Operation) -> Callable[[ir.Operation], bool]:
+        """Whether a search leaves an operation alone: somebody chose, or it may not be rounded."""
         names = weight_names(function)
+        kept = kept_values(function.regions[0].blocks[0])
         overrides = [Override(text) for text in self.overrides]
-        return lambda op: any(o.matches(_names_of(op, names)) for o in overrides)
+        return lambda op: (
+            keeps_operands(op, kept) or any(o.matches(_names_of(op, names)) for o in overrides)
+        )
 
     def _candidate(self) -> CastChoice:
         """The cheapest choice a search may take: 8-bit weights, computed in 16 bits."""
@@ -146,6 +151,7 @@ class PlanCastsPass(Reporting, Pass, name="plan-casts", anchor="func.func"):
         names = weight_names(function)
         overrides = [Override(text) for text in self.overrides]
         unused = dict.fromkeys(overrides)
+        kept = kept_values(function.regions[0].blocks[0])
         plan: dict[ir.Operation, CastChoice] = {}
         known: list[str] = []
         for one in list(function.regions[0].blocks[0].operations):
@@ -157,7 +163,9 @@ class PlanCastsPass(Reporting, Pass, name="plan-casts", anchor="func.func"):
                 known += texts[:1]
                 for override in matching:
                     unused.pop(override, None)
-                plan[one] = _without_weight(self._choice(matching), one, names)
+                is_kept = not matching and keeps_operands(one, kept)
+                choice = CastChoice("fp32") if is_kept else self._choice(matching)
+                plan[one] = _without_weight(choice, one, names)
             elif self.mode == "all" and matching and _computes_f32(one):
                 for override in matching:
                     unused.pop(override, None)
