@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from axonc.backends.executor.agreement import AGREEMENTS, NARROW
 from axonc.passes.tile.elementwise.numeric_contract import PROMISES
 
 INTRODUCTION = """\
@@ -34,12 +35,31 @@ ULP: units in the last place of the float32 result. A bare number is an absolute
 """
 
 
+AGREEMENT_INTRODUCTION = f"""\
+## Fast and checked mode
+
+Both compute what the instruction streams say. Checked mode does it an instruction at a time; fast
+mode adds sums in another order, and has an exponential of its own in native code. Each mode gives
+the same bits whatever the number of CPUs is. How far a single operation's result may differ
+(`backends/executor/agreement.py`, held by `tests/run/test_fast_and_checked.py`), Σ|x| being the
+sum of what is added, each taken positive; results of bf16 and f16 may differ by {NARROW} unit of
+their type besides, where they may differ at all.
+"""
+
+
 def numerics_page() -> str:
     """The whole page."""
     headings = ("operation", "error", "zeros", "NaN and infinities", "computed by")
     lines = [(f"`{p.op}`", p.text, p.zeros, p.special, p.by) for p in PROMISES]
     rows = "".join(_row(line) for line in (headings, ("---",) * len(headings), *lines))
-    return f"{INTRODUCTION}\n## Operations on floats\n\n{rows}"
+    return f"{INTRODUCTION}\n## Operations on floats\n\n{rows}\n{_agreement()}"
+
+
+def _agreement() -> str:
+    headings = ("operations", "float32 results differ by at most")
+    lines = [(row.what, row.text) for row in AGREEMENTS]
+    rows = "".join(_row(line) for line in (headings, ("---",) * len(headings), *lines))
+    return f"{AGREEMENT_INTRODUCTION}\n{rows}"
 
 
 def _row(cells: Sequence[str]) -> str:
