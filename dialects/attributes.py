@@ -192,5 +192,6 @@ def _scalar_attribute(value: float | int | np.generic, element: ir.Type) -> ir.A
     if name[0] in "ui":
         if name == "i1":
             return ir.IntegerAttr.get(element, 1 if value else 0)
-        return ir.IntegerAttr.get(element, int(value))
+        # Python integers beyond 63 bits do not pass the bindings.
+        return ir.Attribute.parse(f"{int(value)} : {name}")
     return ir.FloatAttr.get(element, float(value))

@@ -32,6 +32,7 @@ from axonc.passes.memory.spill_buffers import SpillBuffersPass
 from axonc.passes.prepare.flatten_control_flow import FlattenControlFlowPass
 from axonc.passes.prepare.inline_calls import InlineCallsPass
 from axonc.passes.prepare.narrow_integers import InputRange, narrow_and_find
+from axonc.passes.prepare.regions.expand_regions import ExpandRegionsPass
 from axonc.passes.prepare.scan_windows import ScanWindowsPass
 from axonc.passes.prepare.simplify import SimplifyPass
 from axonc.passes.schedule.assign_engines import AssignEnginesPass
@@ -176,7 +177,13 @@ def _require_mesh(imported: ImportedProgram, cores: int) -> None:
 def find_unsupported_ops(imported: ImportedProgram) -> list[Finding]:
     """Everything in the program that cannot be compiled; empty when all can."""
     state = ModuleState(load_module(imported))
-    passes = (InlineCallsPass(), FlattenControlFlowPass(), SimplifyPass(), ScanWindowsPass())
+    passes = (
+        InlineCallsPass(),
+        FlattenControlFlowPass(),
+        SimplifyPass(),
+        ScanWindowsPass(),
+        ExpandRegionsPass(),
+    )
     PassManager(passes).run(state)
     with state.module.context, ir.Location.unknown():
         wide = narrow_and_find(state.module.operation)

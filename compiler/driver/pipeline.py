@@ -41,6 +41,7 @@ from axonc.passes.prepare.inline_blocks import InlineBlocksPass
 from axonc.passes.prepare.inline_calls import InlineCallsPass
 from axonc.passes.prepare.narrow_integers import NarrowIntegersPass
 from axonc.passes.prepare.outline_blocks import OutlineBlocksPass
+from axonc.passes.prepare.regions.expand_regions import ExpandRegionsPass
 from axonc.passes.prepare.scan_windows import ScanWindowsPass
 from axonc.passes.prepare.simplify import SimplifyPass
 from axonc.passes.recognize.recognize_gelu import RecognizeGeluPass
@@ -110,6 +111,9 @@ def stablehlo_pipeline(options: TensorOptions) -> tuple[Pass, ...]:
         SimplifyPass(),
         # Before integers are narrowed: 64-bit ones in two words have no windows but sums.
         ScanWindowsPass(),
+        # Likewise: 64-bit ones in two words have no regions. After scans, which it would take for
+        # windows that overlap.
+        ExpandRegionsPass(),
         # After inlining: only then is the constant beside an addition visible.
         NarrowIntegersPass(allow_lossy=options.chosen.allow_lossy_integers),
     )

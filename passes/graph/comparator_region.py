@@ -7,6 +7,7 @@ their order alone: a few values that stand in every order to each other settle i
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
@@ -85,3 +86,31 @@ def _is_right(
     better = x != x or (y == y and (x > y) == (kind == "max"))
     wanted = (x, i) if better else (y, j)
     return repr(found) == repr(list(wanted))
+
+
+@dataclass(frozen=True)
+class Ties:
+    """Of a region that chooses an extreme: which place it takes of two equal values, and of two
+    NaN: the "first" one, or the "least"."""
+
+    equal: str
+    nan: str
+
+
+def ties_of(region: ir.Region, element: str) -> Ties | None:
+    """None when it is not the same for all."""
+    numbers = (False, True) if element == "i1" else (1, 2)
+    equal = _tie(region, numbers)
+    nan = _tie(region, (float("nan"),)) if element in FLOAT else equal
+    return Ties(equal, nan) if equal and nan else None
+
+
+def _tie(region: ir.Region, numbers: Sequence[Scalar]) -> str | None:
+    """Of two that are the same number."""
+    found = {}
+    for x in numbers:
+        for i, j in ((3, 4), (4, 3)):
+            result = run_comparator(region, (x, i, x, j))
+            found[x, i] = result and result[1]
+    ways = {"first": lambda i: i, "least": lambda i: 3}
+    return next((w for w, f in ways.items() if all(p == f(i) for (_, i), p in found.items())), None)

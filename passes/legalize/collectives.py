@@ -114,7 +114,7 @@ def _reduces_on_machine(value: ir.Value, kind: str) -> bool:
 
 def all_reduce(op: ir.Operation) -> ir.Value:
     value, groups = _one_tensor(op), _groups(op, and_partitions=True)
-    kind = reduction_kind_of(op, value)
+    kind = reduction_kind_of(op)
     if len(groups[0]) == 1:
         return value
     if _reduces_on_machine(value, kind):
@@ -124,7 +124,7 @@ def all_reduce(op: ir.Operation) -> ir.Value:
 
 def reduce_scatter(op: ir.Operation) -> ir.Value:
     value, groups = _one_tensor(op), _groups(op, and_partitions=True)
-    kind, count = reduction_kind_of(op, value), len(groups[0])
+    kind, count = reduction_kind_of(op), len(groups[0])
     if count == 1:
         return value
     blocks = _split_first(value, _dim(op, "scatter_dimension"), count)

@@ -37,7 +37,6 @@ from axonc.passes.graph.custom_calls import ANY_FORM, called, custom_call_proble
 from axonc.passes.graph.fold_constants import fold
 from axonc.passes.graph.module import main_function
 from axonc.passes.graph.rewrite import in_place_of
-from axonc.passes.legalize.arg_reduce import arg_reduce
 from axonc.passes.legalize.collectives import COLLECTIVE_LEGALIZERS
 from axonc.passes.legalize.dynamic import DYNAMIC_LEGALIZERS
 from axonc.passes.legalize.elementwise import COMPOSITES, ELEMENTWISE_LEGALIZERS
@@ -49,19 +48,13 @@ from axonc.passes.legalize.wide_constants import narrow_wide_constants
 from axonc.passes.legalize.window import WINDOW_LEGALIZERS
 from axonc.passes.unsupported import Unsupported
 
-
-def _reduce(op: ir.Operation) -> ir.Value | tuple[ir.Value, ...]:
-    """Of one tensor, or of one and the places of its elements."""
-    return reduce(op) if len(op.operands) == 2 else arg_reduce(op)
-
-
 _LEGALIZERS = (
     ELEMENTWISE_LEGALIZERS
     | MOVEMENT_LEGALIZERS
     | DYNAMIC_LEGALIZERS
     | WINDOW_LEGALIZERS
     | COLLECTIVE_LEGALIZERS
-    | {"gather": gather, "scatter": scatter, "reduce": _reduce}
+    | {"gather": gather, "scatter": scatter, "reduce": reduce}
 )
 _IN_COMPARATORS = {f"stablehlo.{name}": rule for name, rule in ELEMENTWISE_LEGALIZERS.items()}
 _LEGALIZERS |= {"sort": SortLegalizer(_IN_COMPARATORS)}
@@ -70,7 +63,8 @@ LEGALIZERS = {f"stablehlo.{name}": rule for name, rule in sorted(_LEGALIZERS.ite
 
 _NEAREST_FORMS = {
     "stablehlo.while": "a number of iterations that is known when the model is traced",
-    "stablehlo.select_and_scatter": "write the pooling's gradient as compare, select, pad",
+    "stablehlo.map": "compute elements by elementwise operations on scalars",
+    "stablehlo.select_and_scatter": "compute elements by elementwise operations on scalars",
     "stablehlo.rng_bit_generator": "pass random numbers as an argument",
     "stablehlo.rng": "pass random numbers as an argument",
     "stablehlo.cholesky": "compute it on the host",
@@ -81,6 +75,9 @@ _NEAREST_FORMS = {
     "stablehlo.triangular_solve": "compute it on the host",
 }
 
+
+_EXPANDED = frozenset(("stablehlo.map", "stablehlo.select_and_scatter"))
+"""What passes before have replaced, if its region allows."""
 
 _COMPLEX = "compute with real numbers: real and imaginary part as two tensors"
 _NEAREST_TYPES = {
@@ -98,8 +95,6 @@ def supported_operations() -> list[tuple[str, str]]:
     notes = {
         "stablehlo.gather": "fast for rows and for one window",
         "stablehlo.scatter": f"one tensor, {MOST_WINDOWS} windows; set, add, multiply, min, max",
-        "stablehlo.reduce": "one tensor; add, max, min, multiply, and, or; argmax, argmin",
-        "stablehlo.reduce_window": "one tensor; add, max, min, multiply, and, or",
         "stablehlo.convolution": "integers only where float32 is exact",
         "stablehlo.compare": "the total order takes NaN as positive",
         "stablehlo.sort": f"elements times length at most {MOST_PAIRS}",
@@ -109,7 +104,8 @@ def supported_operations() -> list[tuple[str, str]]:
         "stablehlo.all_gather": "one tensor; groups of one size",
         "stablehlo.all_to_all": "one tensor; groups of one size",
     }
-    plain = [(n, notes.get(n, "")) for n in LEGALIZERS if n != "stablehlo.composite"]
+    known = {*LEGALIZERS, *_EXPANDED} - {"stablehlo.composite"}
+    plain = [(n, notes.get(n, "")) for n in sorted(known)]
     return plain + [(f"composite {name}", "") for name in sorted(COMPOSITES)]
 
 

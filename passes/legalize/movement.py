@@ -13,10 +13,11 @@ from axonc.dialects.neuron import builder as build
 from axonc.dialects.neuron.table import INTEGER
 from axonc.dialects.stablehlo import dense_integers, dot_dimensions
 from axonc.passes.graph.fold_constants import constant_array, fold
+from axonc.passes.graph.scalar_region import not_elementwise
 from axonc.passes.legalize.integer_dot import integer_dot, is_integer_dot
 from axonc.passes.unsupported import Unsupported
 
-Legalizer = Callable[[ir.Operation], ir.Value]
+Legalizer = Callable[[ir.Operation], ir.Value | tuple[ir.Value, ...]]
 
 
 def constant(op: ir.Operation) -> ir.Value:
@@ -112,10 +113,9 @@ def _product(op: ir.Operation, dims: Sequence[Sequence[int]]) -> ir.Value:
     return build.dot(lhs, rhs, dims, element)
 
 
-def optimization_barrier(op: ir.Operation) -> ir.Value:
-    if len(op.operands) != 1:
-        raise Unsupported("optimization_barrier of several values", "use one barrier per value")
-    return op.operands[0]
+def optimization_barrier(op: ir.Operation) -> tuple[ir.Value, ...]:
+    """Nothing: what it keeps apart is not moved over it either way."""
+    return tuple(op.operands)
 
 
 # ---- reductions ----------------------------------------------------------------------------------
@@ -142,8 +142,8 @@ _COMBINE = {
 
 def reduce(op: ir.Operation) -> ir.Value:
     """A reduction of one tensor."""
+    kind = reduction_kind_of(op)
     operand, initial = op.operands
-    kind = reduction_kind_of(op, operand)
     dims = sorted(dense_integers(op.attributes["dimensions"]))
     reduced = build.reduce(operand, kind, dims) if dims else operand
     return reduced if is_neutral(kind, initial) else combined_with(kind, reduced, initial)
@@ -155,15 +155,21 @@ def combined_with(kind: str, reduced: ir.Value, initial: ir.Value) -> ir.Value:
     return build.create(_COMBINE[kind], (reduced, start), reduced.type)
 
 
-def reduction_kind_of(op: ir.Operation, operand: ir.Value) -> str:
-    """What the region of a reduction of `operand` computes; logical for i1."""
-    kind = _region_kind(op.regions[0], element_name(operand.type))
-    if kind is None:
+def reduction_kind_of(op: ir.Operation) -> str:
+    """What the region of a reduction of one tensor computes; logical for i1.
+
+    Raises:
+        Unsupported: anything else, which `expand-regions` would have taken apart if it could.
+    """
+    kind = _region_kind(op.regions[0], element_name(op.operands[0].type))
+    if len(op.results) != 1 or kind is None:
+        found = not_elementwise(op.regions[0])
+        if found:
+            hint = "compute elements by elementwise operations on scalars"
+            raise Unsupported(f"reduction by a region with {found}", hint)
         body = [o.operation.name for o in op.regions[0].blocks[0].operations]
-        raise Unsupported(
-            f"reduction by {', '.join(body[:-1]) or 'nothing'}",
-            f"reduce with one of {', '.join(_KINDS)}",
-        )
+        names = ", ".join(body[:-1]) or "nothing"
+        raise Unsupported(f"reduction by {names}", f"reduce with one of {', '.join(_KINDS)}")
     return kind
 
 

@@ -147,10 +147,8 @@ def _largest(value: ir.Value) -> float:
 
 
 def reduce_window(op: ir.Operation) -> ir.Value:
-    if len(op.operands) != 2:
-        raise Unsupported("windows over several tensors at once", "reduce one tensor at a time")
+    kind = reduction_kind_of(op)
     operand, initial = op.operands
-    kind = reduction_kind_of(op, operand)
     windows = _pool_windows(op)
     if not is_neutral(kind, initial) or any(
         w.base_dilation > 1 or min(w.low, w.high) < 0 for w in windows

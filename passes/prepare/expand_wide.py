@@ -303,16 +303,10 @@ def _count_leading_zeros(to: Expander, op: ir.Operation) -> Wide:
     return a.like(found, words.filled(0, low.type))
 
 
-def _reduce(to: Expander, op: ir.Operation) -> Result | list[Result]:
-    if len(op.operands) == 2:
-        return reductions.reduce(op, *to.pairs_of(op))
-    if len(op.operands) != 4 or not is_wide_type(op.operands[0].type):
+def _reduce(to: Expander, op: ir.Operation) -> Result:
+    if len(op.operands) != 2:
         raise Unsupported("reduction of several tensors", "reduce one tensor at a time")
-    if op.operands[1] in to.pairs or to.number(op.operands[3]) != 0:
-        raise Unsupported("argmax or argmin whose places need 64 bits", HINT)
-    places = op.operands[1]
-    counted = to.word(places) if is_wide_type(places.type) else places
-    return list(reductions.arg_reduce(op, to.pair(op.operands[0]), counted))
+    return reductions.reduce(op, *to.pairs_of(op))
 
 
 def _all_reduce(to: Expander, op: ir.Operation) -> Wide:

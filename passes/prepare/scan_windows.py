@@ -34,8 +34,9 @@ from axonc.dialects.stablehlo import dense_integers
 from axonc.passes.base import Pass
 from axonc.passes.graph.rewrite import in_place_of, replace
 from axonc.passes.prepare import words
-from axonc.passes.prepare.integer_range import WORD, of_type
+from axonc.passes.prepare.integer_range import WORD
 from axonc.passes.prepare.integer_ranges import combination
+from axonc.passes.prepare.regions.plain_reductions import NEUTRAL, neutral
 
 SHORT_WINDOW = 32
 """Up to here a window of 32-bit numbers stays one."""
@@ -162,33 +163,10 @@ def _is_long(op: ir.Operation, size: int) -> bool:
 
 def _is_neutral(kind: str, first: ir.Value) -> bool:
     """Whether `first` is a constant that changes nothing."""
-    number = _scalar(first)
-    if number is None or kind not in _NEUTRAL:
+    number = words.number_of(first)
+    if number is None or kind not in NEUTRAL:
         return False
-    limits = of_type(element_name(first.type))
-    low, high = (limits.low, limits.high) if limits else (-math.inf, math.inf)
-    return bool(number == _NEUTRAL[kind](low, high))
-
-
-_NEUTRAL = {
-    "add": lambda low, high: 0,
-    "multiply": lambda low, high: 1,
-    "maximum": lambda low, high: low,
-    "minimum": lambda low, high: high,
-}
-"""The neutral element of each operation, by the limits of the type."""
-
-
-def _scalar(value: ir.Value) -> float | int | None:
-    """The number of a constant, through broadcasts and conversions to the same type."""
-    while not isinstance(value.owner, ir.Block):
-        op = value.owner.operation
-        if op.name == "stablehlo.constant":
-            return dense_to_numpy(op.attributes["value"]).reshape(-1)[0].item()
-        if op.name != "stablehlo.broadcast_in_dim":
-            return None
-        value = op.operands[0]
-    return None
+    return bool(number == neutral(kind, element_name(first.type)))
 
 
 def _rewrite(op: ir.Operation) -> None:

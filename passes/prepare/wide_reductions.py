@@ -12,12 +12,15 @@ from math import prod
 
 from torch_mlir import ir
 
-from axonc.dialects.attributes import element_name
 from axonc.dialects.stablehlo import dense_integers, scatter_dimensions
-from axonc.passes.graph.comparator_region import extreme_of
 from axonc.passes.prepare import wide_arithmetic as wide
 from axonc.passes.prepare import words
 from axonc.passes.prepare.integer_ranges import combination
+from axonc.passes.prepare.regions.plain_reductions import (
+    add_region,
+    plain_reduce,
+    plain_windows_from,
+)
 from axonc.passes.prepare.wide_arithmetic import Wide
 from axonc.passes.unsupported import Unsupported
 
@@ -81,7 +84,7 @@ def reduce(op: ir.Operation, value: Wide, first: Wide) -> Wide:
     return _COMBINED[kind](reduced, start)
 
 
-_HINT = "reduce with add, maximum, minimum, multiply, and, or; or take an argmax or argmin"
+_HINT = "reduce with add, maximum, minimum, multiply, and, or"
 
 
 def _names(op: ir.Operation) -> str:
@@ -89,35 +92,14 @@ def _names(op: ir.Operation) -> str:
     return ", ".join(body[:-1]) or "nothing"
 
 
-def reduced_word(value: ir.Value, kind: str, dims: Sequence[int], first: int) -> ir.Value:
-    """`stablehlo.reduce` by one operation, over words."""
-    element = value.type.element_type
-    shape = [n for d, n in enumerate(value.type.shape) if d not in dims]
-    scalar = ir.RankedTensorType.get([], element)
-    start = words.filled(first, scalar)
-    attributes = {"dimensions": ir.DenseI64ArrayAttr.get(list(dims))}
-    result = ir.RankedTensorType.get(shape, element)
-    op = ir.Operation.create("stablehlo.reduce", [result], [value, start], attributes, regions=1)
-    add_region(op, kind, scalar)
-    return op.results[0]
-
-
-def add_region(op: ir.Operation, kind: str, scalar: ir.Type) -> None:
-    """One block that combines its two arguments by `stablehlo.<kind>`."""
-    block = ir.Block.create_at_start(op.regions[0], [scalar, scalar], [op.location] * 2)
-    with ir.InsertionPoint(block):
-        both = words.create(kind, list(block.arguments), scalar)
-        ir.Operation.create("stablehlo.return", [], [both])
-
-
 def _sum(value: Wide, dims: Sequence[int]) -> Wide:
     bits = limb_bits(prod(value.low.type.shape[d] for d in dims))
-    sums = [reduced_word(limb, "add", dims, 0) for limb in limbs(value, bits)]
+    sums = [plain_reduce(limb, "add", dims, 0) for limb in limbs(value, bits)]
     return from_limbs(sums, bits, value)
 
 
 def _bits(kind: str, first: int) -> Callable[[Wide, Sequence[int]], Wide]:
-    return lambda value, dims: value.each(lambda v: reduced_word(v, kind, dims, first))
+    return lambda value, dims: value.each(lambda v: plain_reduce(v, kind, dims, first))
 
 
 def _extreme(kind: str) -> Callable[[Wide, Sequence[int]], Wide]:
@@ -127,10 +109,10 @@ def _extreme(kind: str) -> Callable[[Wide, Sequence[int]], Wide]:
         shape = value.low.type.shape
         kept = [d for d in range(len(shape)) if d not in dims]
         high = words.convert(value.high, words.i32()) if value.is_signed else value.high
-        best = reduced_word(high, kind, dims, _beyond(high, kind))
+        best = plain_reduce(high, kind, dims, _beyond(high, kind))
         chosen = words.compare(high, "EQ", words.broadcast(best, shape, kept))
         low = words.select(chosen, value.low, _beyond(value.low, kind))
-        found = reduced_word(low, kind, dims, _beyond(low, kind))
+        found = plain_reduce(low, kind, dims, _beyond(low, kind))
         return value.like(found, words.convert(best, words.u32()))
 
     return reduced
@@ -186,26 +168,6 @@ _COMBINED: dict[str, Callable[[Wide, Wide], Wide]] = {
 }
 
 
-def arg_reduce(op: ir.Operation, value: Wide, places: ir.Value) -> tuple[Wide, ir.Value]:
-    """(extreme, its place) of a reduction of 64-bit integers and the places of its elements, which
-    are words; of equal ones the first place.
-
-    Raises:
-        Unsupported: it is no argmax or argmin.
-    """
-    dims = dense_integers(op.attributes["dimensions"])
-    kind = extreme_of(op.regions[0], element_name(op.operands[0].type))
-    if kind is None:
-        raise Unsupported(f"64-bit reduction of several tensors by {_names(op)}", _HINT)
-    name = {"max": "maximum", "min": "minimum"}[kind]
-    best = _REDUCERS[name](value, dims)
-    shape = value.low.type.shape
-    kept = [d for d in range(len(shape)) if d not in dims]
-    found = wide.compare(value, "EQ", best.each(lambda v: words.broadcast(v, shape, kept)))
-    candidates = words.select(found, places, _beyond(places, "minimum"))
-    return best, reduced_word(candidates, "minimum", dims, _beyond(places, "minimum"))
-
-
 def all_reduce(op: ir.Operation, value: Wide, cores: int) -> Wide:
     """Of as many values as there are cores, at most.
 
@@ -245,7 +207,7 @@ def reduce_window(op: ir.Operation, value: Wide, first: Wide) -> Wide:
     """
     kind = combination(op)
     if kind in ("and", "or"):
-        return value.like(*(_windows(op, v, f, kind) for v, f in _paired(value, first)))
+        return value.like(*(plain_windows_from(op, v, f, kind) for v, f in _paired(value, first)))
     if kind != "add":
         raise Unsupported(
             f"windows of 64-bit integers by {_names(op)}", "add; or convert to int32 before"
@@ -253,21 +215,11 @@ def reduce_window(op: ir.Operation, value: Wide, first: Wide) -> Wide:
     # The padding counts too: as many initial values as a window has elements, and one more.
     bits = limb_bits(2 * prod(dense_integers(op.attributes["window_dimensions"])) + 1)
     pairs = zip(limbs(value, bits), limbs(first, bits), strict=True)
-    return from_limbs([_windows(op, v, f, kind) for v, f in pairs], bits, value)
+    return from_limbs([plain_windows_from(op, v, f, kind) for v, f in pairs], bits, value)
 
 
 def _paired(value: Wide, first: Wide) -> list[tuple[ir.Value, ir.Value]]:
     return list(zip(value.words, first.words, strict=True))
-
-
-def _windows(op: ir.Operation, value: ir.Value, first: ir.Value, kind: str) -> ir.Value:
-    element = value.type.element_type
-    result = ir.RankedTensorType.get(op.results[0].type.shape, element)
-    made = ir.Operation.create(
-        op.name, [result], [value, first], dict(op.attributes.items()), regions=1
-    )
-    add_region(made, kind, ir.RankedTensorType.get([], element))
-    return made.results[0]
 
 
 # ---- scatter -------------------------------------------------------------------------------------

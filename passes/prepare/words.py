@@ -11,7 +11,7 @@ from typing import TypeAlias
 import numpy as np
 from torch_mlir import ir
 
-from axonc.dialects.attributes import element_name, numpy_to_dense, splat
+from axonc.dialects.attributes import element_name, numpy_to_dense, splat, splat_number
 
 Operand: TypeAlias = "ir.Value | int | float"
 
@@ -47,6 +47,20 @@ def constant(array: np.ndarray, element: ir.Type) -> ir.Value:
 def filled(number: int | float, kind: ir.RankedTensorType) -> ir.Value:
     """A constant whose elements are all `number`."""
     return create("constant", (), kind, {"value": splat(number, kind)})
+
+
+def number_of(value: ir.Value) -> float | int | None:
+    """The number that all elements of a constant are, also of a repeated one; None for others."""
+    while not isinstance(value.owner, ir.Block):
+        op = value.owner.operation
+        if op.name == "stablehlo.constant" and isinstance(
+            op.attributes["value"], ir.DenseElementsAttr
+        ):
+            return splat_number(op.attributes["value"])
+        if op.name != "stablehlo.broadcast_in_dim":
+            return None
+        value = op.operands[0]
+    return None
 
 
 def of_shape(like: ir.Value, element: ir.Type) -> ir.RankedTensorType:
@@ -156,19 +170,47 @@ def broadcast(value: ir.Value, shape: Sequence[int], dims: Sequence[int]) -> ir.
     return create("broadcast_in_dim", (value,), kind, attributes)
 
 
-def slice_along(value: ir.Value, dim: int, start: int, limit: int) -> ir.Value:
-    """Elements start ... limit - 1 along `dim`, all along the others."""
+def slice_along(value: ir.Value, dim: int, start: int, limit: int, stride: int = 1) -> ir.Value:
+    """Elements start, start + stride ... before limit along `dim`, all along the others; itself
+    when these are all."""
     shape = list(value.type.shape)
+    if (start, stride) == (0, 1) and limit == shape[dim]:
+        return value
     first = [start if d == dim else 0 for d in range(len(shape))]
     last = [limit if d == dim else n for d, n in enumerate(shape)]
+    steps = [stride if d == dim else 1 for d in range(len(shape))]
     attributes = {
         "start_indices": ir.DenseI64ArrayAttr.get(first),
         "limit_indices": ir.DenseI64ArrayAttr.get(last),
-        "strides": ir.DenseI64ArrayAttr.get([1] * len(shape)),
+        "strides": ir.DenseI64ArrayAttr.get(steps),
     }
-    sizes = [b - a for a, b in zip(first, last, strict=True)]
+    sizes = [-(-(b - a) // s) for a, b, s in zip(first, last, steps, strict=True)]
     kind = ir.RankedTensorType.get(sizes, value.type.element_type)
     return create("slice", (value,), kind, attributes)
+
+
+def padded(
+    value: ir.Value,
+    filling: ir.Value,
+    low: Sequence[int],
+    high: Sequence[int],
+    interior: Sequence[int],
+) -> ir.Value:
+    """With the scalar `filling` around it and between its elements; itself when there is none.
+    Negative edges cut elements off."""
+    if not any((*low, *high, *interior)):
+        return value
+    sizes = [
+        n + max(n - 1, 0) * between + a + b
+        for n, a, b, between in zip(value.type.shape, low, high, interior, strict=True)
+    ]
+    names = ("edge_padding_low", "edge_padding_high", "interior_padding")
+    attributes = {
+        name: ir.DenseI64ArrayAttr.get(list(numbers))
+        for name, numbers in zip(names, (low, high, interior), strict=True)
+    }
+    kind = ir.RankedTensorType.get(sizes, value.type.element_type)
+    return create("pad", (value, filling), kind, attributes)
 
 
 def concatenate(values: Sequence[ir.Value], dim: int) -> ir.Value:

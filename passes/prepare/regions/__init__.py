@@ -1,0 +1,1 @@
+"""Operations with regions, such as reductions, as operations on whole tensors."""
