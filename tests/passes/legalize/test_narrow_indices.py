@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from stablehlo_interpreter import interpreted
 from jax import lax
+from stablehlo_interpreter import interpreted
 
 import axonc
 
