@@ -26,6 +26,7 @@ from axonc.passes.prepare.regions.reduction_windows import (
     windows_of,
 )
 from axonc.passes.prepare.regions.scalar_body import Combine, ScalarBody, Tensors
+from axonc.passes.prepare.regions.selected_phases import Phases
 
 EXACT_PLACES = 2**24
 """float32 holds every integer up to here."""
@@ -44,8 +45,12 @@ def select_and_scatter(op: ir.Operation) -> Tensors | None:
     pool = _Pool(tuple(windows_of(op)), tuple(operand.type.shape), tuple(source.type.shape))
     operand = words.convert(operand, select.element(0))
     source, initial = (words.convert(v, scatter.element(0)) for v in (source, initial))
+    phases = Phases(pool.dense, pool.places, tuple(pool.moving))
+    if phases.are_few and not pool.is_padded:
+        selected = phases.selected(select, pool.whole(operand))
+        return [pool.cut(phases.scattered(scatter, selected, source, initial), initial)]
     selected = pool.selected(select, operand)
-    return [pool.scattered(scatter, selected, source, initial)]
+    return [pool.cut(pool.scattered(scatter, selected, source, initial), initial)]
 
 
 @dataclass(frozen=True)
@@ -70,20 +75,41 @@ class _Pool:
     def rows(self) -> list[int]:
         return [n + k for n, k in zip(self.places, self.overlaps, strict=True)]
 
-    def selected(self, select: ScalarBody, operand: ir.Value) -> ir.Value:
-        """The place that every window selects."""
+    @property
+    def dense(self) -> tuple[DimWindow, ...]:
+        """The windows in whole rows."""
+        return tuple(replace(w, low=0, high=0) for w in self.windows)
+
+    @property
+    def is_padded(self) -> bool:
+        """Whether windows reach beyond the operand."""
+        return any(
+            w.low > 0 or (places - 1) * w.stride + w.size - w.low > size
+            for w, places, size in zip(self.windows, self.places, self.shape, strict=True)
+        )
+
+    def whole(self, operand: ir.Value) -> ir.Value:
+        """As many whole rows as windows reach into; zeros beside the operand."""
         zero = words.filled(0, ir.RankedTensorType.get([], operand.type.element_type))
         low = [w.low for w in self.windows]
         high = [
             rows * w.stride - w.low - n
             for rows, w, n in zip(self.rows, self.windows, self.shape, strict=True)
         ]
-        whole = words.padded(operand, zero, low, high, [0] * len(low))
+        return words.padded(operand, zero, low, high, [0] * len(low))
+
+    def cut(self, rows: ir.Value, initial: ir.Value) -> ir.Value:
+        """What whole rows have of the operand; `initial` where they have nothing."""
+        low = [-w.low for w in self.windows]
+        high = [n - size - a for n, size, a in zip(self.shape, rows.type.shape, low, strict=True)]
+        return words.padded(rows, initial, low, high, [0] * len(low))
+
+    def selected(self, select: ScalarBody, operand: ir.Value) -> ir.Value:
+        """The place that every window selects."""
         numbers = self._numbers()
-        is_padded = bool((numbers == NOWHERE).any())
-        dense = [replace(w, low=0, high=0) for w in self.windows]
-        both = [whole, words.constant(numbers, self._element(numbers))]
-        return _spread(windows_combined(_chosen(select, is_padded), both, dense)[1], self.places)
+        both = [self.whole(operand), words.constant(numbers, self._element(numbers))]
+        chosen = windows_combined(_chosen(select, self.is_padded), both, self.dense)
+        return _spread(chosen[1], self.places)
 
     def _numbers(self) -> np.ndarray:
         """Of every element of the whole rows, of one element along dims without windows."""
@@ -104,7 +130,7 @@ class _Pool:
     def scattered(
         self, scatter: ScalarBody, selected: ir.Value, source: ir.Value, initial: ir.Value
     ) -> ir.Value:
-        """Sources join what is there in the order of their windows."""
+        """The whole rows. Sources join what is there in the order of their windows."""
         numbers = self._numbers()
         where = words.constant(numbers, self._element(numbers))
         shape = self._split(self.rows)
@@ -117,9 +143,7 @@ class _Pool:
             (joined,) = scatter.combine([found], [self._in_rows(source, zero, steps, shape)])
             found = words.select(words.compare(here, "EQ", chosen), joined, found)
         whole = [rows * w.stride for rows, w in zip(self.rows, self.windows, strict=True)]
-        low = [-w.low for w in self.windows]
-        high = [n - size - a for n, size, a in zip(self.shape, whole, low, strict=True)]
-        return words.padded(words.reshape(found, whole), initial, low, high, [0] * len(low))
+        return words.reshape(found, whole)
 
     def _split(self, rows: Sequence[int]) -> list[int]:
         """The shape with a dim of rows and one of a stride's length for every dim with windows."""

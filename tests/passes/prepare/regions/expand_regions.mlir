@@ -78,13 +78,35 @@ func.func @pieces(%x: tensor<64xi32>, %i: tensor<i32>) -> tensor<60xi32> {
 
 // -----
 
-// The place that a window selects, at all its elements, beside theirs.
+// The number of the element that a window selects; at each place within a stride, whether it is that.
 // CHECK-LABEL: func.func @selected
 func.func @selected(%x: tensor<4xf32>, %s: tensor<2xf32>, %i: tensor<f32>) -> tensor<4xf32> {
-  // CHECK: stablehlo.compare GE
-  // CHECK: %[[HERE:.*]] = stablehlo.compare EQ, %{{.*}} : (tensor<2x2xf32>, tensor<2x2xf32>)
-  // CHECK: stablehlo.select %[[HERE]]
+  // CHECK-DAG: %[[ZERO:.*]] = stablehlo.constant dense<0.000000e+00> : tensor<2xf32>
+  // CHECK-DAG: %[[ONE:.*]] = stablehlo.constant dense<1.000000e+00> : tensor<2xf32>
+  // CHECK: %[[FIRST:.*]] = stablehlo.compare GE
+  // CHECK: %[[NUMBER:.*]] = stablehlo.select %[[FIRST]], %{{.*}}, %{{.*}} : tensor<2xi1>, tensor<2xf32>
+  // CHECK: stablehlo.concatenate %{{.*}}, %{{.*}}, dim = 1 : (tensor<2x1xf32>, tensor<2x1xf32>) -> tensor<2x2xf32>
   %r = "stablehlo.select_and_scatter"(%x, %s, %i) <{window_dimensions = array<i64: 2>, window_strides = array<i64: 2>}> ({
+  ^b(%a: tensor<f32>, %b: tensor<f32>):
+    %p = stablehlo.compare GE, %a, %b : (tensor<f32>, tensor<f32>) -> tensor<i1>
+    stablehlo.return %p : tensor<i1>
+  }, {
+  ^b(%a: tensor<f32>, %b: tensor<f32>):
+    %p = stablehlo.add %a, %b : tensor<f32>
+    stablehlo.return %p : tensor<f32>
+  }) : (tensor<4xf32>, tensor<2xf32>, tensor<f32>) -> tensor<4xf32>
+  return %r : tensor<4xf32>
+}
+
+// -----
+
+// Where windows reach into padding, or strides are long, places are numbered: all are compared at once.
+// CHECK-LABEL: func.func @places
+func.func @places(%x: tensor<4xf32>, %s: tensor<2xf32>, %i: tensor<f32>) -> tensor<4xf32> {
+  // CHECK: stablehlo.constant dense<[-1.000000e+00, 1.000000e+00, 2.000000e+00, 3.000000e+00, 4.000000e+00, -1.000000e+00]>
+  // CHECK: %[[HERE:.*]] = stablehlo.compare EQ, %{{.*}} : (tensor<2x3xf32>, tensor<2x3xf32>)
+  // CHECK: stablehlo.select %[[HERE]]
+  %r = "stablehlo.select_and_scatter"(%x, %s, %i) <{window_dimensions = array<i64: 3>, window_strides = array<i64: 3>, padding = dense<1> : tensor<1x2xi64>}> ({
   ^b(%a: tensor<f32>, %b: tensor<f32>):
     %p = stablehlo.compare GE, %a, %b : (tensor<f32>, tensor<f32>) -> tensor<i1>
     stablehlo.return %p : tensor<i1>

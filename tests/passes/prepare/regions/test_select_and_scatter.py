@@ -80,3 +80,17 @@ def test_the_gradient_of_a_max_pool(
     assert "select_and_scatter" in lowered.as_text()
     (found,) = axonc.compile(lowered).run(x, y, checked=True)
     np.testing.assert_array_equal(found, np.asarray(jax.jit(gradient)(x, y)))
+
+
+def test_a_batch_of_large_images_takes_few_instructions() -> None:
+    """Of 128 rows and 56 columns of windows; none for single windows."""
+
+    def gradient(x: jax.Array) -> jax.Array:
+        return jax.grad(lambda x: _pooled(x).sum())(x)
+
+    def _pooled(x: jax.Array) -> jax.Array:
+        return lax.reduce_window(x, -jnp.inf, lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
+
+    x = jax.ShapeDtypeStruct((2, 112, 112, 64), jnp.float32)
+    executable = axonc.compile(jax.jit(gradient).lower(x))
+    assert sum(executable.instructions.values()) < 3000
