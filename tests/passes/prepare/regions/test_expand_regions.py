@@ -94,6 +94,30 @@ def test_windows_of_every_form(length: int) -> None:
             np.testing.assert_array_equal(left, right)
 
 
+@pytest.mark.parametrize("length", [33, 40, 300])
+@pytest.mark.parametrize("is_reversed", [False, True])
+@pytest.mark.parametrize("first", [(1, 0), (1, 2), (0, 0)])
+def test_cumulative_windows_are_scans(
+    length: int, is_reversed: bool, first: tuple[int, int]
+) -> None:
+    """From what changes nothing, what is not itself when combined with itself, what is."""
+    padding = f"[0, {length - 1}]" if is_reversed else f"[{length - 1}, 0]"
+    text = affine_windows(
+        (2, length),
+        f"window_dimensions = array<i64: 1, {length}>, "
+        f"padding = dense<[[0, 0], {padding}]> : tensor<2x2xi64>",
+        (2, length),
+    )
+    for name, number in zip("ij", first, strict=True):
+        text = text.replace(f", %{name}: tensor<i32>", "")
+        constant = f"%{name} = stablehlo.constant dense<{number}> : tensor<i32>"
+        text = text.replace("%r:2 =", f"{constant}\n  %r:2 =")
+    arrays = integers((2, length), (2, length))
+    made = interpreted(text, arrays, "scan-windows,expand-regions")
+    for left, right in zip(made, interpreted(text, arrays), strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
 # ---- as instructions, beside JAX -----------------------------------------------------------------
 
 
@@ -153,6 +177,12 @@ def test_the_most_frequent_of_types(dtype: str) -> None:
 def test_exclusive_or() -> None:
     x = np.random.default_rng(4).integers(-(2**31), 2**31, (5, 19), dtype=np.int32)
     compare(lambda x: lax.reduce(x, np.int32(7), lax.bitwise_xor, (1,)), x)
+
+
+@pytest.mark.parametrize("shape, axis", [((3, 50), 1), ((70, 3), 0), ((1500,), 0)])
+@pytest.mark.parametrize("is_reversed", [False, True])
+def test_cumulative_log_of_sums(shape: tuple[int, ...], axis: int, is_reversed: bool) -> None:
+    compare(lambda x: lax.cumlogsumexp(x, axis, reverse=is_reversed), floats(*shape))
 
 
 def test_the_tangent_of_a_max_pool() -> None:
