@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 
 from axonc.backends.isa.access_pattern import Memory
 from axonc.backends.isa.spec import Role
-from axonc.dialects.ntile.footprint import Footprint, covers, footprint, may_overlap
+from axonc.dialects.ntile.footprint import Footprint, footprint
 from axonc.dialects.ntile.program import Buffer, TileProgram
+from axonc.passes.tile_level.accesses import Accesses
 
 
 @dataclass
@@ -40,22 +41,21 @@ class _History:
 
     partitions: int
     """The most that any of all these has: what had the bytes before may reach farther."""
-    writers: list[tuple[Footprint, int]] = field(default_factory=list)
-    readers: list[tuple[Footprint, int]] = field(default_factory=list)
-    inherited: list[tuple[Footprint, int]] = field(default_factory=list)
+    writers: Accesses = field(default_factory=Accesses)
+    readers: Accesses = field(default_factory=Accesses)
+    inherited: Accesses = field(default_factory=Accesses)
     """Release nodes of the buffers that had these bytes before."""
 
     def read(self, touched: Footprint, op: int, before: set[int]) -> None:
-        before.update(i for f, i in self.writers if may_overlap(f, touched))
-        self.readers.append((touched, op))
+        before.update(self.writers.meeting(touched))
+        self.readers.add(touched, op)
 
     def write(self, touched: Footprint, op: int, before: set[int]) -> None:
         """Earlier accesses that this one replaces are dropped: later ones reach them through it."""
         for accesses in (self.writers, self.readers, self.inherited):
             if accesses:
-                before.update(i for f, i in accesses if may_overlap(f, touched))
-                accesses[:] = [(f, i) for f, i in accesses if not covers(touched, f)]
-        self.writers.append((touched, op))
+                before.update(accesses.replaced_by(touched))
+        self.writers.add(touched, op)
 
 
 Life = tuple[Buffer, int]
@@ -141,7 +141,7 @@ class _Analysis:
         for first, last, old in self.ownership[life[0].memory].take(life):
             partitions = self.histories[old].partitions
             taken = Footprint(0, partitions, first - start, last - start)
-            history.inherited.append((taken, self._release(old)))
+            history.inherited.add(taken, self._release(old))
             history.partitions = max(history.partitions, partitions)
 
     def _release(self, life: Life) -> int:

@@ -7,9 +7,10 @@ from axonc.backends.isa.access_pattern import Memory
 from axonc.backends.numerics.dtypes import BF16, F32
 from axonc.backends.targets import INF2
 from axonc.dialects.ntile.builder import KernelBuilder
-from axonc.dialects.ntile.footprint import covers, footprint, may_overlap
+from axonc.dialects.ntile.footprint import Footprint, covers, footprint, may_overlap
 from axonc.dialects.ntile.program import Buffer, View
 from axonc.passes.memory.allocate_memory import allocate_memory
+from axonc.passes.tile_level.accesses import Accesses
 from axonc.passes.tile_level.dependencies import DependenceGraph, dependence_graph
 
 
@@ -27,6 +28,28 @@ def reached(found: DependenceGraph, node: int) -> set[int]:
             seen.add(other)
             stack.extend(found.predecessors[other])
     return seen
+
+
+def test_many_accesses_are_found_as_few_are() -> None:
+    """Of random boxes, dense and with gaps: those that meet, and those that are dropped."""
+    rng = np.random.default_rng(8)
+    buffer = Buffer("b", Memory.SBUF, F32, 128, 4096)
+    many = Accesses()
+    kept: list[tuple[Footprint, int]] = []
+    for node in range(400):
+        low, count = int(rng.integers(0, 120)), int(rng.integers(1, 9))
+        stride = int(rng.integers(1, 3))
+        length = int(rng.integers(1, 40))
+        start = int(rng.integers(0, 1024 - stride * length)) * 4
+        touched = footprint(View(buffer, F32, low, count, start, ((stride, length),)))
+        assert many.meeting(touched) == [n for f, n in kept if may_overlap(f, touched)]
+        if node % 3:
+            many.replaced_by(touched)
+            kept = [(f, n) for f, n in kept if not covers(touched, f)]
+        many.add(touched, node)
+        kept.append((touched, node))
+        assert list(many) == kept and len(many) == len(kept)
+    assert 100 < len(kept) < 400
 
 
 # ---- within a buffer -------------------------------------------------------------------------
