@@ -68,6 +68,13 @@ def convert(value: ir.Value, element: ir.Type, loc: ir.Location | None = None) -
     return create("convert", (value,), tensor(shape_of(value), element), None, loc)
 
 
+def bitcast(value: ir.Value, element: ir.Type) -> ir.Value:
+    """The bits of `value` in another element type of the same width."""
+    if value.type.element_type == element:
+        return value
+    return create("bitcast", (value,), tensor(shape_of(value), element))
+
+
 def reshape(value: ir.Value, shape: Sequence[int], loc: ir.Location | None = None) -> ir.Value:
     """`value` under another shape; itself when it has that shape."""
     if shape_of(value) == tuple(shape):

@@ -187,6 +187,12 @@ def _convert(op: ir.Operation, operands: Operands, f64: bool) -> np.ndarray:
     return np.clip(whole, limits.min, limits.max)  # as StableHLO's interpreter: saturate, NaN is 0
 
 
+def _bitcast(op: ir.Operation, operands: Operands, f64: bool) -> np.ndarray:
+    """Of floats as their type stores them, whatever they are computed in."""
+    source = round_to(operands[0], op.operands[0].type, f64=False)
+    return source.view(NUMPY_DTYPES[element_name(op.results[0].type)])
+
+
 def _constant(op: ir.Operation, operands: Operands, f64: bool) -> np.ndarray:
     return dense_to_numpy(op.attributes["value"])
 
@@ -380,6 +386,7 @@ _RULES: dict[str, Rule] = {f"neuron.{name}": _elementwise(name) for name in ELEM
     "neuron.compare": _compare,
     "neuron.select": _select,
     "neuron.convert": _convert,
+    "neuron.bitcast": _bitcast,
     "neuron.constant": _constant,
     "neuron.iota": _iota,
     "neuron.broadcast": _broadcast,

@@ -192,6 +192,17 @@ class ConvertOp(NeuronOp, dialect=Neuron, name="convert", traits=_pure(rules.con
     result: Result[Tensor]
 
 
+class BitcastOp(NeuronOp, dialect=Neuron, name="bitcast", traits=_pure(rules.bitcast)):
+    """The bits of every element as a number of another type of the same width.
+
+    (C2) operand and result have one shape. (C3) their element types are equally wide, and none of
+    them is i1, unless both are.
+    """
+
+    operand: Operand[Tensor]
+    result: Result[Tensor]
+
+
 class ConstantOp(NeuronOp, dialect=Neuron, name="constant", traits=_pure(rules.constant)):
     """A splat, or a small tensor of numbers; large ones are weights.
 

@@ -28,6 +28,7 @@ ELEMENTWISE_OPS = (
     "neuron.compare",
     "neuron.select",
     "neuron.convert",
+    "neuron.bitcast",
 )
 REGION_OPS = frozenset((*ELEMENTWISE_OPS, "neuron.broadcast", "neuron.constant"))
 Check = Callable[[ir.Operation], str]
@@ -112,6 +113,16 @@ def select(op: ir.Operation) -> str:
 
 def convert(op: ir.Operation) -> str:
     return _result_shape("C2", op, _shape(op.operands[0]))
+
+
+def bitcast(op: ir.Operation) -> str:
+    if problem := _result_shape("C2", op, _shape(op.operands[0])):
+        return problem
+    kinds = [v.type.element_type for v in (op.operands[0], op.results[0])]
+    if kinds[0].width != kinds[1].width:
+        widths = f"{kinds[0].width} and {kinds[1].width}"
+        return f"(C3) {kinds[0]} and {kinds[1]} have {widths} bits, expected equal widths"
+    return ""
 
 
 def constant(op: ir.Operation) -> str:

@@ -120,6 +120,23 @@ def _shift_right_logical(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return (a.view(unsigned) >> b.astype(unsigned)).view(a.dtype)
 
 
+def _unsigned(x: np.ndarray) -> np.ndarray:
+    """The bits of integers, as 64-bit natural numbers."""
+    return x.view(f"u{x.dtype.itemsize}").astype(np.uint64)
+
+
+def popcnt(x: np.ndarray) -> np.ndarray:
+    """How many bits are set."""
+    places = np.arange(8 * x.dtype.itemsize, dtype=np.uint64)
+    return ((_unsigned(x)[..., None] >> places) & np.uint64(1)).sum(-1).astype(x.dtype)
+
+
+def count_leading_zeros(x: np.ndarray) -> np.ndarray:
+    """Zero bits above the highest that is set; the width for 0."""
+    used = np.frexp(_unsigned(x).astype(np.float64))[1]
+    return (8 * x.dtype.itemsize - used).astype(x.dtype)
+
+
 _ENTRIES = (
     Elementwise("abs", 1, np.abs, NUMBER, "absolute value"),
     Elementwise("cbrt", 1, np.cbrt, FLOAT, "cube root, of negative numbers too"),
@@ -137,6 +154,8 @@ _ENTRIES = (
     Elementwise("logistic", 1, logistic, FLOAT, "1 / (1 + exp(-x))"),
     Elementwise("negate", 1, np.negative, NUMBER, "-x"),
     Elementwise("not", 1, np.invert, INTEGER | BOOL, "bitwise complement; logical for i1"),
+    Elementwise("count_leading_zeros", 1, count_leading_zeros, INTEGER, "zero bits from the top"),
+    Elementwise("popcnt", 1, popcnt, INTEGER, "how many bits are set"),
     Elementwise("reciprocal", 1, np.reciprocal, FLOAT, "1 / x"),
     Elementwise("relu", 1, lambda x: maximum(x, x.dtype.type(0)), NUMBER, "max(x, 0)"),
     Elementwise("round_even", 1, np.rint, FLOAT, "nearest integer, ties to even"),
@@ -180,7 +199,8 @@ _ENTRIES = (
 
 ELEMENTWISE: dict[str, Elementwise] = {entry.name: entry for entry in _ENTRIES}
 """Operations whose operands and result all have one type. `compare`, `select` and `convert` are
-elementwise too, but their types differ; see `ELEMENTWISE_OPS` of axonc.dialects.neuron.ops."""
+elementwise too, as `bitcast` is, but their types differ; see `ELEMENTWISE_OPS` of
+axonc.dialects.neuron.ops."""
 
 COMPOSITES = (
     *(entry.composite for entry in _ENTRIES if entry.composite),

@@ -39,6 +39,7 @@ from axonc.dialects.neuron import builder as build
 from axonc.dialects.neuron.builder import create
 from axonc.dialects.neuron.ops import (
     VIEWS,
+    BitcastOp,
     ConstantOp,
     ConvolutionOp,
     DotOp,
@@ -256,7 +257,7 @@ def _cast_all(block: ir.Block, caster: _Caster) -> bool:
     for op in list(block.operations):
         if op.name == "func.return":
             changed |= _restore_results(op)
-        elif isa(op, RepeatOp):
+        elif isa(op, RepeatOp, BitcastOp):
             changed |= _restore_operands(op, caster)
         elif not isa(op, ConstantOp) and any(map(_is_f32, (*op.operands, *op.results))):
             changed |= _cast_op(op, caster)
@@ -307,7 +308,7 @@ def _restore_results(op: ir.Operation) -> bool:
 
 
 def _restore_operands(op: ir.Operation, caster: _Caster) -> bool:
-    """What a function is called with, in the types its signature says."""
+    """What a function is called with, in the types its signature says; bits, in their type."""
     positions = [n for n, value in enumerate(op.operands) if value in caster.changed]
     for position in positions:
         value = op.operands[position]

@@ -12,6 +12,7 @@ from axonc.dialects.neuron import builder as build
 from axonc.dialects.neuron.table import ELEMENTWISE, FLOAT
 from axonc.dialects.stablehlo import comparison_direction, comparison_type
 from axonc.passes.graph.fold_constants import fold
+from axonc.passes.legalize.reduce_precision import reduce_precision
 from axonc.passes.legalize.total_order import total_order
 from axonc.passes.unsupported import Unsupported
 
@@ -25,6 +26,7 @@ DIRECT: dict[str, str] = {
     "cbrt": "cbrt",
     "ceil": "ceil",
     "cosine": "cosine",
+    "count_leading_zeros": "count_leading_zeros",
     "divide": "divide",
     "exponential": "exp",
     "exponential_minus_one": "expm1",
@@ -38,6 +40,7 @@ DIRECT: dict[str, str] = {
     "negate": "negate",
     "not": "not",
     "or": "or",
+    "popcnt": "popcnt",
     "power": "power",
     "remainder": "remainder",
     "round_nearest_even": "round_even",
@@ -100,18 +103,6 @@ def compare(op: ir.Operation) -> ir.Value:
 
 def convert(op: ir.Operation) -> ir.Value:
     return build.convert(op.operands[0], op.results[0].type.element_type)
-
-
-def reduce_precision(op: ir.Operation) -> ir.Value:
-    """Rounding through bf16 or f16; other formats do not exist on the machine."""
-    bits = tuple(ir.IntegerAttr(op.attributes[n]).value for n in ("exponent_bits", "mantissa_bits"))
-    formats = {(8, 7): ir.BF16Type, (5, 10): ir.F16Type, (8, 23): ir.F32Type}
-    if bits not in formats:
-        raise Unsupported(
-            f"precision of {bits[0]} exponent and {bits[1]} mantissa bits", "use bf16 or f16"
-        )
-    rounded = build.convert(op.operands[0], formats[bits].get())
-    return build.convert(rounded, op.results[0].type.element_type)
 
 
 def is_finite(op: ir.Operation) -> ir.Value:

@@ -37,6 +37,7 @@ from axonc.passes.graph.custom_calls import ANY_FORM, called, custom_call_proble
 from axonc.passes.graph.fold_constants import fold
 from axonc.passes.graph.module import main_function
 from axonc.passes.graph.rewrite import in_place_of
+from axonc.passes.legalize.bitcast import bitcast_convert
 from axonc.passes.legalize.collectives import COLLECTIVE_LEGALIZERS
 from axonc.passes.legalize.dynamic import DYNAMIC_LEGALIZERS
 from axonc.passes.legalize.elementwise import COMPOSITES, ELEMENTWISE_LEGALIZERS
@@ -54,7 +55,7 @@ _LEGALIZERS = (
     | DYNAMIC_LEGALIZERS
     | WINDOW_LEGALIZERS
     | COLLECTIVE_LEGALIZERS
-    | {"gather": gather, "scatter": scatter, "reduce": reduce}
+    | {"bitcast_convert": bitcast_convert, "gather": gather, "scatter": scatter, "reduce": reduce}
 )
 _IN_COMPARATORS = {f"stablehlo.{name}": rule for name, rule in ELEMENTWISE_LEGALIZERS.items()}
 _LEGALIZERS |= {"sort": SortLegalizer(_IN_COMPARATORS)}
@@ -98,7 +99,6 @@ def supported_operations() -> list[tuple[str, str]]:
         "stablehlo.convolution": "integers only where float32 is exact",
         "stablehlo.compare": "the total order takes NaN as positive",
         "stablehlo.sort": f"elements times length at most {MOST_PAIRS}",
-        "stablehlo.reduce_precision": "bf16, f16 and f32 formats",
         "stablehlo.all_reduce": "one tensor; groups of one size; integers by gathering",
         "stablehlo.reduce_scatter": "one tensor; groups of one size; integers by exchanging",
         "stablehlo.all_gather": "one tensor; groups of one size",

@@ -290,6 +290,30 @@ def _convert(to: Expander, op: ir.Operation) -> Result:
     return conversions.to_float(found, result.type.element_type)
 
 
+def _bitcast(to: Expander, op: ir.Operation) -> Result:
+    """To or from 32 bits and less: by way of words in a last dim, the low one first."""
+    value, kind = op.operands[0], op.results[0].type
+    if is_wide_type(value.type):
+        pair = to.pair(value)
+        if is_wide_type(kind):
+            return Wide(pair.low, pair.high, words.is_signed(op.results[0]))
+        rank = len(value.type.shape)
+        columns = [words.reshape(word, [*word.type.shape, 1]) for word in pair.words]
+        return words.bitcast(words.concatenate(columns, rank), kind)
+    rank = len(kind.shape)
+    if not _has_words(value.type):
+        count = value.type.shape[-1] // 2
+        value = words.reshape(value, [*kind.shape, 2, count])
+    both = words.bitcast(value, ir.RankedTensorType.get([*kind.shape, 2], words.u32()))
+    columns = [words.slice_along(both, rank, n, n + 1) for n in (0, 1)]
+    low, high = (words.reshape(w, kind.shape) for w in columns)
+    return Wide(low, high, words.is_signed(op.results[0]))
+
+
+def _has_words(kind: ir.RankedTensorType) -> bool:
+    return bool(kind.element_type.width == words.u32().width)
+
+
 def _popcnt(to: Expander, op: ir.Operation) -> Wide:
     a = to.pair(op.operands[0])
     low, high = (words.create("popcnt", (x,), x.type) for x in a.words)
@@ -417,6 +441,7 @@ RULES: dict[str, Rule] = {
     "all_reduce": _all_reduce,
     "all_to_all": _moved(),
     "and": _binary(wide.bitwise(words.both)),
+    "bitcast_convert": _bitcast,
     "broadcast": _moved(),
     "broadcast_in_dim": _moved(),
     "clamp": _clamp,

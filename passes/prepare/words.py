@@ -151,6 +151,20 @@ def convert(value: ir.Value, element: ir.Type) -> ir.Value:
     return create("convert", (value,), of_shape(value, element))
 
 
+def bitcast(value: ir.Value, kind: ir.RankedTensorType) -> ir.Value:
+    """The bits of `value` as numbers of another width: the last dim of the side with the narrower
+    numbers holds the parts, lowest first. Reshaped to `kind` where it has other dims of parts."""
+    if value.type == kind:
+        return value
+    before, after = value.type.element_type.width, kind.element_type.width
+    if before == after:
+        return create("bitcast_convert", (value,), kind)
+    parts = (before // after,) if before > after else ()
+    shape = [*value.type.shape, *parts] if parts else list(value.type.shape)[:-1]
+    split = create("bitcast_convert", (value,), ir.RankedTensorType.get(shape, kind.element_type))
+    return reshape(split, kind.shape)
+
+
 def is_signed(value: ir.Value) -> bool:
     """Of integers."""
     return not element_name(value.type).startswith("u")

@@ -8,6 +8,8 @@ integer_rewrites.py, and below for the three ops whose types differ.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from torch_mlir import ir
 
@@ -35,7 +37,7 @@ __all__ = ["Expression", "machine_dtype", "region_expression", "supported_elemen
 
 def supported_elementwise() -> tuple[str, ...]:
     """Neuron ops that have a rewrite."""
-    return tuple(sorted({*FLOAT_OPS, *INTEGER_REWRITES, "compare", "select", "convert"}))
+    return tuple(sorted({*FLOAT_OPS, *INTEGER_REWRITES, *_MIXED}))
 
 
 def region_expression(block: ir.Block) -> Expression:
@@ -107,7 +109,9 @@ def _count_uses(root: Expression) -> Expression:
 def rewrite(e: Expression) -> Expression:
     """`e`, a neuron op, in the vocabulary of expression_nodes.py. Constants are folded."""
     if e.args and all(arg.is_constant for arg in e.args):
-        return _folded(e)
+        folded = _folded(e)
+        if not math.isnan(folded.value) or e.op != "bitcast":  # a NaN has more bits than that
+            return folded
     if e.op in _MIXED:
         return _MIXED[e.op](e)
     if e.dtype.is_float:
@@ -135,7 +139,12 @@ def _fold_convert(e: Expression, arrays: list[np.ndarray]) -> np.ndarray:
     return arrays[0] != 0 if e.is_bool else arrays[0]
 
 
+def _fold_bitcast(e: Expression, arrays: list[np.ndarray]) -> np.ndarray:
+    return arrays[0].astype(e.args[0].dtype.numpy).view(e.dtype.numpy)
+
+
 _FOLDS = {
+    "bitcast": _fold_bitcast,
     "compare": lambda e, arrays: COMPARISONS[e.direction](*arrays),
     "select": lambda e, arrays: np.array([e.args[1 if e.args[0].value else 2].value]),
     "convert": _fold_convert,
@@ -179,4 +188,10 @@ def _convert(e: Expression) -> Expression:
     return convert_integer(source, e.dtype)
 
 
-_MIXED = {"select": _select, "compare": _compare, "convert": _convert}
+def _bitcast(e: Expression) -> Expression:
+    """`bits` reads what was stored, so the operand is rounded to its type before."""
+    source = e.args[0]
+    return source if source.dtype == e.dtype else Expression("bits", (source,), e.dtype)
+
+
+_MIXED = {"select": _select, "compare": _compare, "convert": _convert, "bitcast": _bitcast}

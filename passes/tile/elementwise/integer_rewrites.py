@@ -235,12 +235,57 @@ def _sign_mask(x: Expression) -> Expression:
     return cast(multiply(compare(x, "LT", 0.0), -1.0), x.dtype)
 
 
+def _natural_word(x: Expression) -> Expression:
+    """The bits of an integer as a u32."""
+    if x.is_word:
+        return bits(x, U32)
+    low = node("bit_and", cast(x, I32), float((1 << width(x.dtype)) - 1), dtype=I32)
+    return bits(low, U32)
+
+
+def _bit(op: str, *args: Expression | float) -> Expression:
+    return node(op, *args, dtype=U32)
+
+
+def _popcnt(e: Expression) -> Expression:
+    """Counts of 1, 2, 4, 8, 16 neighbouring bits, each in the place of those bits: none overflows
+    it."""
+    x = _natural_word(e.args[0])
+    for distance, mask in _COUNTS[: width(e.dtype).bit_length() - 1]:
+        low = _bit("bit_and", x, float(mask))
+        x = word("add", low, _masked_shift(x, distance, mask), dtype=U32)
+    return wrapped(x, e.dtype)
+
+
+def _masked_shift(x: Expression, distance: int, mask: int) -> Expression:
+    return _bit("bit_and", _bit("shift_right", x, float(distance)), float(mask))
+
+
+_COUNTS = ((1, 0x55555555), (2, 0x33333333), (4, 0x0F0F0F0F), (8, 0x00FF00FF), (16, 0xFFFF))
+"""Distance of the counts that are added, and which bits the sums take."""
+
+FLOAT_BIAS, MANTISSA_BITS = 127, 23
+
+
+def _count_leading_zeros(e: Expression) -> Expression:
+    """From the exponent of x without the bits that follow a set bit. What is left of x is below 1.5
+    times its highest bit, so rounding to float32 does not reach the next power of two. 0 has the
+    exponent 0, less than any other."""
+    x = _natural_word(e.args[0])
+    follows = _bit("shift_right", x, 1.0)
+    kept = _bit("bit_and", x, _bit("bit_xor", follows, float(2**32 - 1)))
+    exponent = _bit("shift_right", bits(cast(kept, F32), U32), float(MANTISSA_BITS))
+    above = node("subtract", float(FLOAT_BIAS + width(e.dtype) - 1), cast(exponent, F32))
+    return cast(node("minimum", above, float(width(e.dtype))), e.dtype)
+
+
 _SIGNED = {"u8": I8, "u16": I16, "u32": I32}
 
 INTEGER_REWRITES: dict[str, Rewrite] = {
     "abs": _abs,
     "add": _arithmetic,
     "and": _bitwise,
+    "count_leading_zeros": _count_leading_zeros,
     "divide": _divide,
     "maximum": lambda e: e,
     "minimum": lambda e: e,
@@ -248,6 +293,7 @@ INTEGER_REWRITES: dict[str, Rewrite] = {
     "negate": _negate,
     "not": _not,
     "or": _bitwise,
+    "popcnt": _popcnt,
     "power": _power,
     "relu": _relu,
     "remainder": _remainder,
