@@ -13,7 +13,7 @@ from torch_mlir import ir
 
 from axonc.diagnostics import Finding, InternalError, UnsupportedOpError, UsageError
 from axonc.driver.least_memory import refuse_what_cannot_fit
-from axonc.driver.pipeline import TensorOptions, load_module, tensor_pipeline
+from axonc.driver.pipeline import TensorOptions, expansions, load_module, tensor_pipeline
 from axonc.imported.program import ImportedProgram
 from axonc.options import CompileOptions
 from axonc.partition.parallel import spread_over_cores
@@ -177,13 +177,8 @@ def _require_mesh(imported: ImportedProgram, cores: int) -> None:
 def find_unsupported_ops(imported: ImportedProgram) -> list[Finding]:
     """Everything in the program that cannot be compiled; empty when all can."""
     state = ModuleState(load_module(imported))
-    passes = (
-        InlineCallsPass(),
-        FlattenControlFlowPass(),
-        SimplifyPass(),
-        ScanWindowsPass(),
-        ExpandRegionsPass(),
-    )
+    prepared = (InlineCallsPass(), FlattenControlFlowPass(), *expansions())
+    passes = (*prepared, SimplifyPass(), ScanWindowsPass(), ExpandRegionsPass())
     PassManager(passes).run(state)
     with state.module.context, ir.Location.unknown():
         wide = narrow_and_find(state.module.operation)

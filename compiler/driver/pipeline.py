@@ -26,6 +26,7 @@ from axonc.passes.cast.auto_cast import AutoCastPass
 from axonc.passes.cast.cast_data import CastData
 from axonc.passes.cast.plan_casts import PlanCastsPass
 from axonc.passes.cast.quantize import QuantizePass
+from axonc.passes.expand.expand_random import ExpandRandomPass
 from axonc.passes.fuse.add_before_reduce import AddBeforeReducePass
 from axonc.passes.fuse.fuse_dot_epilogue import FuseDotEpiloguePass
 from axonc.passes.fuse.fuse_elementwise import FuseElementwisePass
@@ -108,6 +109,7 @@ def stablehlo_pipeline(options: TensorOptions) -> tuple[Pass, ...]:
         # Layers of a loop are layers from here on.
         FlattenControlFlowPass(),
         *outline,
+        *expansions(),
         SimplifyPass(),
         # Before integers are narrowed: 64-bit ones in two words have no windows but sums.
         ScanWindowsPass(),
@@ -117,6 +119,11 @@ def stablehlo_pipeline(options: TensorOptions) -> tuple[Pass, ...]:
         # After inlining: only then is the constant beside an addition visible.
         NarrowIntegersPass(allow_lossy=options.chosen.allow_lossy_integers),
     )
+
+
+def expansions() -> tuple[Pass, ...]:
+    """What makes simple StableHLO of types and algorithms that the machine does not have."""
+    return (ExpandRandomPass(),)
 
 
 def tensor_pipeline(options: TensorOptions | None = None) -> tuple[Pass, ...]:

@@ -20,3 +20,7 @@ CORES = "neuron.cores"
 
 PARTS = "neuron.parts"
 """Of an argument of `@main`: for every core the number of the part that it holds."""
+
+RANDOM_KEY = "random.key"
+"""Name of the argument that random numbers are drawn from: two ui32, the seed and the number of the
+call, which the host gives."""

@@ -65,6 +65,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "passes.unsupported": DIALECTS | {"passes"},
     "passes.graph": GRAPH,
     "passes.prepare": GRAPH,
+    # Its words are StableHLO on integers, and what is inlined there needs the same inlining here.
+    "passes.expand": GRAPH | {"passes.prepare"},
     "passes.legalize": GRAPH,
     "passes.canonicalize": GRAPH,
     "passes.recognize": GRAPH,
@@ -95,7 +97,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     | IMPORTED
     | {
         "context", "pass_manager", "program", "partition", "frontends", "passes.prepare",
-        "passes.legalize", "passes.canonicalize", "passes.recognize", "passes.cast",
+        "passes.expand", "passes.legalize", "passes.canonicalize", "passes.recognize",
+        "passes.cast",
         "passes.fuse", "passes.layout", "passes.tile", "passes.schedule", "passes.memory",
         "passes.lower",
     },

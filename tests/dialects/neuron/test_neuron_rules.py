@@ -88,6 +88,8 @@ BROKEN = {
     "select C3": '"neuron.select"(%b, %x, %h) : (tensor<4x8xi1>, tensor<4x8xf32>, tensor<4x8xbf16>)'
     " -> tensor<4x8xf32>",
     "convert C2": '"neuron.convert"(%x) : (tensor<4x8xf32>) -> tensor<8x4xbf16>',
+    "bitcast C2": '"neuron.bitcast"(%x) : (tensor<4x8xf32>) -> tensor<8x4xi32>',
+    "bitcast C3": '"neuron.bitcast"(%x) : (tensor<4x8xf32>) -> tensor<4x8xbf16>',
     "constant C2": '"neuron.constant"() {value = dense<1.0> : tensor<4xf32>} : () -> tensor<8xf32>',
     "iota C2": '"neuron.iota"() {dimension = 1 : i64} : () -> tensor<8xi32>',
     "iota C3": '"neuron.iota"() {dimension = 0 : i64} : () -> tensor<8xi1>',

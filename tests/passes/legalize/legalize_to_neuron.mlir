@@ -82,7 +82,7 @@ func.func @main(%x: tensor<f32>) -> tensor<f32> {
 
 // -----
 // Everything unsupported is reported in one go.
-// CHECK: error: stablehlo.sort: sort that compares by stablehlo.popcnt
+// CHECK: error: stablehlo.sort: sort that compares by stablehlo.reshape
 // CHECK: and 2 more operations are not supported
 // CHECK: stablehlo.real: not supported (compute with real numbers)
 // CHECK: stablehlo.reduce: reduction by stablehlo.subtract
@@ -90,8 +90,8 @@ func.func @main(%x: tensor<4xf32>) -> (tensor<4xf32>, tensor<f32>) {
   %zero = stablehlo.constant dense<0.0> : tensor<f32>
   %0 = "stablehlo.sort"(%x) ({
   ^bb0(%a: tensor<f32>, %b: tensor<f32>):
-    %i = stablehlo.convert %a : (tensor<f32>) -> tensor<i32>
-    %p = stablehlo.popcnt %i : tensor<i32>
+    %v = stablehlo.reshape %a : (tensor<f32>) -> tensor<1xf32>
+    %p = stablehlo.get_dimension_size %v, dim = 0 : (tensor<1xf32>) -> tensor<i32>
     %j = stablehlo.convert %b : (tensor<f32>) -> tensor<i32>
     %c = stablehlo.compare LT, %p, %j : (tensor<i32>, tensor<i32>) -> tensor<i1>
     stablehlo.return %c : tensor<i1>

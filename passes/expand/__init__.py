@@ -1,0 +1,1 @@
+"""StableHLO -> StableHLO: types and algorithms that the machine lacks, in simpler operations."""
