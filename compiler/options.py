@@ -71,6 +71,11 @@ def _is_count(value: Any) -> str:
     return "" if good else "it is a number of NeuronCores"
 
 
+def _is_seed(value: Any) -> str:
+    good = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**32
+    return "" if good else "it is a number of 32 bits, from 0 on"
+
+
 @dataclass(frozen=True)
 class CompileOptions:
     """The options of one compile.
@@ -157,6 +162,13 @@ class CompileOptions:
         "accepted; one strategy serves all of its values today",
         choices=("generic", "transformer", "unet-inference"),
         flags=(Flag(metavar="NAME"),),
+    )
+    seed: int = option(
+        0,
+        "what the random numbers of a program begin with (dropout, rand, stablehlo.rng); every "
+        "call of an executable draws others, and the same again after Executable.seed",
+        check=_is_seed,
+        flags=(Flag(metavar="N"),),
     )
     cores: int = option(
         1,

@@ -19,6 +19,7 @@ from axonc.imported.foreign_parts import (
 from axonc.imported.inline_calls import refuse_recursion
 from axonc.imported.lookups import mark_lookups
 from axonc.imported.program import Argument, ImportedProgram
+from axonc.imported.random_key import random_key
 from axonc.imported.short_locations import use_project_paths
 from axonc.imported.stablehlo_module import (
     COLLECTIVES,
@@ -112,6 +113,7 @@ def _prepare(
     main = main_function(module)
     arguments = [_argument(n, a) for n, a in zip(names, main.arguments, strict=True)]
     tables = lift_rank_tables(main, mesh, taken=set(names)) if mesh is not None else []
+    tables += random_key(main, taken=set(names))
     hoisted = hoist_large_constants(main, taken=set(names))
     if mesh is not None:
         hoisted = [replace(a, sharding=Sharding.replicated(mesh, len(a.shape))) for a in hoisted]

@@ -17,8 +17,10 @@ from axonc.backends.executor.cores import MultiCoreMachine
 from axonc.backends.executor.laws.checks import CheckReport
 from axonc.backends.executor.machine import Machine, Mode
 from axonc.backends.executor.steps.findings import FindingError, FindingKind
+from axonc.backends.numerics.wide_integers import WORD_BITS
 from axonc.backends.program import TensorKind
 from axonc.diagnostics import InternalError
+from axonc.dialects.neuron.argument_names import RANDOM_KEY
 from axonc.program.compiled_program import CompiledProgram, HostTensor
 from axonc.run.check_warnings import tell
 from axonc.run.core_tensors import Holder, holders, part_key
@@ -54,6 +56,7 @@ class Executable:
         """exact: compiles the same with exact transposes, should a call need them, and can."""
         self._turn = threading.RLock()
         self._exact = exact
+        self._seed, self._calls = compiled.options.seed, 0
         self._take(compiled)
 
     def _take(self, compiled: CompiledProgram) -> None:
@@ -72,7 +75,29 @@ class Executable:
 
     @property
     def inputs(self) -> tuple[HostTensor, ...]:
-        return self.compiled.inputs
+        return tuple(host for host in self.compiled.inputs if host.name != RANDOM_KEY)
+
+    @property
+    def is_random(self) -> bool:
+        """Whether results depend on random numbers that the program draws."""
+        return any(host.name == RANDOM_KEY for host in self.compiled.inputs)
+
+    def seed(self, number: int) -> None:
+        """Let the next call draw the random numbers that the first call of a program compiled with
+        `seed=number` draws. Every further call draws others, each depending on its number and the
+        seed alone. The numbers are those of Threefry2x32, the same on every machine.
+
+        Raises:
+            UsageError: not a number of 32 bits.
+        """
+        self._seed, self._calls = self.compiled.options.with_changes(seed=number).seed, 0
+
+    def _next_key(self) -> np.ndarray:
+        """The seed, and the number of the call."""
+        with self._turn:
+            key = np.array([self._seed, self._calls % 2**WORD_BITS], np.uint32)
+            self._calls += 1
+        return key
 
     @property
     def results(self) -> tuple[HostTensor, ...]:
@@ -170,7 +195,9 @@ class Executable:
     ) -> list[dict[str, np.ndarray]]:
         """What every core gets of the arrays of a call that takes `hosts`. Raises: as `run`."""
         inputs: list[dict[str, np.ndarray]] = [{} for _ in range(self.compiled.cores)]
-        for host, value in zip(hosts, in_order(hosts, arrays), strict=True):
+        given = list(zip(hosts, in_order(hosts, arrays), strict=True))
+        drawn_from = [host for host in self.compiled.inputs if host.name == RANDOM_KEY]
+        for host, value in (*given, *((host, self._next_key()) for host in drawn_from)):
             for holder, part in self.parts_of_input(host, value):
                 inputs[holder.core][host.name] = part
         return inputs

@@ -21,6 +21,6 @@ CORES = "neuron.cores"
 PARTS = "neuron.parts"
 """Of an argument of `@main`: for every core the number of the part that it holds."""
 
-RANDOM_KEY = "random.key"
+RANDOM_KEY = "axonc.random_key"
 """Name of the argument that random numbers are drawn from: two ui32, the seed and the number of the
 call, which the host gives."""

@@ -6,7 +6,8 @@ and is made one of a key that comes with every call.
 Precondition: StableHLO without calls but by `neuron.repeat`; loops are unrolled.
 Postcondition: no `rng_bit_generator` and no `rng`. The first is Threefry2x32 or Philox4x32 as XLA
 computes them (`DEFAULT` is Philox, as on XLA's CPU). Every `rng` has a key of its own, Threefry of
-its number in the program under the argument `random.key`, which the host gives anew for each call.
+its number in the program under the argument `axonc.random_key`, which the host gives anew for each
+call.
 
 Before:
     %s, %x = stablehlo.rng_bit_generator %state, algorithm = PHILOX

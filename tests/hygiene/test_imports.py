@@ -102,7 +102,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "passes.fuse", "passes.layout", "passes.tile", "passes.schedule", "passes.memory",
         "passes.lower",
     },
-    "run": SHARED
+    "run": SHARED | {"dialects.neuron.argument_names"}
     | BOUND
     | {"program", "output_files", "backends.executor", "backends.executor.machine",
        "backends.executor.cores", "backends.executor.trace", "backends.executor.laws"},

@@ -174,6 +174,7 @@ def _trace(
     """(names of the call inputs, types by name, lowered program, origin of each node). 64-bit stays
     64-bit."""
     from axonc.frontends.torch.torch_interpreter import GraphInterpreter
+    from axonc.frontends.torch.torch_random import KEY_TYPE, RANDOM_KEY, RandomKeys, draws
 
     interpreter = GraphInterpreter(program.graph_module)
     placeholders = [n for n in program.graph.nodes if n.op == "placeholder"]
@@ -183,10 +184,14 @@ def _trace(
         if i.kind != "constant"
     }
     names = [i.name for i in inputs if i.kind == "input"]
+    if draws(program.graph_module):
+        names.append(RANDOM_KEY)
+        types[RANDOM_KEY] = KEY_TYPE
     order = result_order(program)
 
     def run(weights: dict[str, jax.Array], call: list[jax.Array]) -> tuple[Any, ...]:
         given = dict(zip(names, call, strict=True))
+        interpreter.keys = RandomKeys(given.get(RANDOM_KEY))
         values = [_value_of(i, weights, given) for i in inputs]
         found = tuple(interpreter.run(*values, enable_io_processing=False))
         return tuple(found[number] for number in order)

@@ -16,8 +16,14 @@ import torch
 from axonc.diagnostics import AxoncError, CompileError, SourceLocation, UnsupportedOpError
 from axonc.frontends.torch.torch_integer_ops import with_float_numbers
 from axonc.frontends.torch.torch_locations import NodeOrigin, origin_of, scope_name
-from axonc.frontends.torch.torch_ops import LOWERINGS, SEES_KNOWN_VALUES, to_jax
-from axonc.frontends.torch.torchax_import import torchax_table
+from axonc.frontends.torch.torch_ops import (
+    LOWERINGS,
+    SEES_KNOWN_VALUES,
+    attention_with_dropout,
+    to_jax,
+)
+from axonc.frontends.torch.torch_random import RANDOM_LOWERINGS, RandomKeys, draw_for, is_random
+from axonc.frontends.torch.torchax_import import jax_dtype, torchax_table
 
 # Values computed at import time are kept up to this size; a larger one is cheaper to compute.
 FOLDED_BYTES = 64 * 1024
@@ -28,14 +34,19 @@ _UNINITIALISED = ("empty", "empty_like", "empty_strided", "new_empty", "new_empt
 
 class GraphInterpreter(torch.fx.Interpreter):
     """Evaluates nodes on JAX arrays or tracers; `origins[i]` is the origin of the node traced under
-    scope i. Control flow shares the list with the interpreters of its branches.
+    scope i. keys: what random numbers are drawn with. Control flow shares both with the
+    interpreters of its branches.
     """
 
     def __init__(
-        self, graph_module: torch.fx.GraphModule, origins: list[NodeOrigin] | None = None
+        self,
+        graph_module: torch.fx.GraphModule,
+        origins: list[NodeOrigin] | None = None,
+        keys: RandomKeys | None = None,
     ) -> None:
         super().__init__(graph_module)
         self.origins: list[NodeOrigin] = [] if origins is None else origins
+        self.keys = RandomKeys() if keys is None else keys
 
     def run_node(self, n: torch.fx.Node) -> Any:
         if n.op != "call_function":
@@ -46,7 +57,7 @@ class GraphInterpreter(torch.fx.Interpreter):
             return self._evaluate(n)
         with jax.named_scope(scope_name(len(self.origins) - 1)):
             try:
-                return super().run_node(n)
+                return self._draw(n) if is_random(n) else super().run_node(n)
             except AxoncError:
                 raise
             except NotImplementedError as error:
@@ -58,6 +69,14 @@ class GraphInterpreter(torch.fx.Interpreter):
                 raise CompileError(
                     message, location=_user_location(origin), op=str(n.target)
                 ) from error
+
+    def _draw(self, n: torch.fx.Node) -> Any:
+        fetched = self.fetch_args_kwargs_from_env(n)
+        args, kwargs = torch.fx.node.map_aggregate(fetched, to_jax)
+        draw = draw_for(n, self.keys.next(), jax_dtype)
+        if n.target not in RANDOM_LOWERINGS:
+            return attention_with_dropout(draw, *args, **kwargs)
+        return RANDOM_LOWERINGS[n.target](draw, *args, **kwargs)
 
     def call_function(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if target not in SEES_KNOWN_VALUES:
@@ -93,7 +112,7 @@ class GraphInterpreter(torch.fx.Interpreter):
 
     def branch(self, graph_module: Any, values: tuple[Any, ...]) -> tuple[Any, ...]:
         """Evaluate a branch or loop body; always a tuple of results."""
-        inner = GraphInterpreter(graph_module, self.origins)
+        inner = GraphInterpreter(graph_module, self.origins, self.keys)
         result = inner.run(*map(to_jax, values), enable_io_processing=False)
         return tuple(result) if isinstance(result, (tuple, list)) else (result,)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import jax
@@ -17,6 +18,7 @@ import torch
 from axonc.frontends.torch.outer_indexing import take_by_slices
 from axonc.frontends.torch.torch_image_ops import IMAGE_KEPT_WHOLE, IMAGE_LOWERINGS
 from axonc.frontends.torch.torch_integer_ops import INTEGER_LOWERINGS
+from axonc.frontends.torch.torch_random import RANDOM_LOWERINGS, Draw
 from axonc.frontends.torch.torch_updates import UPDATE_KEPT_WHOLE, UPDATE_LOWERINGS
 from axonc.frontends.torch.torch_weights import weight_of_tensor
 from axonc.frontends.torch.torchax_import import jax_dtype, torchax_table
@@ -220,18 +222,52 @@ def attention(
     """softmax(scale query key' + mask) value over [..., tokens, features]: plain ops, one softmax.
 
     A boolean mask keeps where it is true; `is_causal` keeps the lower triangle. A row whose mask
-    keeps nothing gives 0, as in torch. Dropout is 0 in an exported program in eval mode; anything
-    else is refused.
+    keeps nothing gives 0, as in torch. With a dropout it is `attention_with_dropout`.
     """
-    if dropout_p:
-        raise NotImplementedError(f"dropout_p={dropout_p}: call model.eval() before exporting")
+    return _attention(
+        lambda weights: weights, query, key, value, attn_mask, is_causal, scale, enable_gqa
+    )
+
+
+def attention_with_dropout(
+    draw: Draw,
+    query: Array,
+    key: Array,
+    value: Array,
+    attn_mask: Array | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    *,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Array:
+    """As `attention`; each probability is 0 with a probability of `dropout_p`, the others grow."""
+
+    def dropped(weights: Array) -> Array:
+        shaped = replace(draw, shape=weights.shape)
+        return RANDOM_LOWERINGS[aten.dropout.default](shaped, weights, dropout_p, True)
+
+    return _attention(dropped, query, key, value, attn_mask, is_causal, scale, enable_gqa)
+
+
+def _attention(
+    dropped: Callable[[Array], Array],
+    query: Array,
+    key: Array,
+    value: Array,
+    attn_mask: Array | None,
+    is_causal: bool,
+    scale: float | None,
+    enable_gqa: bool,
+) -> Array:
+    """dropped: what becomes of the probabilities."""
     if enable_gqa:
         groups = query.shape[-3] // key.shape[-3]
         key, value = (jnp.repeat(t, groups, axis=-3) for t in (key, value))
     factor = query.shape[-1] ** -0.5 if scale is None else scale
     scores = jnp.einsum("...td,...sd->...ts", query, key) * jnp.asarray(factor, query.dtype)
     scores = _masked(scores, attn_mask, is_causal)
-    mixed = jnp.einsum("...ts,...sd->...td", softmax(scores, -1), value)
+    mixed = jnp.einsum("...ts,...sd->...td", dropped(softmax(scores, -1)), value)
     return mixed if attn_mask is None else _without_empty_rows(mixed, attn_mask)
 
 

@@ -14,7 +14,7 @@ func.func @main(%s: tensor<2xui64>) -> (tensor<2xui64>, tensor<4xui32>) {
 
 // -----
 // Without a key there is nothing to draw from.
-// CHECK: error: stablehlo.rng: random numbers without an argument 'random.key' of two ui32
+// CHECK: error: stablehlo.rng: random numbers without an argument 'axonc.random_key' of two ui32
 func.func @main(%low: tensor<f32>, %high: tensor<f32>) -> tensor<4xf32> {
   %shape = stablehlo.constant dense<4> : tensor<1xi64>
   %x = stablehlo.rng %low, %high, %shape, distribution = UNIFORM
