@@ -270,6 +270,12 @@ def gather_rows(table: ir.Value, indices: ir.Value, loc: ir.Location | None = No
     return create("gather_rows", (table, indices), kind, None, loc)
 
 
+def scatter_rows(table: ir.Value, indices: ir.Value, rows: ir.Value, kind: str) -> ir.Value:
+    """`table` with `rows` put, or combined by `kind`, where the indices say."""
+    attributes = {"kind": ir.StringAttr.get(kind)}
+    return create("scatter_rows", (table, indices, rows), table.type, attributes)
+
+
 def dot_dims(op: ir.Operation) -> tuple[tuple[int, ...], ...]:
     """lhs_batch, rhs_batch, lhs_contract, rhs_contract of a `neuron.dot`."""
     return tuple(integers(op.attributes[name]) for name in DOT_DIMS)

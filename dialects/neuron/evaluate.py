@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 from torch_mlir import ir
 
+from axonc.backends.numerics.signed_zeros import maximum, minimum
 from axonc.diagnostics import InternalError, UsageError
 from axonc.dialects.attributes import NUMPY_DTYPES, dense_to_numpy, element_name, integers
 from axonc.dialects.neuron.builder import dot_dims
@@ -353,6 +354,22 @@ def _gather_rows(op: ir.Operation, operands: Operands, f64: bool) -> np.ndarray:
     return table[np.clip(indices.astype(np.int64), 0, len(table) - 1)]
 
 
+def _scatter_rows(op: ir.Operation, operands: Operands, f64: bool) -> np.ndarray:
+    table, indices, rows = operands
+    result, kind = table.copy(), ir.StringAttr(op.attributes["kind"]).value
+    combine = _COMBINED[kind]
+    for place, row in zip(indices.astype(np.int64), rows, strict=True):
+        if 0 <= place < len(table):
+            old = result[place]
+            result[place] = row if combine is None else combine(_wide(old, f64), _wide(row, f64))
+    return result
+
+
+_COMBINED: dict[str, Callable[..., np.ndarray] | None] = {
+    "set": None, "add": np.add, "max": maximum, "min": minimum,
+}  # fmt: skip
+
+
 def _softmax(op: ir.Operation, operands: Operands, f64: bool) -> np.ndarray:
     axis = ir.IntegerAttr(op.attributes["axis"]).value
     x = _wide(operands[0], f64)
@@ -403,6 +420,7 @@ _RULES: dict[str, Rule] = {f"neuron.{name}": _elementwise(name) for name in ELEM
     "neuron.convolution": _convolution,
     "neuron.reduce_window": _reduce_window,
     "neuron.gather_rows": _gather_rows,
+    "neuron.scatter_rows": _scatter_rows,
     "neuron.softmax": _softmax,
     "neuron.masked_softmax": _masked_softmax,
     "neuron.layer_norm": _layer_norm,

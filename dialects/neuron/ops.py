@@ -459,6 +459,27 @@ class GatherRowsOp(NeuronOp, dialect=Neuron, name="gather_rows", traits=_pure(ru
     result: Result[Tensor]
 
 
+class ScatterRowsOp(
+    NeuronOp, dialect=Neuron, name="scatter_rows", traits=_pure(rules.scatter_rows)
+):
+    """`table` [n, ...] after row i of `rows` [m, ...] was put at row indices[i], for one i after
+    the other: in the place of what is there, or combined with it by `kind` (set, add, max, min).
+    An index outside of [0, n - 1] changes nothing.
+
+    Combined in float32 and rounded to the table's type every time: where integers are not set, all
+    of them, and their sums, are at most 2^24 in magnitude.
+    (C2) indices [m] are i32; the table has rank >= 1 and n >= 1. (C3) rows has shape [m] +
+    table.shape[1:]. (C4) table, rows and result have one element type. (C5) kind is one of these;
+    booleans are not added.
+    """
+
+    table: Operand[Tensor]
+    indices: Operand[Tensor]
+    rows: Operand[Tensor]
+    result: Result[Tensor]
+    kind: ir.StringAttr
+
+
 class SoftmaxOp(NeuronOp, dialect=Neuron, name="softmax", traits=_pure(rules.softmax)):
     """exp(x - max) / sum(exp(x - max)) along `axis`, in float32.
 

@@ -21,6 +21,7 @@ from axonc.dialects.neuron.table import (
     FLOAT,
     INTEGER,
     REDUCTIONS,
+    SCATTERED,
 )
 
 ELEMENTWISE_OPS = (
@@ -360,6 +361,24 @@ def gather_rows(op: ir.Operation) -> str:
         return f"(C2) table {table.type} has no rows"
     expected = _shape(indices) + _shape(table)[1:]
     return _result_shape("C3", op, expected) or _same_elements("C3", (table, op.results[0]))
+
+
+def scatter_rows(op: ir.Operation) -> str:
+    table, indices, rows = op.operands
+    kind, element = ir.StringAttr(op.attributes["kind"]).value, element_name(table.type)
+    if element_name(indices.type) != "i32" or len(_shape(indices)) != 1:
+        return f"(C2) indices are {indices.type}, expected a vector of i32"
+    if not _shape(table) or _shape(table)[0] < 1:
+        return f"(C2) table {table.type} has no rows"
+    if _shape(rows) != _shape(indices) + _shape(table)[1:]:
+        return f"(C3) rows are {rows.type} for {indices.type} and {table.type}"
+    if problem := _same_types("C4", (table, op.results[0])):
+        return problem
+    if problem := _same_elements("C4", (table, rows)):
+        return problem
+    if element not in SCATTERED.get(kind, frozenset()):
+        return f"(C5) kind {kind} of {element}"
+    return ""
 
 
 def _float_in_and_out(op: ir.Operation) -> str:

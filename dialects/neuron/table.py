@@ -232,6 +232,9 @@ REDUCTIONS: dict[str, Callable[..., np.ndarray]] = {
 }
 """What `reduce` does, by `kind`."""
 
+SCATTERED: dict[str, frozenset[str]] = {"set": ANY, "add": NUMBER, "max": ANY, "min": ANY}
+"""Element types of `scatter_rows`, by `kind`."""
+
 COLLECTIVES = frozenset(
     f"neuron.{name}"
     for name in ("all_reduce", "all_gather", "reduce_scatter", "all_to_all", "collective_permute")

@@ -56,6 +56,7 @@ from axonc.dialects.neuron.ops import (
     ReduceWindowOp,
     RepeatOp,
     RmsNormOp,
+    ScatterRowsOp,
     SoftmaxOp,
     TransposeOp,
     isa,
@@ -341,6 +342,11 @@ class LayoutPlanner:
         if fitting or whole:
             self._wish(op.operands[1], [Wish(rows=(*fitting, *whole))])
 
+    def _wish_scattered(self, op: ir.Operation) -> None:
+        """A row per partition, with the index that says where it goes."""
+        for value in list(op.operands)[1:]:
+            self._wish(value, [Wish(rows=(normalised((0,), shape_of(value)),))])
+
     def _result_candidates(self, result: ir.Value, avoid: frozenset[int]) -> list[PartitionDims]:
         shape = shape_of(result)
         wishes = self.wishes.get(result, ())
@@ -511,6 +517,7 @@ IN_DEVICE_MEMORY = frozenset(
         *(COLLECTIVES - {AllReduceOp}),
         PartitionIdOp,
         DynamicUpdateSliceOp,
+        ScatterRowsOp,
     )
 )
 """Ops whose result is made in device memory, like an argument: its consumers load it as they
@@ -530,6 +537,7 @@ WISHES: dict[OpClass, Callable[[LayoutPlanner, ir.Operation], None]] = {
     LayerNormOp: LayoutPlanner._wish_reduction,
     RmsNormOp: LayoutPlanner._wish_reduction,
     DynamicUpdateSliceOp: LayoutPlanner._wish_update,
+    ScatterRowsOp: LayoutPlanner._wish_scattered,
     RepeatOp: LayoutPlanner._wish_repeat,
 }
 
@@ -540,6 +548,7 @@ CHOOSERS: dict[OpClass, Callable[[LayoutPlanner, ir.Operation], Choice]] = {
     GatherRowsOp: LayoutPlanner._choose_gather,
     DynamicSliceOp: LayoutPlanner._choose_dynamic_slice,
     DynamicUpdateSliceOp: LayoutPlanner._choose_update,
+    ScatterRowsOp: LayoutPlanner._choose_update,
     DotOp: LayoutPlanner._choose_dot,
     ConvolutionOp: LayoutPlanner._choose_convolution,
     ReduceWindowOp: LayoutPlanner._choose_pooling,

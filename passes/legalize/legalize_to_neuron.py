@@ -64,10 +64,6 @@ LEGALIZERS = {f"stablehlo.{name}": rule for name, rule in sorted(_LEGALIZERS.ite
 
 _NEAREST_FORMS = {
     "stablehlo.while": "a number of iterations that is known when the model is traced",
-    "stablehlo.map": "compute elements by elementwise operations on scalars",
-    "stablehlo.select_and_scatter": "compute elements by elementwise operations on scalars",
-    "stablehlo.rng_bit_generator": "pass random numbers as an argument",
-    "stablehlo.rng": "pass random numbers as an argument",
     "stablehlo.cholesky": "compute it on the host",
     "stablehlo.complex": "compute with real numbers",
     "stablehlo.fft": "multiply by the Fourier matrix, real and imaginary part apart",
@@ -95,7 +91,7 @@ def supported_operations() -> list[tuple[str, str]]:
     """(StableHLO operation or composite, restriction) of everything legalisation takes."""
     notes = {
         "stablehlo.gather": "fast for rows and for one window",
-        "stablehlo.scatter": f"one tensor, {MOST_WINDOWS} windows; set, add, multiply, min, max",
+        "stablehlo.scatter": f"set, add, min, max; by others {MOST_WINDOWS} windows",
         "stablehlo.convolution": "integers only where float32 is exact",
         "stablehlo.compare": "the total order takes NaN as positive",
         "stablehlo.sort": f"elements times length at most {MOST_PAIRS}",

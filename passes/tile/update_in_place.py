@@ -1,8 +1,9 @@
-"""Which slice updates may write into the memory of their operand: an analysis.
+"""Which updates may write into the memory of their operand: an analysis.
 
-A `dynamic_update_slice` makes a new tensor. Where the old one is read by nothing that comes later,
-its memory can become the new one's, and only the updated box is written: this is what makes a
-key-value cache cheap. Relabellings and conversions read nothing themselves; their readers count.
+A `dynamic_update_slice` or `scatter_rows` makes a new tensor. Where the old one is read by nothing
+that comes later, its memory can become the new one's, and only what changes is written: this is
+what makes a key-value cache cheap. Relabellings and conversions read nothing themselves; their
+readers count.
 
 The memory of an argument may be written only if the caller gave it away (`neuron.alias`), and only
 by updates that lead to the result that takes its place.
@@ -15,7 +16,13 @@ from dataclasses import dataclass, field
 
 from torch_mlir import ir
 
-from axonc.dialects.neuron.ops import ConvertOp, DynamicUpdateSliceOp, FusedOp, kind_of
+from axonc.dialects.neuron.ops import (
+    ConvertOp,
+    DynamicUpdateSliceOp,
+    FusedOp,
+    ScatterRowsOp,
+    kind_of,
+)
 from axonc.passes.layout.view_ops import VIEW_OPS
 
 CONVERSIONS = frozenset({ConvertOp, FusedOp})
@@ -57,7 +64,7 @@ def plan_updates(block: ir.Block, given_away: Mapping[ir.Value, int]) -> UpdateP
 
 
 def _updates(op: ir.OpView) -> bool:
-    return bool(isinstance(op, DynamicUpdateSliceOp))
+    return bool(isinstance(op, DynamicUpdateSliceOp | ScatterRowsOp))
 
 
 def _begin(value: ir.Value, updates: Mapping[ir.Value, ir.Operation], plan: UpdatePlan) -> ir.Value:

@@ -139,9 +139,24 @@ def _gather(
 def _scatter(
     table: np.ndarray, rows: np.ndarray, numbers: np.ndarray, valid: np.ndarray, step: RowStep
 ) -> None:
-    """Row by row, in order: equal indices combine, or the last one stays."""
-    for position in valid:
-        number = numbers[position]
-        old = table[number]
-        new = step(rows[position].reshape(1, -1), old.reshape(1, -1))
-        table[number] = new.reshape(old.shape)
+    """Row by row, in order: equal indices combine, or the last one stays. Rows of different indices
+    do not see each other, so the first of every index go together, then the second ..."""
+    turns = _turns(numbers[valid])
+    for turn in range(turns.max(initial=-1) + 1):
+        positions = valid[turns == turn]
+        places = numbers[positions]
+        old = table[places]
+        flat = (len(places), -1)
+        new = step(rows[positions].reshape(flat), old.reshape(flat))
+        table[places] = new.reshape(old.shape)
+
+
+def _turns(numbers: np.ndarray) -> np.ndarray:
+    """Of each number, how many equal ones come before it."""
+    order = np.argsort(numbers, kind="stable")
+    ordered = numbers[order]
+    begins = np.flatnonzero(np.diff(ordered, prepend=ordered[:1] - 1))
+    lengths = np.diff(np.append(begins, len(ordered)))
+    turns = np.empty(len(numbers), np.int64)
+    turns[order] = np.arange(len(numbers)) - np.repeat(begins, lengths)
+    return turns

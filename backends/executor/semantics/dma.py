@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from axonc.backends.executor.semantics.registry import (
@@ -13,8 +15,13 @@ from axonc.backends.executor.semantics.registry import (
     semantics,
 )
 from axonc.backends.executor.semantics.vector import raw_if_same_dtype
+from axonc.backends.numerics.signed_zeros import maximum, minimum
 
-COMBINATIONS: dict[str, np.ufunc] = {"add": np.add, "max": np.maximum, "min": np.minimum}
+COMBINATIONS: dict[str, Callable[..., np.ndarray]] = {
+    "add": np.add,
+    "max": maximum,
+    "min": minimum,
+}
 
 
 def _dma_mode(fields: Fields, context: Context) -> OperandMode:

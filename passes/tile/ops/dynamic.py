@@ -121,7 +121,7 @@ def tile_dynamic_update_slice(values: Values, op: ir.Operation, dtype: DType) ->
     operand, update, starts = op.operands
     result = op.results[0]
     box_shape = shape_of(update)
-    target = _updated_memory(values, operand, result)
+    target = updated_memory(values, operand, result)
     box = box_of(op, target, box_shape, starts)
     source = _update_on_chip(values, update, box.window)
     if box.starts is None:
@@ -143,7 +143,7 @@ def in_device_memory(values: Values, value: ir.Value) -> Storage:
     return through
 
 
-def _updated_memory(values: Values, operand: ir.Value, result: ir.Value) -> Storage:
+def updated_memory(values: Values, operand: ir.Value, result: ir.Value) -> Storage:
     """Where the updated tensor lies: the memory of the operand when nothing reads that later, else
     fresh memory with a copy of it."""
     if result in values.updates.in_place:

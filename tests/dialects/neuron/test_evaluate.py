@@ -144,6 +144,24 @@ def test_convolution_and_windows_against_loops() -> None:
     np.testing.assert_array_equal(found, [seen])
 
 
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [("set", [5, 2, 7]), ("add", [7, 2, 10]), ("max", [5, 2, 7]), ("min", [1, 2, 3])],
+)
+def test_scatter_rows_goes_in_order_and_drops_what_is_outside(
+    kind: str, expected: list[int]
+) -> None:
+    line = (
+        f'%r = "neuron.scatter_rows"(%a0, %a1, %a2) {{kind = "{kind}"}} : (tensor<3xf32>, '
+        "tensor<5xi32>, tensor<5xf32>) -> tensor<3xf32>"
+    )
+    table, rows = np.array([1.0, 2.0, 3.0]), np.array([1.0, 9.0, 7.0, 9.0, 5.0])
+    places = np.array([0, -1, 2, 3, 0])
+    found = run(line, "tensor<3xf32>", ("tensor<3xf32>", table), ("tensor<5xi32>", places),
+                ("tensor<5xf32>", rows))  # fmt: skip
+    assert list(found) == expected
+
+
 def test_gather_rows_clamps() -> None:
     line = '%r = "neuron.gather_rows"(%a0, %a1) : (tensor<3xf32>, tensor<4xi32>) -> tensor<4xf32>'
     table = ("tensor<3xf32>", np.array([10.0, 20.0, 30.0]))

@@ -168,6 +168,14 @@ BROKEN = {
     "reduce_window C4": '"neuron.reduce_window"(%x) {'
     + POOL.format(kind="max", low=0)
     + f"}} : ({F}) -> {F}",
+    "scatter_rows C2": '"neuron.scatter_rows"(%x, %v, %x) {kind = "set"} : (tensor<4x8xf32>, '
+    "tensor<8xf32>, tensor<4x8xf32>) -> tensor<4x8xf32>",
+    "scatter_rows C3": '"neuron.scatter_rows"(%x, %i, %v) {kind = "set"} : (tensor<4x8xf32>, '
+    "tensor<4xi32>, tensor<8xf32>) -> tensor<4x8xf32>",
+    "scatter_rows C4": '"neuron.scatter_rows"(%x, %i, %x) {kind = "set"} : (tensor<4x8xf32>, '
+    "tensor<4xi32>, tensor<4x8xf32>) -> tensor<4x8xi32>",
+    "scatter_rows C5": '"neuron.scatter_rows"(%x, %i, %x) {kind = "product"} : (tensor<4x8xf32>, '
+    "tensor<4xi32>, tensor<4x8xf32>) -> tensor<4x8xf32>",
     "gather_rows C2": '"neuron.gather_rows"(%x, %v) : (tensor<4x8xf32>, tensor<8xf32>)'
     " -> tensor<8x8xf32>",
     "gather_rows C3": '"neuron.gather_rows"(%x, %i) : (tensor<4x8xf32>, tensor<4xi32>)'
