@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import axonc
+from axonc.diagnostics import CompileError
 
 RNG = np.random.default_rng(1)
 
