@@ -70,7 +70,8 @@ def _pieces(op: TileOp) -> Iterator[TileOp]:
         return
     size = _sizes(step)[axis]
     apart = max(_apart(view, axis) for view in _tiles(step) if _is_work(view))
-    count = 1 << max(0, (PIECE_BYTES // apart).bit_length() - 1)
+    # Less than all of it, though it may be the other dims that are long: these are cut next.
+    count = 1 << max(0, min(PIECE_BYTES // apart, size - 1).bit_length() - 1)
     for start in range(0, size, count):
         made = _slice(step, axis, start, min(count, size - start))
         yield from _pieces(TileOp((Form(op.form.engine, (made,)),), op.location))
