@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 JOBS ?= auto
 CONFORMANCE := ../shared/conformance
 CONFORMANCE_ARGUMENTS ?= --tier 1 --core
+# What `make fuzz` tries (make fuzz FUZZ="--only program:17").
+FUZZ ?= --programs 5000 --near-misses 2000 --jobs 2
 # Rows of the bench's table (make bench ROWS=bert-base): none is all.
 ROWS ?=
 
@@ -19,7 +21,7 @@ QUICK_TESTS := tests/api tests/cli tests/frontends tests/imported tests/kernel t
   tests/passes/test_filecheck.py tests/hygiene/test_each_module_alone.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-torch test test-pythons test-all conformance bench lint format docs clean
+.PHONY: help setup demo demo-torch test test-pythons test-all conformance fuzz bench lint format docs clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -90,6 +92,9 @@ conformance: .setup-all ## the shared StableHLO cases (CONFORMANCE_ARGUMENTS="--
 	    --compile-cmd axonc.tools.conformance:compile_and_run --report out/conformance.json \
 	    $(CONFORMANCE_ARGUMENTS); \
 	else echo "skipped: no conformance cases in $(CONFORMANCE)"; fi
+
+fuzz: .setup-all ## random programs and near-misses of rewriting rules, against XLA:CPU
+	$(PYTEST_ENVIRONMENT) $(BIN)/python -m axonc.tools.fuzz $(FUZZ)
 
 bench: .setup-all ## a table of models: modelled and published times, compile time, executor speed
 	$(BIN)/python -m axonc.tools.bench $(ROWS)

@@ -12,9 +12,12 @@ from axonc.imported.program import ImportedProgram
 
 
 class XlaProgram:
-    """A program compiled by XLA:CPU. Call it with every argument by name, weights as well."""
+    """A program compiled by XLA:CPU. Call it with every argument by name, weights as well.
 
-    def __init__(self, program: ImportedProgram) -> None:
+    quickly: compile in less time what then takes longer to run.
+    """
+
+    def __init__(self, program: ImportedProgram, *, quickly: bool = False) -> None:
         import jax
         from jax.extend import backend
         from jaxlib import _jax, xla_client
@@ -29,7 +32,12 @@ class XlaProgram:
         with context:
             module = deserialize(program.module_bytes, context)
             devices = _jax.DeviceList((self._device,))
-            self._compiled = client.compile_and_load(module, devices, xla_client.CompileOptions())
+            options = xla_client.CompileOptions()
+            if quickly:
+                debug = options.executable_build_options.debug_options
+                debug.xla_backend_optimization_level = 0
+                debug.xla_llvm_disable_expensive_passes = True
+            self._compiled = client.compile_and_load(module, devices, options)
 
     def place(self, arrays: Mapping[str, np.ndarray]) -> list[Any]:
         """Arguments of a call on the device, in order.
