@@ -51,10 +51,12 @@ def softmax(p: Pattern) -> Sequence[int]:
 
 def _norm_of(p: Pattern, x: int, dim: int) -> int:
     x = p.at(x)
-    centred = p.at(p.binary("subtract", x, p.mean(x, dim))) if p.chance(0.7) else x
+    centred = x
+    if p.chance(0.7):
+        centred = p.at(p.binary("subtract", x, p.over(p.at(p.mean(x, dim)), x, dim)))
     variance = p.at(p.mean(p.binary("multiply", centred, centred), dim))
-    epsilon = p.like(x, p.one_of((1e-2, 1e-3)))
-    scale = p.unary("rsqrt", p.at(p.binary("add", variance, epsilon)))
+    shifted = p.at(p.binary("add", variance, p.like(variance, p.one_of((1e-2, 1e-3)))))
+    scale = p.over(p.unary("rsqrt", shifted), x, dim)
     y = p.at(p.binary("multiply", centred, scale))
     size = p.kind(x).shape[dim]
     for op in ("multiply", "add"):

@@ -22,7 +22,9 @@ def attention(p: Pattern) -> Sequence[int]:
         shape = p.one_of(kinds)
         dims = {3: (0, 1, 2), 2: (1, 2) if shape[0] == tokens else (0, 2), 1: (2,)}[len(shape)]
         mask = p.along(p.input(Kind(shape, BOOL)), scores, dims)
-        scores = p.at(p.select(mask, scores, p.like(scores, p.one_of((-1e4, -60.0)))))
+        scores = p.at(
+            p.select(mask, scores, p.like(scores, p.one_of((float("-inf"), -1e4, -60.0))))
+        )
     shares = softmax_of(p, scores, 2)
     return (p.at(p.dot(shares, v, ((2,), (1,)), ((0,), (0,)))),)
 

@@ -37,9 +37,15 @@ class Pattern(Draw):
         return self.one_of(LIMITS)
 
     def mean(self, x: int, dim: int) -> int:
-        """Over one dim, repeated along it."""
-        share = self.like(x, 1.0 / self.kind(x).shape[dim])
-        return self.binary("multiply", self.kept("add", x, dim), share)
+        """Over one dim, which is left out."""
+        total = self.reduce("add", x, dim)
+        share = 1.0 / self.kind(x).shape[dim]
+        return self.binary("multiply", total, self.like(total, share))
+
+    def over(self, part: int, x: int, dim: int) -> int:
+        """What lacks a dim of x, repeated along it."""
+        rank = len(self.kind(x).shape)
+        return self.along(part, x, [d for d in range(rank) if d != dim])
 
 
 Change = Callable[[Pattern, int], int]

@@ -13,18 +13,20 @@ from axonc.tools.fuzz.program import INTEGERS, Kind, neutral_number
 
 
 def layers(p: Pattern) -> Sequence[int]:
-    """Three layers, of which one is another: a change, weights of two, a shape."""
+    """Layers, of which one is another: a change, weights of two, a shape."""
     width = p.one_of((16, 33))
     x = p.matrix(p.size(), width)
     shared = p.matrix(width, width, weight=True)
     collected = []
-    for _ in range(3):
-        weight = shared if p.chance(0.2) else p.matrix(width, width, weight=True)
+    for _ in range(p.one_of((3, 4))):
+        weight = shared if p.chance(0.15) else p.matrix(width, width, weight=True)
         bias = p.input(Kind((width,), p.element), "normal", weight=True)
         y = p.at(p.matmul(x, p.at(weight)))
         y = p.at(p.binary("add", y, p.along(bias, y, (1,))))
         if p.chance(0.1):
             collected.append(y)
+        centred = p.binary("subtract", y, p.over(p.mean(y, 1), y, 1))
+        y = p.binary("multiply", p.unary("logistic", centred), p.at(centred))
         x = p.at(p.binary("add", x, p.unary("tanh", y)))
     return (x, *collected)
 

@@ -1,13 +1,18 @@
-"""The two texts of a program, and what is expected of it: by XLA:CPU, in float64, with bounds."""
+"""The two texts of a program, and what is expected of it: in float64, with bounds, by XLA:CPU and
+by StableHLO's interpreter."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from torch_mlir import ir
+from torch_mlir._mlir_libs import _stablehlo
 
+from axonc.context import make_context, parse_module
+from axonc.dialects.attributes import dense_to_numpy, numpy_to_dense
 from axonc.frontends import import_program
 from axonc.tools.fuzz.bounds import WIDE, Bounded, BoundWriter, Rounding, wide
 from axonc.tools.fuzz.inputs import DTYPES
@@ -79,23 +84,42 @@ class Expected:
         return self.known & ~(same | near)
 
 
-def expected_results(
-    program: Program, arrays: Sequence[np.ndarray], rounding: Rounding
-) -> list[Expected]:
-    """Runs the program with bounds on XLA:CPU."""
-    text, has_error = bounded_text(program, rounding)
-    given = [_widened(a, program.nodes[p].kind.is_float)
-             for a, p in zip(arrays, program.inputs, strict=True)]  # fmt: skip
+Evaluator = Callable[[str, Sequence[np.ndarray]], Sequence[np.ndarray]]
+"""Results of the text of a module, whose arguments are `arg0`, `arg1` ..."""
+
+
+def on_xla(text: str, arrays: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+    """By XLA:CPU, which is quick."""
     compiled = XlaProgram(import_program(text), quickly=True)
-    named = {f"arg{number}": array for number, array in enumerate(given)}
-    returned = iter(compiled.execute(compiled.place(named)))
+    named = {f"arg{number}": array for number, array in enumerate(arrays)}
+    return compiled.execute(compiled.place(named))
+
+
+def interpreted(text: str, arrays: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+    """By the reference interpreter of StableHLO, which is slow, and knows no chlo operations."""
+    module = parse_module(text, make_context())
+    with module.context, ir.Location.unknown():
+        kinds = module.body.operations[0].regions[0].blocks[0].arguments
+        given = [numpy_to_dense(a, k.type.element_type) for a, k in zip(arrays, kinds, strict=True)]
+        return [dense_to_numpy(found) for found in _stablehlo.eval_module(module, given)]
+
+
+def expected_results(
+    program: Program,
+    arrays: Sequence[np.ndarray],
+    rounding: Rounding,
+    evaluate: Evaluator = on_xla,
+) -> list[Expected]:
+    """The results of a program, with bounds."""
+    text, has_error = bounded_text(program, rounding)
+    is_float = [program.nodes[place].kind.is_float for place in program.inputs]
+    wide_arrays = [
+        a.astype(DTYPES[WIDE]) if wide else a for a, wide in zip(arrays, is_float, strict=True)
+    ]
+    returned = iter(evaluate(text, wide_arrays))
     found = []
     for bounded in has_error:
         value = next(returned)
         error = next(returned) if bounded else np.zeros(value.shape)
         found.append(Expected(value, error))
     return found
-
-
-def _widened(array: np.ndarray, is_float: bool) -> np.ndarray:
-    return array.astype(DTYPES[WIDE]) if is_float else array
