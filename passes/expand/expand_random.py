@@ -29,6 +29,7 @@ from dataclasses import dataclass
 
 from torch_mlir import ir
 
+from axonc.diagnostics import Finding, unsupported_error
 from axonc.dialects.attributes import element_name
 from axonc.dialects.locations import source_location
 from axonc.dialects.neuron.argument_names import NAME, RANDOM_KEY
@@ -38,7 +39,7 @@ from axonc.passes.graph.module import main_function
 from axonc.passes.graph.rewrite import body_of, in_place_of, replace
 from axonc.passes.prepare import words
 from axonc.passes.prepare.inline_blocks import InlineBlocksPass
-from axonc.passes.unsupported import Finding, Unsupported, unsupported_error
+from axonc.passes.unsupported import Unsupported
 
 GENERATOR, DRAW = "stablehlo.rng_bit_generator", "stablehlo.rng"
 

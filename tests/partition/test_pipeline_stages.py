@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 import axonc
-from axonc.diagnostics import CompileError
 
 RNG = np.random.default_rng(1)
 
