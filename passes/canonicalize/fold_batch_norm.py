@@ -1,27 +1,32 @@
-"""Batch norm after a convolution with one multiplication per feature.
+"""Batch norm after a convolution with one multiplication per feature, and no subtraction.
 
 Why: exported models write ((x - mean) * rsqrt(variance + epsilon)) * gamma + beta over the whole
 feature map. The product of the two vectors is made once, and the chain has a pass less over the
-map: an engine that evicts a convolution from PSUM subtracts and multiplies in one instruction.
+map. The mean is negated, once per feature, because ScalarE adds and does not subtract: so both
+engines that evict a convolution from PSUM can take their share.
 
 Precondition: neuron operations, `merge-views` has run, before casts and fusion.
 Postcondition: a convolution's result, on its way through additions and multiplications of vectors
-of its features (or constants), is never multiplied twice in a row.
+of its features (or constants), is never multiplied twice in a row, and no vector is subtracted.
 
 Before:
     %1 = "neuron.subtract"(%conv, %mean) ; %2 = "neuron.multiply"(%1, %inverse)
     %3 = "neuron.multiply"(%2, %gamma) ; %4 = "neuron.add"(%3, %beta)     // each vector broadcast
 After:
-    %1 = "neuron.subtract"(%conv, %mean) ; %s = "neuron.multiply"(%inverse, %gamma)   // vectors
-    %3 = "neuron.multiply"(%1, %s) ; %4 = "neuron.add"(%3, %beta)         // each vector broadcast
+    %m = "neuron.negate"(%mean) ; %s = "neuron.multiply"(%inverse, %gamma)            // vectors
+    %1 = "neuron.add"(%conv, %m) ; %3 = "neuron.multiply"(%1, %s)         // each vector broadcast
+    %4 = "neuron.add"(%3, %beta)
 
 Proof: (c * v) * w and c * (v * w) are each within two roundings of the real product, so they differ
 by at most 2^-22 of it, whatever c, v and w are, as long as the products of two are normal numbers.
+c - m is c + (-m), bit by bit: so IEEE 754 defines it.
+
 Nothing else is moved. (c + b) * s is not c * s + b * s in floats: where c is near -b, the second
 form loses all its digits, and with an infinite s it is NaN; and c / v is not c * (1 / v): it is NaN
 for v = 0 where a sum follows, and off in the last bit elsewhere.
 
-Leaves alone: chains whose middle something else reads, additions, and divisions.
+Leaves alone: chains whose middle something else reads, additions, divisions, and numbers (constants
+of one value) that are subtracted: engines have them both ways.
 """
 
 from __future__ import annotations
@@ -54,7 +59,8 @@ STEPS: frozenset[OpClass] = frozenset({AddOp, SubtractOp, MultiplyOp})
 
 @dataclass(frozen=True)
 class FoldBatchNormPass(Pass, name="fold-batch-norm", anchor="func.func"):
-    """Multiply the vectors of batch norms first, so that feature maps are multiplied once."""
+    """Multiply the vectors of batch norms first, so that feature maps are multiplied once; add
+    what is subtracted."""
 
     def apply(self, op: ir.Operation) -> bool:
         block = body_of(op)
@@ -79,8 +85,24 @@ def _step(op: ir.OpView, features: dict[ir.Value, int]) -> bool:
         before = defining_op(value, MultiplyOp)
         if isa(op, MultiplyOp) and before is not None and use_count(value) == 1:
             return _merge(before, op, position, features)
+        if isa(op, SubtractOp) and position == 0 and splat_of(other) is None:
+            _add_negated(op, features)
+            return True
         return False
     return False
+
+
+def _add_negated(op: ir.OpView, features: dict[ir.Value, int]) -> None:
+    """value + (-vector) in the place of value - vector."""
+    value, vector = op.operands
+    feature = features[op.results[0]]
+    with in_place_of(op):
+        flat = _vector(vector, feature)
+        negated = build.create("negate", (flat,), flat.type)
+        spread = build.broadcast(negated, build.shape_of(value), [feature])
+        result = build.create("add", (value, spread), value.type)
+    redirect(op.results, [result])
+    features[result] = feature
 
 
 def _both_ways(op: ir.OpView) -> tuple[tuple[ir.Value, ir.Value], tuple[ir.Value, ir.Value]]:

@@ -1,9 +1,11 @@
 // RUN: axonc opt %s --split-input-file --pass-pipeline "fold-batch-norm"
 
-// ((x - mean) * inverse) * gamma + beta: the product of the two vectors is made first.
+// ((x - mean) * inverse) * gamma + beta: the product of the two vectors is made first, and the mean is added negated.
 // CHECK-LABEL: func.func @main
 // CHECK:       [[C:%.+]] = "neuron.convolution"
-// CHECK:       [[D:%.+]] = "neuron.subtract"([[C]],
+// CHECK:       [[N:%.+]] = "neuron.negate"(%arg2)
+// CHECK-NEXT:  [[B:%.+]] = "neuron.broadcast"([[N]]) {dims = [1]}
+// CHECK-NEXT:  [[D:%.+]] = "neuron.add"([[C]], [[B]])
 // CHECK:       [[S:%.+]] = "neuron.multiply"(%arg3, %arg4)
 // CHECK-NEXT:  [[W:%.+]] = "neuron.broadcast"([[S]]) {dims = [1]}
 // CHECK-NEXT:  [[M:%.+]] = "neuron.multiply"([[D]], [[W]])
