@@ -44,3 +44,8 @@ def reshape_groups(old: Shape, new: Shape) -> list[tuple[list[int], list[int]]]:
 
 def shape_of(value: ir.Value) -> Shape:
     return tuple(ir.RankedTensorType(value.type).shape)
+
+
+def is_of_nothing(op: ir.Operation) -> bool:
+    """Whether an operand has no elements: a product then sums nothing, which is 0."""
+    return any(0 in value.type.shape for value in op.operands)

@@ -14,6 +14,7 @@ from axonc.dialects.neuron.table import INTEGER
 from axonc.dialects.stablehlo import dense_integers, dot_dimensions
 from axonc.passes.graph.fold_constants import constant_array, fold
 from axonc.passes.graph.scalar_region import not_elementwise
+from axonc.passes.graph.shapes import is_of_nothing
 from axonc.passes.legalize.integer_dot import integer_dot, is_integer_dot
 from axonc.passes.unsupported import Unsupported
 
@@ -108,6 +109,8 @@ def dot(op: ir.Operation) -> ir.Value:
 def _product(op: ir.Operation, dims: Sequence[Sequence[int]]) -> ir.Value:
     lhs, rhs = op.operands
     element = op.results[0].type.element_type
+    if is_of_nothing(op):
+        return build.splat_constant(0, op.results[0].type)
     if is_integer_dot(op):
         return integer_dot(lhs, rhs, dims, element)
     return build.dot(lhs, rhs, dims, element)

@@ -23,6 +23,7 @@ from axonc.dialects.neuron.window import WindowDim
 from axonc.dialects.neuron.window_rules import ConvolutionDims
 from axonc.dialects.stablehlo import convolution_dimensions, dense_integers
 from axonc.passes.graph.fold_constants import fold
+from axonc.passes.graph.shapes import is_of_nothing
 from axonc.passes.graph.uses import defining_op
 from axonc.passes.legalize.movement import (
     Legalizer,
@@ -38,6 +39,8 @@ EXACT_SUM = 2**24
 
 
 def convolution(op: ir.Operation) -> ir.Value:
+    if is_of_nothing(op):
+        return build.splat_constant(0, op.results[0].type)
     dims = _dims(op)
     lhs, rhs = op.operands[0], op.operands[1]
     batch_groups = _integer(op, "batch_group_count")
