@@ -12,7 +12,7 @@ them when values are equal; of two NaN it may take the first, which is then foun
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from torch_mlir import ir
@@ -32,24 +32,35 @@ _OPERATION = {"max": "maximum", "min": "minimum"}
 def arg_extreme(op: ir.Operation, body: ScalarBody) -> Tensors | None:
     """(extreme, its place) of a reduction of two tensors; None when it is no argmax or argmin."""
     dims = dense_integers(op.attributes["dimensions"])
-    if len(op.operands) != 4 or len(dims) != 1 or not op.operands[0].type.shape[dims[0]]:
+    count = len(op.results)
+    found = extreme_and_place(body, list(op.operands)[:count], dims)
+    if found is None:
         return None
-    (values, places, *initial), (dim,) = op.operands, dims
+    initial = list(op.operands)[count:]
+    kind = extreme_of(op.regions[0], element_name(initial[0].type)) or ""
+    if _counts(op.operands[1], dims[0]) and _changes_nothing(_OPERATION[kind], *initial):
+        return found
+    shape = list(found[0].type.shape)
+    return body.combine([words.broadcast(v, shape, ()) for v in initial], found)
+
+
+def extreme_and_place(body: ScalarBody, tensors: Tensors, dims: Sequence[int]) -> Tensors | None:
+    """(extreme, its place) of values and places along one dim, without initial values; None when
+    the region does something else."""
+    if len(tensors) != 2 or len(dims) != 1 or not tensors[0].type.shape[dims[0]]:
+        return None
+    (values, places), (dim,) = tensors, dims
     element = element_name(values.type)
-    kind, ties = extreme_of(op.regions[0], element), ties_of(op.regions[0], element)
-    if kind is None or any(body.element(n) != op.operands[n].type.element_type for n in (0, 1)):
+    kind, ties = extreme_of(body.region, element), ties_of(body.region, element)
+    if kind is None or any(body.element(n) != v.type.element_type for n, v in enumerate(tensors)):
+        return None
+    is_counted = _counts(places, dim)
+    if not is_counted and (ties is None or ties.equal != "least"):
         return None
     extreme = plain_reduce(values, _OPERATION[kind], dims)
-    if counts := _counts(places, dim):
-        found = [extreme, _first_place(values, places, extreme, dim)]
-    elif ties is not None and ties.equal == "least":
-        found = [extreme, _least_place(values, places, extreme, dim, ties)]
-    else:
-        return None
-    if counts and _changes_nothing(_OPERATION[kind], *initial):
-        return found
-    shape = list(extreme.type.shape)
-    return body.combine([words.broadcast(v, shape, ()) for v in initial], found)
+    if is_counted or ties is None:
+        return [extreme, _first_place(values, places, extreme, dim)]
+    return [extreme, _least_place(values, places, extreme, dim, ties)]
 
 
 def _first_place(values: ir.Value, places: ir.Value, extreme: ir.Value, dim: int) -> ir.Value:

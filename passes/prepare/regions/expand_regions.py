@@ -16,7 +16,8 @@ After:
     %0 = region(xs[0:1], ys[0:1], xs[1:2], ys[1:2])
 
 Tensors of one reduction that have nothing to do with each other are reduced each for itself. An
-argmax is a maximum and the least place at which it stands (arg_extremes.py); the rest are trees
+argmax is a maximum and the least place at which it stands (arg_extremes.py). Where cores hold parts
+of a dim, each reduces its part first (gathered_reductions.py). The rest are trees
 (reduction_tree.py, reduction_windows.py, selected_windows.py).
 
 Proof: StableHLO leaves the tree to the implementation by which the elements and the initial value
@@ -37,6 +38,10 @@ from axonc.passes.graph.rewrite import in_place_of, replace
 from axonc.passes.prepare import words
 from axonc.passes.prepare.integer_range import WORD
 from axonc.passes.prepare.regions.arg_extremes import arg_extreme
+from axonc.passes.prepare.regions.gathered_reductions import (
+    erase_unread_gathers,
+    reduced_before_gathering,
+)
 from axonc.passes.prepare.regions.plain_reductions import plain_reduce_from, plain_windows_from
 from axonc.passes.prepare.regions.reduction_tree import reduced
 from axonc.passes.prepare.regions.reduction_windows import windows_of, windows_reduced
@@ -72,7 +77,9 @@ def _expand(op: ir.Operation) -> bool:
             return False
         pairs = zip(made, op.results, strict=True)
         values = [words.convert(new, old.type.element_type) for new, old in pairs]
+    operands = list(op.operands)
     replace(op, *values)
+    erase_unread_gathers(operands)
     return True
 
 
@@ -83,7 +90,7 @@ def _reduce(op: ir.Operation) -> Tensors | None:
     body = ScalarBody.of(op.regions[0])
     if body is None or _is_plain(op, body):
         return None
-    found = arg_extreme(op, body)
+    found = reduced_before_gathering(op, body) or arg_extreme(op, body)
     dims = dense_integers(op.attributes["dimensions"])
     return found or _by_groups(
         op,
