@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from axonc.driver.driver import DebugOptions, Progress
     from axonc.program.compiled_program import CompiledProgram
 
-Weights = str | Path | Sequence[str | Path] | Mapping[str, WeightRef | np.ndarray]
+Weights = str | Path | Sequence[str | Path] | Mapping[str, Any]
 Samples = str | Path | Mapping[str, np.ndarray]
 
 
@@ -38,8 +38,8 @@ def compile(
     source: StableHLO text, MLIR bytecode, a portable artifact or HLO (`str`, `bytes`, `Path`), an
         MLIR module, `jax.jit(f).lower(...)`, `jax.export.export(...)(...)`, or
         `torch.export.export(...)`.
-    weights: a .safetensors, .npz or .npy file, several, or arrays by name: binds arguments of these
-        names, which then are no inputs any more.
+    weights: a .safetensors, .npz or .npy file, several, or arrays by name, nested as in JAX's
+        parameters: binds arguments of these names, which then are no inputs any more.
     calibrate: sample inputs: an .npz file or arrays, by input name, of the input's shape or a stack
         of such. Ranges of 8-bit activations and the errors in the cast report come from them.
     aliases: state: by name of an input, the result that is its new value and may take its memory
@@ -133,9 +133,25 @@ def check(source: Any) -> list[Finding]:
 
 
 def weights_by_name(weights: Weights | None) -> Mapping[str, WeightRef | np.ndarray] | None:
-    """The tensors of weight files by name; mappings as they are."""
+    """The tensors of weight files, or of nested mappings and lists (JAX's parameters), by name: the
+    path to a tensor, with dots."""
+    if weights is None:
+        return None
     if isinstance(weights, str | Path):
         return open_weight_file(weights)
     if isinstance(weights, Sequence):
         return {name: ref for file in weights for name, ref in open_weight_file(file).items()}
-    return weights
+    return dict(_flat(weights, ()))
+
+
+def _flat(tree: Any, path: tuple[str, ...]) -> Iterator[tuple[str, WeightRef | np.ndarray]]:
+    """(name, tensor) of every leaf."""
+    if isinstance(tree, Mapping):
+        branches = [(str(key), value) for key, value in tree.items()]
+    elif isinstance(tree, list | tuple):
+        branches = [(str(number), value) for number, value in enumerate(tree)]
+    else:
+        yield ".".join(path), tree
+        return
+    for key, value in branches:
+        yield from _flat(value, (*path, key))

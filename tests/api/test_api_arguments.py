@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import numpy as np
 import pytest
 from small_models import DENSE, SELECT, dense_arrays
@@ -95,3 +96,17 @@ def test_scalars_keep_rank_zero() -> None:
     }"""
     (y,) = axonc.compile(text).run(np.float32(1.5))
     assert y.shape == () and y == 3.0
+
+
+def test_nested_weights_are_bound_by_their_paths() -> None:
+    weights = {"layers": [{"w": np.eye(4, dtype=np.float32)}, {"w": np.ones((4, 3), np.float32)}]}
+
+    def program(params: dict[str, list[dict[str, jax.Array]]], x: jax.Array) -> jax.Array:
+        for layer in params["layers"]:
+            x = x @ layer["w"]
+        return x
+
+    x = np.arange(8, dtype=np.float32).reshape(2, 4)
+    executable = axonc.compile(jax.jit(program).lower(weights, x), weights=weights)
+    assert [t.name for t in executable.inputs] == ["x"]
+    np.testing.assert_allclose(executable.run(x)[0], x @ np.ones((4, 3)), rtol=1e-6)
