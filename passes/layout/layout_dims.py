@@ -109,14 +109,16 @@ def _dimension(op: ir.Operation) -> frozenset[int]:
 
 
 def stacks_whole_tiles(op: ir.Operation, rows: PartitionDims, target: Target) -> bool:
-    """Whether operands concatenated along the leading row dim each fill whole row tiles."""
+    """Whether operands concatenated along the leading row dim each fill whole row tiles, the last
+    one perhaps in part; not with a single row, which would pass for one that all partitions
+    hold."""
     (axis,) = _dimension(op)
     if not rows or rows[0] != axis:
         return False
     shape = shape_of(op.results[0])
     below = math.prod(shape[d] for d in rows[1:])
-    sizes = [shape_of(value)[axis] * below for value in list(op.operands)[:-1]]
-    return all(size % target.partitions == 0 for size in sizes)
+    *sizes, last = [shape_of(value)[axis] * below for value in op.operands]
+    return last != 1 and all(size % target.partitions == 0 for size in sizes)
 
 
 def _padded_dims(op: ir.Operation) -> frozenset[int]:

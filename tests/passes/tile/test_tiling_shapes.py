@@ -5,9 +5,13 @@ from __future__ import annotations
 
 import random
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from neuron_graphs import Graph, Value, check, tile_text
+
+import axonc
 
 SIZES = (1, 2, 3, 5, 7, 31, 32, 33, 64, 65, 127, 128, 129, 200, 300)
 SMALL = (1, 2, 3, 4, 5)
@@ -435,3 +439,18 @@ def test_padding_of_every_dim_of_a_large_tensor() -> None:
     padded = np.pad(x.array, [(1, 2), (3, 0), (0, 4)], constant_values=0.5)
     text = "low = [1, 3, 0], high = [2, 0, 4], interior = [0, 0, 0]"
     check(graph, graph.op("pad", (x, fill), padded, text))
+
+
+def test_one_row_behind_whole_row_tiles() -> None:
+    """A cache of 256 rows and the row of the new token, each with several heads."""
+
+    def program(cache: jax.Array, new: jax.Array, q: jax.Array) -> tuple[jax.Array, jax.Array]:
+        keys = jnp.concatenate([cache, new])
+        return keys * 2, jnp.einsum("hd,shd->hs", q, keys)
+
+    rng = np.random.default_rng(0)
+    shapes = ((256, 4, 32), (1, 4, 32), (4, 32))
+    arrays = [rng.standard_normal(shape).astype(np.float32) for shape in shapes]
+    found = axonc.compile(jax.jit(program).lower(*arrays)).run(*arrays, checked=True)
+    for got, expected in zip(found, jax.jit(program)(*arrays), strict=True):
+        np.testing.assert_allclose(got, expected, rtol=0, atol=1e-5)
