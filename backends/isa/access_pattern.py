@@ -50,18 +50,19 @@ def span_elements(dims: Dims) -> tuple[int, int]:
 
 @dataclass(frozen=True, slots=True)
 class TileAccess:
-    """partitions [start_partition, start_partition + num_partitions) x free dims, in SBUF or PSUM.
-
-    byte_offset: within each partition. dims: ((stride, size), ...) in elements, outermost first.
-    """
+    """A box of SBUF or PSUM: partitions [start_partition, start_partition + num_partitions), and in
+    each of them the same free dims."""
 
     memory: Memory
     dtype: DType
     start_partition: int
     num_partitions: int
     byte_offset: int
+    """Where the pattern starts within each partition."""
     dims: Dims
+    """Free dims ((stride, size), ...) in elements, outermost first."""
     register: int = NO_REGISTER
+    """The sequencer register that is added to the byte offset at run time, or NO_REGISTER."""
 
     @property
     def elements_per_partition(self) -> int:

@@ -22,15 +22,18 @@ ANY_SET = ""
 
 @dataclass(frozen=True)
 class ActivationFunction:
-    """name; code: number in the encoding; nki_name: what nki.language calls it; table_set: the set
-    that must be loaded (`ANY_SET`: none); valid: closed intervals where the result is defined."""
+    """A function that the activation engine evaluates."""
 
     name: str
     code: int
+    """Its number in the encoding."""
     nki_name: str
+    """What `nki.language` calls it."""
     summary: str
     table_set: str = ANY_SET
+    """The set of tables that must be loaded; ANY_SET: none."""
     valid: tuple[Interval, ...] = EVERYWHERE
+    """Closed intervals of the argument where the result is defined."""
     source: str = "nki.api.shared.rst"
 
 

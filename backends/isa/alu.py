@@ -26,16 +26,19 @@ class AluKind(enum.Enum):
 
 @dataclass(frozen=True)
 class AluOp:
-    """code: number in the encoding. arity: 1 ignores the second operand. reduces: legal in
-    `tensor_reduce`. engines: where the operator exists on NeuronCore-v2."""
+    """An operator of the vector engines' arithmetic unit."""
 
     name: str
     code: int
+    """Its number in the encoding."""
     kind: AluKind
     engines: tuple[Engine, ...]
+    """Engines of NeuronCore-v2 that have it."""
     summary: str
     arity: int = 2
+    """1 for an operator that ignores the second operand."""
     reduces: bool = False
+    """Whether `tensor_reduce` may use it."""
     source: str = "nki.api.shared.rst"
 
 

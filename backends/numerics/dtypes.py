@@ -15,11 +15,13 @@ import numpy as np
 
 @dataclass(frozen=True)
 class DType:
-    """name; numpy: dtype that stores one element; is_float; code: number in the encoding."""
+    """An element type of the machine."""
 
     name: str
     code: int
+    """Its number in the encoding."""
     numpy: np.dtype
+    """The numpy dtype that stores one element."""
     is_float: bool
 
     @property

@@ -61,12 +61,16 @@ def join(clock: Clock, other: Sequence[int]) -> None:
 
 @dataclass(slots=True)
 class Posts:
-    """Signals of one agent to one semaphore since it was last set; total: of the whole trace."""
+    """Signals of one agent to one semaphore since it was last set."""
 
     total: int = 0
+    """What it adds in the whole trace."""
     sums: list[int] = field(default_factory=list)
+    """What it had added after each of its signals so far."""
     snapshots: list[Snapshot] = field(default_factory=list)
+    """What the agent knew at each of them."""
     times: list[int] = field(default_factory=list)
+    """The agent's own clock at each of them."""
 
     def after(self, amount: int) -> Snapshot | None:
         """What is known once this agent has added at least `amount`."""

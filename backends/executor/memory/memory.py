@@ -27,13 +27,13 @@ HOST_WRITTEN = (TensorKind.INPUT, TensorKind.WEIGHT, TensorKind.CONSTANT, Tensor
 
 @dataclass(slots=True)
 class Segment:
-    """Device-memory bytes [address, end) of one tensor; `data` is absent until it is bound.
-
-    is_read_only: the program never writes there. An input that an output aliases may be written."""
+    """Device-memory bytes [address, end) of one tensor."""
 
     tensor: HbmTensor
     data: np.ndarray | None
+    """Its bytes; None until they are bound."""
     is_read_only: bool = False
+    """Whether the program never writes there. An input that an output aliases may be written."""
 
     @property
     def address(self) -> int:

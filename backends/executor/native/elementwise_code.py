@@ -33,15 +33,18 @@ EACH = "f32 each"
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """sources, target: names of element types; EACH: a float32 for each pass of the outer loop, the
-    same for all of its inner one. scalars: "tile" (a float32 per row) or "immediate".
-    sums: whether the results of each row are added up, in 16 interleaved sums."""
+    """One elementwise computation of native code."""
 
     expression: Expression
     sources: tuple[str, ...]
+    """The element type of each source: "f32", "bf16", or EACH (a float32 for each pass of the outer
+    loop, the same for all of its inner one)."""
     target: str
+    """The element type of the destination."""
     scalars: tuple[str, ...] = ()
+    """What each scalar operand is: "tile" (a float32 per row) or "immediate"."""
     sums: bool = False
+    """Whether the results of each row are added up, in 16 interleaved sums."""
 
     @property
     def is_known(self) -> bool:

@@ -149,11 +149,14 @@ def merged(dims: Dims) -> list[tuple[int, int]]:
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """A task for all rows; row_strides: places of addresses, with the bytes from row to row."""
+    """The task of a kernel for all rows; `task` makes that of some of them."""
 
     values: list[int]
+    """Its words, in the order that elementwise_code.py describes."""
     row_strides: dict[int, int]
+    """By place in `values` of an address, the bytes from row to row."""
     views: tuple[np.ndarray, ...]
+    """The arrays whose addresses are in `values`; they have to outlive the task."""
 
     def task(self, rows: range) -> Task:
         """For some of the rows."""

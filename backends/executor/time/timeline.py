@@ -51,26 +51,32 @@ class TransferRecord:
 
 @dataclass(frozen=True)
 class Timeline:
-    """total_ns: of the program. busy_ns: time an engine works. stall_ns: time it waits, by reason.
-
-    dma_busy_ns: mean over the DMA engines. dma_bytes: moved by transfers. hbm_bytes: read from plus
-    written to device memory; hbm_read_bytes: only read. engines, transfers, stalls: only of a
-    recorded timeline. collectives: those of this core, in the order they ended.
-    """
+    """How one core spends the modelled time of a program."""
 
     total_ns: float
+    """From the start of the program to its end."""
     busy_ns: dict[Engine, float]
+    """By engine, the time it works."""
     stall_ns: dict[Engine, dict[str, float]]
+    """By engine and reason, the time it waits."""
     instruction_count: dict[Engine, int]
     transfer_count: int
     dma_busy_ns: float
+    """The time a DMA engine works, the mean over all of them."""
     dma_bytes: int
+    """Bytes moved by transfers."""
     hbm_bytes: int
+    """Bytes read from plus bytes written to device memory."""
     hbm_read_bytes: int
+    """Bytes read from device memory."""
     engines: dict[Engine, EngineRecord] = field(default_factory=dict, repr=False)
+    """Every instruction; empty unless the timeline was recorded."""
     transfers: TransferRecord | None = field(default=None, repr=False)
+    """Every transfer; None unless the timeline was recorded."""
     stalls: tuple[Stall, ...] = field(default=(), repr=False)
+    """Every stall; empty unless the timeline was recorded."""
     collectives: tuple[CollectiveRecord, ...] = field(default=(), repr=False)
+    """Collectives of this core, in the order they ended."""
 
     @property
     def collective_ns(self) -> float:
