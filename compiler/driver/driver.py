@@ -57,12 +57,14 @@ _DUMP_NAME = re.compile(r"\d{3}-.*\.mlir|before-.*\.mlir")
 
 @dataclass(frozen=True)
 class DebugOptions:
-    """dump_dir: numbered files of the IR after each pass. time_passes: a table on stderr.
-    verify_each: verify the IR after every pass (slow on large programs)."""
+    """What a compile shows of its passes."""
 
     dump_dir: Path | None = None
+    """Folder for numbered files of the IR after each pass."""
     time_passes: bool = False
+    """Whether to print a table of the passes' times on stderr."""
     verify_each: bool = False
+    """Whether to verify the IR after every pass (slow on large programs)."""
 
 
 def machine_pipeline(target: str, *, exact_transposes: bool = False) -> tuple[Pass, ...]:

@@ -15,16 +15,15 @@ from axonc.weights.references import WeightRef, check_fits, tensor_spelling
 
 @dataclass(frozen=True)
 class Argument:
-    """One argument of `@main`. dtype: MLIR spelling, as the host passes it ("f32", "i64", "i1").
-
-    shape is the whole tensor's; `@main` takes `local_shape` of it when `sharding` is given.
-    weight: where its bytes are, when it is bound to the weight store; None for an input of a call.
-    """
+    """One argument of `@main`."""
 
     name: str
     shape: tuple[int, ...]
+    """The shape of the whole tensor; `@main` takes `local_shape` of it when `sharding` is given."""
     dtype: str
+    """The MLIR spelling of the element type that the host passes ("f32", "i64", "i1")."""
     weight: WeightRef | None = None
+    """Where its bytes are, when it is bound to the weight store; None for an input of a call."""
     sharding: Sharding | None = None
 
     @property
@@ -38,27 +37,30 @@ class Argument:
 
 @dataclass(frozen=True)
 class ImportedProgram:
-    """module_bytes: StableHLO portable artifact with source locations; `arguments` are those of its
-    `@main`, in order; `result_names` those of its results, in order.
-
-    mesh: None for a program of one core. Else the module is what every rank of the mesh runs, with
-    collectives in it (replica groups hold ranks of the mesh, in one partition each); every argument
-    has a sharding, and `result_shardings` has one for each result. sharding_notes: operations that
-    need a dim whole which was cut, so that it is gathered first: a line each. aliases: by name of
-    an argument, the result that is its new value and may take its memory. open_state: by name of an
-    donated argument, the results between which nothing decides (`state_pairs`).
-    initial_state: by name of an argument that has a new value, what it is before the first call.
-    """
+    """A program as its frontend read it, before the dialects of the compiler."""
 
     module_bytes: bytes
+    """StableHLO portable artifact with source locations."""
     arguments: tuple[Argument, ...]
+    """The arguments of the module's `@main`, in order."""
     result_names: tuple[str, ...]
+    """A name for each result of `@main`, in order."""
     mesh: Mesh | None = None
+    """None for a program of one core. Else the module is what every rank of the mesh runs, with
+    collectives in it (replica groups hold ranks of the mesh, in one partition each), and every
+    argument has a sharding."""
     result_shardings: tuple[Sharding, ...] = ()
+    """The sharding of each result, when there is a mesh."""
     sharding_notes: tuple[str, ...] = ()
+    """A line for each operation that needs whole a dim which was cut, so that it is gathered
+    first."""
     aliases: Mapping[str, str] = field(default_factory=dict)
+    """By name of an argument, the result that is its new value and may take its memory."""
     open_state: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """By name of a donated argument, the results of which any may be its new value, as neither
+    names nor types decide (`state_pairs`)."""
     initial_state: Mapping[str, WeightRef] = field(default_factory=dict)
+    """By name of an argument that has a new value, what it is before the first call."""
 
     @property
     def cores(self) -> int:

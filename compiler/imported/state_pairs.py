@@ -24,11 +24,13 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class StatePairs:
-    """pairs: by name of an argument, the result that is its new value. open: by name of an argument
-    that may have one, the results between which its names do not decide."""
+    """Which result is the new value of which argument."""
 
     pairs: Mapping[str, str] = field(default_factory=dict)
+    """By name of an argument, the result that is its new value."""
     open: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """By name of an argument that may have a new value, the results between which its names do not
+    decide."""
 
 
 @dataclass(frozen=True)

@@ -36,13 +36,15 @@ AXIS = "stage"
 
 @dataclass(frozen=True)
 class Stage:
-    """program: what core `index` runs. results: numbers of the whole program's results it gives, in
-    order. cost_seconds: estimated, for balance."""
+    """The part of a program that one core runs."""
 
     index: int
+    """Which core runs it."""
     program: ImportedProgram
     results: tuple[int, ...]
+    """Which results of the whole program it gives, in order."""
     cost_seconds: float
+    """Its estimated time, by which stages are balanced."""
 
     def __str__(self) -> str:
         names = list(self.program.weights)

@@ -20,12 +20,13 @@ from axonc.weights.references import WeightRef, tensor_spelling
 
 @dataclass(frozen=True)
 class Limits:
-    """Which integers of an input reach the machine. saturates: whether others are replaced by the
-    nearest of these, which the program cannot tell from them; else they are an error."""
+    """Which integers of an input reach the machine."""
 
     low: int
     high: int
     saturates: bool
+    """Whether others are replaced by the nearest of these, which the program cannot tell from them;
+    else they are an error."""
 
     def are_of(self, dtype: DType) -> bool:
         """Whether these are all integers of the type."""
@@ -35,19 +36,19 @@ class Limits:
 
 @dataclass(frozen=True)
 class HostTensor:
-    """An input or a result as the host passes it. dtype: MLIR spelling ("f32", "i64", "i1").
-
-    shape is the whole tensor's; sharding says which part of it each core has (None: one core).
-    state_of: of a result that is the new value of an input, the name of that input. limits: of an
-    input of integers, where they are not those of the type it is stored in.
-    """
+    """An input or a result as the host passes it."""
 
     name: str
     shape: tuple[int, ...]
+    """The shape of the whole tensor."""
     dtype: str
+    """The MLIR spelling of its element type ("f32", "i64", "i1")."""
     sharding: Sharding | None = None
+    """Which part of it each core has; None for a program of one core."""
     state_of: str = ""
+    """For a result that is the new value of an input, the name of that input."""
     limits: Limits | None = None
+    """For an input of integers, its limits where they are not those of the type it is stored in."""
 
     def __str__(self) -> str:
         return f"{self.name}: {tensor_spelling(self.shape, self.dtype)}"
@@ -76,46 +77,54 @@ def check_same_type(old: Typed, new: Typed) -> None:
 
 @dataclass(frozen=True)
 class StageRecord:
-    """One stage or pass of a compile. ir_hash: of the IR it left, sha256 in hex; empty when nobody
-    asked for hashes. seconds is not part of a saved program: it differs from compile to compile."""
+    """One stage or pass of a compile."""
 
     name: str
     ir_hash: str = ""
+    """The sha256 in hex of the IR it left; empty unless hashes were asked for."""
     seconds: float = field(default=0.0, compare=False)
+    """How long it took. Not part of a saved program, as it differs from compile to compile."""
 
 
 @dataclass(frozen=True)
 class CompiledProgram:
-    """inputs, results: in the order of the source's arguments (weights left out) and results; the
-    i-th is the i-th INPUT or OUTPUT tensor of `program`. weights: by the argument name that WEIGHT
-    tensors name as their source; weight_shardings: which part of it each core has, by that name
-    (absent: all of it). source_hash: sha256 of the imported StableHLO, in hex. casts:
-    lines of the cast report; cast_report: all of it, for a program compiled in this process.
-    shardings: of the report of what was cut over cores. others,
-    program_of: where cores run different programs (with one table of groups): the further ones, and
-    per core the index of its program, `program` being 0; an input goes to every core whose program
-    has a tensor of its name, a result comes from there.
-    open_state: donated inputs, and the results between which nothing decides, by name;
-    initial_state: by name of an input that has a new value, what it is before the first call.
-    is_foreign: it comes from a file, by whatever wrote that.
-    """
+    """A program with all that is needed to run it, and how it was made."""
 
     program: Program
+    """The instructions and tensors of every core, unless `others` has further ones."""
     inputs: tuple[HostTensor, ...]
+    """In the order of the source's arguments, weights left out; the i-th is the i-th INPUT tensor
+    of `program`."""
     results: tuple[HostTensor, ...]
+    """In the order of the source's results; the i-th is the i-th OUTPUT tensor of `program`."""
     weights: Mapping[str, WeightRef]
+    """By the argument name that a WEIGHT tensor has as its source."""
     options: CompileOptions
     source_hash: str = ""
+    """The sha256 of the imported StableHLO, in hex."""
     stages: tuple[StageRecord, ...] = ()
     casts: tuple[str, ...] = ()
+    """Lines of the cast report."""
     cast_report: CastReport | None = field(default=None, compare=False)
+    """The whole cast report, for a program compiled in this process."""
     shardings: tuple[str, ...] = ()
+    """Lines of the report of what was cut over cores."""
     weight_shardings: Mapping[str, Sharding] = field(default_factory=dict)
+    """By the same name as in `weights`, which part of a weight each core has; all of it where there
+    is none."""
     others: tuple[Program, ...] = ()
+    """Where cores run different programs (with one table of groups), those after `program`. An
+    input goes to every core whose program has a tensor of its name; a result comes from a core
+    whose program has one."""
     program_of: tuple[int, ...] = ()
+    """By core, the index of its program, where there are `others`: 0 is `program`."""
     open_state: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """By name of a donated input, the results of which any may be its new value, as neither names
+    nor types decide."""
     initial_state: Mapping[str, WeightRef] = field(default_factory=dict)
+    """By name of an input that has a new value, what it is before the first call."""
     is_foreign: bool = field(default=False, compare=False)
+    """Whether it was read from a file, which any program may have written."""
     source: ProgramSource | None = None
     """What it was compiled from, where that is all that it takes to compile it again."""
 

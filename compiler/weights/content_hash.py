@@ -27,10 +27,11 @@ MAX_KEPT = 1000
 
 @dataclass(frozen=True)
 class Content:
-    """blake3: in hex."""
+    """What is in a file."""
 
     size_bytes: int
     blake3: str
+    """The BLAKE3 hash of its bytes, in hex."""
 
     @classmethod
     def of(cls, data: np.ndarray) -> Content:

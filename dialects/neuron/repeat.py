@@ -25,15 +25,21 @@ Values = tuple[ir.Value, ...]
 
 @dataclass(frozen=True)
 class Repeat:
-    """carried, carried_out: c values each. varying[k], collected[k]: those of iteration k."""
+    """The parts of a `neuron.repeat`."""
 
     callee: str
     count: int
+    """How many iterations there are."""
     carried: Values
+    """Values that go from iteration to iteration, before the first."""
     invariant: Values
+    """Operands that all iterations have in common."""
     varying: tuple[Values, ...]
+    """By iteration, the operands that only it has."""
     carried_out: Values
+    """The carried values after the last iteration."""
     collected: tuple[Values, ...]
+    """By iteration, the results that only it makes."""
 
     @classmethod
     def of(cls, op: ir.Operation) -> Repeat:
