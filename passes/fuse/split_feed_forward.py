@@ -42,15 +42,17 @@ from axonc.passes.graph.uses import only_user
 
 @dataclass(frozen=True)
 class _Chain:
-    """widening -> (conversion) -> narrowing. cut: the result dim of both dots to split; rows: how
-    many rows one index of it stands for, tokens of dims further in."""
+    """widening -> (conversion) -> narrowing."""
 
     widening: ir.Operation
     conversion: ir.Operation | None
     narrowing: ir.Operation
     cut: int
+    """The result dim of both dots to split."""
     size: int
+    """The size of that dim."""
     rows: int
+    """How many rows one index of it stands for (tokens of dims further in)."""
 
 
 @dataclass(frozen=True)

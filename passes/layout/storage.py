@@ -70,16 +70,18 @@ class Lane:
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """See the module docstring. strides: per dim, in elements (0 for partition dims).
-    tile_stride: elements between row tiles. offset: elements."""
+    """Where the elements of a tensor lie; the module docstring has the formula."""
 
     buffer: Buffer
     dtype: DType
     shape: Shape
     partition_dims: PartitionDims
     strides: tuple[int, ...]
+    """By dim, the step in elements (0 for partition dims)."""
     tile_stride: int
+    """Elements from one row tile to the next."""
     offset: int = 0
+    """Elements before the first one."""
 
     @property
     def in_hbm(self) -> bool:

@@ -26,13 +26,16 @@ _HINT = "index whole rows: each slice one element along the indexed dims, all of
 
 @dataclass(frozen=True)
 class RowGather:
-    """indexed: table dims in the order of the index vector; kept: the others. offset_dims: result
-    dims that hold the kept dims. index_dim: dim of the indices that holds the index vector."""
+    """How a gather takes rows of a table."""
 
     indexed: tuple[int, ...]
+    """Table dims that the index vector counts, in its order."""
     kept: tuple[int, ...]
+    """The other table dims, whole in every row."""
     offset_dims: tuple[int, ...]
+    """Result dims that hold the kept dims."""
     index_dim: int
+    """The dim of the indices that holds the index vector."""
 
 
 def gather(op: ir.Operation) -> ir.Value:

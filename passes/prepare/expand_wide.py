@@ -50,12 +50,15 @@ HINT = (
 
 @dataclass
 class Expander:
-    """wide: the values that need two words. pairs: those of them that were made."""
+    """Rewrites the operations on values of two words, one after the other."""
 
     ranges: IntegerRanges
     wide: frozenset[ir.Value]
+    """The values that need two words."""
     pairs: dict[ir.Value, Wide] = field(default_factory=dict)
+    """The two words of those that have been made so far."""
     findings: list[Finding] = field(default_factory=list)
+    """What could not be expanded."""
 
     def expand(self, op: ir.Operation) -> None:
         """Make the form of `op` on words before it, and give its uses to that."""

@@ -36,11 +36,12 @@ from axonc.passes.prepare.integer_ranges import IntegerRanges
 
 @dataclass(frozen=True)
 class Promise:
-    """Of an argument in one word: the values that reach the machine. saturates: the host replaces
-    others by the nearest of these; else they are an error."""
+    """What the host promises of an argument that takes one word."""
 
     limits: Interval
+    """The values that reach the machine."""
     saturates: bool
+    """Whether the host replaces others by the nearest of these; else they are an error."""
 
 
 class TakesTwoWords(Exception):
@@ -62,16 +63,20 @@ def promise_of(argument: ir.Value, limits: Interval) -> Promise | None:
 
 @dataclass
 class _Flow:
-    """offsets: of every value reached, the range of what was added to the argument. is_cut_off,
-    is_measured, is_shifted, is_place: whether it is converted to a narrower type, is converted to a
-    float, has something added to it, is used as a place."""
+    """What a program does with an argument, as far as `follow` has visited its uses."""
 
     limits: Interval
+    """The values of the argument that reach the machine."""
     offsets: dict[ir.Value, Interval] = field(default_factory=dict)
+    """By value reached, the range of what was added to the argument."""
     is_cut_off: bool = False
+    """Whether a value reached is converted to a narrower type."""
     is_measured: bool = False
+    """Whether one is converted to a float."""
     is_shifted: bool = False
+    """Whether something is added to one."""
     is_place: bool = False
+    """Whether one is used as a place in a tensor."""
     # Nothing is promised here: other arguments may have any value.
     ranges: IntegerRanges = field(default_factory=IntegerRanges)
 

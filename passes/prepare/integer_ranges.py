@@ -35,10 +35,13 @@ Promises = Mapping[ir.Value, Interval]
 
 @dataclass
 class IntegerRanges:
-    """promises: see `Promises`. Answers are remembered: ask before the program is changed."""
+    """The ranges of integers of a program. Answers are remembered: ask before the program is
+    changed."""
 
     promises: Promises = field(default_factory=dict)
+    """See `Promises`."""
     known: dict[ir.Value, Interval | None] = field(default_factory=dict)
+    """The answers so far."""
 
     def of(self, value: ir.Value) -> Interval | None:
         """The values it can have; None for floats and other types."""
@@ -136,12 +139,13 @@ class IntegerRanges:
 
 @dataclass(frozen=True)
 class _Asked:
-    """What a rule sees. known: the range of an operand, None for floats."""
+    """What the rule of an operation sees."""
 
     ranges: IntegerRanges
     op: ir.Operation
     value: ir.Value
     known: Callable[[ir.Value], Interval | None]
+    """Gives the range of an operand, None for floats."""
 
     @property
     def kind(self) -> Interval:

@@ -67,13 +67,13 @@ MARGIN = 2**20
 
 @dataclass(frozen=True)
 class InputRange:
-    """Of an input of 64-bit integers that the machine holds in 32 bits: what reaches the machine.
-    saturates: whether others are replaced by the nearest of these; else they are an error."""
+    """Which values of an input of 64-bit integers reach the machine, which holds it in 32 bits."""
 
     name: str
     low: int
     high: int
     saturates: bool
+    """Whether others are replaced by the nearest of these; else they are an error."""
 
 
 @dataclass(frozen=True)
@@ -112,9 +112,10 @@ def narrow_and_find(root: ir.Operation) -> list[Finding]:
 
 @dataclass
 class _Plan:
-    """promises: of the arguments of `@main` in one word."""
+    """Which values of a program need two words."""
 
     promises: dict[ir.Value, Promise]
+    """By argument of `@main` that takes one word."""
     ranges: IntegerRanges
     wide: WideValues = field(default_factory=lambda: WideValues(frozenset(), 0))
 

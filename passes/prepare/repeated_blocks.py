@@ -42,21 +42,22 @@ class Carried:
 
 @dataclass(frozen=True)
 class Group:
-    """`count` blocks of `length` operations from `start` of the sequence on.
-
-    roles[j][n]: of operand n of operation j, and its index in the list of that role. Values are
-    numbers of the body. varying[s][k]: slot s of iteration k. collected: (operation, result) of
-    each block that the function returns.
-    """
+    """Equal blocks of operations, one after the other. Values are numbers of the body."""
 
     start: int
+    """Number of the first operation."""
     length: int
+    """Operations of a block."""
     count: int
+    """Blocks."""
     carried: tuple[Carried, ...]
     invariant: tuple[int, ...]
     varying: tuple[tuple[int, ...], ...]
+    """varying[s][k]: the value of slot s in iteration k."""
     collected: tuple[tuple[int, int], ...]
+    """(operation of a block, result of it) of everything the function returns."""
     roles: tuple[tuple[tuple[Role, int], ...], ...]
+    """roles[j][n]: the role of operand n of operation j, and its index in the list of that role."""
 
     @property
     def end(self) -> int:

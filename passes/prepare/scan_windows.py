@@ -74,12 +74,13 @@ def _windows_in(root: ir.Operation) -> list[ir.Operation]:
 
 @dataclass(frozen=True)
 class Scan:
-    """combine: of what comes first in memory and what comes next, of several tensors each.
-    is_reversed: from the end of `dim` on."""
+    """Combinations of all elements up to each, along one dim."""
 
     combine: Combine
+    """Of what comes first in memory and what comes next, of several tensors each."""
     dim: int
     is_reversed: bool
+    """Whether it starts at the end of `dim`."""
 
     def of(self, tensors: Tensors) -> Tensors:
         """Along the dim: every element with all before it."""

@@ -23,11 +23,14 @@ ALL_ONES = 2**32 - 1
 
 @dataclass(frozen=True)
 class Wide:
-    """low, high: ui32, of one shape. is_signed: whether the sign is the top bit of `high`."""
+    """64-bit integers as two words of one shape."""
 
     low: ir.Value
+    """The low words, ui32."""
     high: ir.Value
+    """The high words, ui32."""
     is_signed: bool
+    """Whether the top bit of `high` is the sign."""
 
     @property
     def words(self) -> tuple[ir.Value, ir.Value]:

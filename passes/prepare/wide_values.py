@@ -46,10 +46,12 @@ def wide_operations(root: ir.Operation) -> list[ir.Operation]:
 
 @dataclass(frozen=True)
 class WideValues:
-    """values: those that need two words. expanded: how many operations have to be expanded."""
+    """What `find_wide_values` finds."""
 
     values: frozenset[ir.Value]
+    """The values that need two words."""
     expanded: int
+    """How many operations have to be expanded."""
 
 
 def find_wide_values(

@@ -31,21 +31,23 @@ def is_bool(mlir_type: ir.Type) -> bool:
 
 @dataclass(eq=False)
 class Expression:
-    """op: from the module docstring (before rewriting: a neuron op name without dialect).
-
-    argument, broadcast: for a leaf, the region argument's number and the dims map of the broadcast
-    applied to it (None: it has the full shape). is_bool: the MLIR type is i1. uses: how many nodes
-    read it."""
+    """A node of an elementwise expression: an operator and its arguments, or a leaf."""
 
     op: str
+    """A name of the module docstring (before rewriting: that of a neuron op without its
+    dialect)."""
     args: tuple[Expression, ...]
     dtype: DType
     value: float = 0.0
     direction: str = ""
     argument: int = -1
+    """For a leaf, the number of the region's argument."""
     broadcast: tuple[int, ...] | None = None
+    """For a leaf, the dims map of the broadcast applied to it; None: it has the full shape."""
     is_bool: bool = False
+    """Whether the MLIR type is i1."""
     uses: int = field(default=0)
+    """How many nodes read it."""
 
     @property
     def is_constant(self) -> bool:

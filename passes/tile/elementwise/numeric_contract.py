@@ -15,16 +15,21 @@ EITHER = "either"
 
 @dataclass(frozen=True)
 class Promise:
-    """op: of the neuron dialect. units: largest error in units in the last place of the float32
-    result (0.5: correctly rounded; 0: exact). absolute: errors up to here are allowed, too. zeros:
-    which zero results are. special: NaN and infinities. by: what computes it."""
+    """What one op promises of its results."""
 
     op: str
+    """The op's name, without its dialect."""
     units: float
+    """The largest error in units in the last place of the float32 result (0.5: correctly rounded;
+    0: exact)."""
     absolute: float
+    """Errors up to here are allowed, too."""
     zeros: str
+    """The sign of results that are zero."""
     special: str
+    """Results for NaN and infinities, or at them."""
     by: str
+    """What computes it."""
     operands: int = 1
 
     @property

@@ -60,12 +60,14 @@ class Moving:
 
 @dataclass(frozen=True)
 class Box:
-    """A box of a device tensor. window: the box when all run-time starts are 0. starts: their
-    vector, None when nothing is left to compute."""
+    """A box of a device tensor."""
 
     window: Storage
+    """The box when all starts computed at run time are 0."""
     moving: tuple[Moving, ...]
+    """The starts that are computed at run time."""
     starts: ir.Value | None
+    """The vector of starts; None when none is left to compute."""
 
 
 def box_of(op: ir.Operation, storage: Storage, sizes: tuple[int, ...], starts: ir.Value) -> Box:
