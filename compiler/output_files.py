@@ -96,7 +96,8 @@ def _partial(place: Path) -> Iterator[tuple[Path, BinaryIO]]:
 
 
 def _locked_file(place: Path) -> tuple[Path, int]:
-    """Somebody who removes leftovers may be faster than the lock; then it takes another one."""
+    """A new file of this process. Another process that removes leftovers may delete it before it is
+    locked; then a further one is made."""
     while True:
         token = secrets.token_hex(4)
         temporary = place.with_name(f".{place.name[:_MAX_NAME]}.{token}{_SUFFIX}")
@@ -112,7 +113,7 @@ _MAX_NAME = 100
 
 
 def _lock(descriptor: int) -> bool:
-    """Whether nobody else has it."""
+    """Lock the file; whether no other process has it locked."""
     if fcntl is None:
         return False
     try:

@@ -304,7 +304,7 @@ def _file_name(label: str) -> str:
 
 
 def _name_pass(error: AxoncError, item: Pass) -> None:
-    """Say in the error which pass it came from, if nobody has."""
+    """Say in the error which pass it came from, unless it says so already."""
     if not error.pass_name:
         error.pass_name = pass_label(item)
         error.args = (error.render(),)

@@ -105,7 +105,7 @@ _FIELD_CONSTRAINTS: dict[FieldKind, Any] = {
     FieldKind.INT: ir.IntegerAttr,
     FieldKind.REGISTER: ir.IntegerAttr,
     FieldKind.FLOAT: ir.FloatAttr,
-    FieldKind.BOOL: Any,  # BoolAttr cannot be a constraint (mlir-notes.md P4)
+    FieldKind.BOOL: Any,  # BoolAttr cannot be a constraint
 }
 
 

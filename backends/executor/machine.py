@@ -233,7 +233,7 @@ class Machine:
         return self.read(tensor)
 
     def _reset(self) -> None:
-        """Engine state as at program start; in checked mode also memory that nobody wrote."""
+        """Engine state as at program start; in checked mode also memory, as never written."""
         for number, state in enumerate(self._bindings.states.values()):
             state.generator = np.random.default_rng((self.seed, number, 0))
             state.rounding_rng = np.random.default_rng((self.seed, number, 1))
@@ -242,8 +242,8 @@ class Machine:
             self._checker.reset()
 
     def execution(self) -> Iterator[Prepared]:
-        """Runs a program whose order is known. Stops at every collective and yields it; whoever
-        runs the other cores calls `finish_collective` before going on."""
+        """Runs a program whose order is known. Stops at every collective and yields it;
+        `finish_collective` has to be called, with the other cores there, before it goes on."""
         steps = self._schedule().steps
         if self._checker is None:
             yield from self._execute_fast(steps)

@@ -74,8 +74,8 @@ class Rule:
 
 
 class Action(enum.StrEnum):
-    """What an instruction makes the machine do. Whoever treats some instructions unlike others
-    (the event loop, the effects, the passes) asks for this, never for a mnemonic."""
+    """What an instruction makes the machine do. Code that treats some instructions unlike others
+    (the event loop, the effects, the passes) reads this, never a mnemonic."""
 
     COMPUTE = "compute"
     """An engine's data path: operands in, operands out, by the semantics of the mnemonic."""

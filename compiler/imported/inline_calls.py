@@ -18,7 +18,7 @@ CALLEE_ATTRIBUTE = {"func.call": "callee", "stablehlo.composite": "decomposition
 
 def inline_calls(module: ir.Module, is_kept: Callable[[ir.Operation], bool]) -> None:
     """Replace every call and composite in public functions by the body of what it calls, except
-    those `is_kept` says to leave; private functions nobody calls any more are erased.
+    those `is_kept` says to leave; private functions without calls are erased then.
     """
     functions = {f.name.value: f for f in module.body.operations if f.operation.name == "func.func"}
     for function in functions.values():

@@ -88,7 +88,7 @@ def _unpaired(donation: Donation, found: Mapping[int, int]) -> list[int]:
 
 
 def _free(donation: Donation, found: Mapping[int, int], kind: Hashable) -> list[int]:
-    """Results of a type that nobody has."""
+    """Results of a type that are not the new value of an argument yet."""
     taken = {donation.results[r].value for r in found.values()}
     results = enumerate(donation.results)
     return [n for n, r in results if r.kind == kind and r.value not in taken]

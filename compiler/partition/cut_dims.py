@@ -31,14 +31,18 @@ class Blocked(Exception):
 
 @dataclass(frozen=True)
 class Factors:
-    """Of one operation: dims[value][dim] is the factors of that dim, major first; `values` are its
-    operands' numbers and then its results'."""
+    """How the dims of an operation belong together: those with a common factor are cut alike."""
 
     values: tuple[int, ...]
+    """Numbers of its operands, then of its results."""
     dims: tuple[tuple[tuple[int, ...], ...], ...]
+    """By value and dim, the factors of the dim, major first."""
     sizes: tuple[int, ...]
+    """By factor, its size."""
     reduced: frozenset[int]
+    """Factors that the operation reduces: a cut of one leaves partial results."""
     whole: frozenset[int]
+    """Factors that cannot be cut."""
 
 
 @dataclass

@@ -8,7 +8,7 @@ Cost: the larger of the weights' bytes over the device memory's bandwidth and th
 over the tensor engine's rate, for products; elements over the vector engine's rate for the rest.
 
 Before: one `@main` of 24 layers. After, for 4: four modules of 6; all but the first begin with a
-`collective_permute`, all but the last end with one, whose result nobody reads.
+`collective_permute`, all but the last end with one, whose result has no uses.
 """
 
 from __future__ import annotations
@@ -359,7 +359,7 @@ def _erase_unread(main: ir.OpView) -> None:
 
 
 def _drop_arguments(main: ir.OpView) -> list[int]:
-    """Erase arguments nobody reads; the numbers of the others."""
+    """Erase arguments without uses; the numbers of the others."""
     block = main.entry_block
     kept = [i for i, a in enumerate(block.arguments) if list(a.uses)]
     for i in reversed(range(len(block.arguments))):

@@ -57,7 +57,7 @@ def lift_rank_tables(main: ir.OpView, mesh: Mesh, *, taken: set[str]) -> list[Ar
 
 
 def _erase_dead(ids: list[ir.Operation]) -> None:
-    """Conversions of a rank, and ranks, that nobody reads any more."""
+    """Erase conversions of a rank, and ranks, that have no uses any more."""
     for op in ids:
         for user in [use.owner.operation for use in op.results[0].uses]:
             if not list(user.results[0].uses):

@@ -37,10 +37,12 @@ class Header(msgspec.Struct):
 
 
 class ShardingFacts(Facts):
-    """mesh: (axis, size); dim_axes: for each dim the axes it is cut along."""
+    """Which part of a tensor each core has."""
 
     mesh: list[tuple[Name, Count]]
+    """The axes: (name, size)."""
     dim_axes: list[list[Name]]
+    """By dim, the axes it is cut along."""
 
 
 class LimitsFacts(Facts):
@@ -73,7 +75,7 @@ class PackingFacts(Facts):
 
 
 class TensorFacts(Facts):
-    """A tensor in device memory. constant_offset: in constants.bin."""
+    """A tensor in device memory."""
 
     name: Name
     kind: TensorKind
@@ -85,6 +87,7 @@ class TensorFacts(Facts):
     alias: Name = ""
     packing: PackingFacts | None = None
     constant_offset: Size | None = None
+    """Where its bytes lie in `constants.bin`."""
 
 
 class RuleFacts(Facts):
@@ -156,8 +159,7 @@ class SourceFacts(Facts):
 
 
 class Manifest(ProgramFacts):
-    """All of it. files: content of the weight files; members: of the other members of the
-    archive."""
+    """All facts of a compiled program."""
 
     format: str
     format_version: int
@@ -172,7 +174,9 @@ class Manifest(ProgramFacts):
     initial_state: dict[str, WeightFacts]
     open_state: dict[str, list[Name]]
     files: dict[str, ContentFacts]
+    """The content of the weight files, by path."""
     members: dict[str, ContentFacts]
+    """The content of the other members of the archive, by name."""
     cores: Count
     groups: list[list[list[Size]]]
     weight_shardings: dict[str, ShardingFacts]

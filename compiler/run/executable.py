@@ -185,7 +185,7 @@ class Executable:
         """Weights that are used where they lie in their files are still what they were.
 
         Raises:
-            UsageError: somebody has written to a file.
+            UsageError: a file was written to.
         """
         for file in self._files:
             file.verify()

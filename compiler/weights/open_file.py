@@ -1,7 +1,7 @@
 """A weight file as it was when it was opened.
 
 Its bytes are mapped, not read, and stay those of the opened file when another one takes its name. A
-write into it is noticed: whoever uses the bytes calls `verify` first.
+write into it is noticed by `verify`, which has to be called before the bytes are used.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class OpenFile:
         """Size and hash of the bytes.
 
         Raises:
-            UsageError: somebody writes to the file.
+            UsageError: the file was written to.
         """
         before = Stamp.of(self._descriptor)
         if before.size_bytes != self.size_bytes:

@@ -1,4 +1,4 @@
-"""Weights by reference: where the bytes of a tensor live, read only when somebody needs them.
+"""Weights by reference: where the bytes of a tensor live, read only when they are needed.
 
 A compiled program names its weights; the numbers stay in the user's files, or in the arrays the
 user already holds. Files are memory-mapped: opening a checkpoint reads its header alone. What a
@@ -160,7 +160,7 @@ class ZipMember:
 
 @dataclass(frozen=True, eq=False)
 class HeldArray:
-    """An array somebody already has in memory; never copied."""
+    """An array that is in memory already; never copied."""
 
     array: np.ndarray = field(repr=False)
 
@@ -256,7 +256,7 @@ def is_absent(weight: WeightRef) -> bool:
 
 
 def held_copy(weight: WeightRef) -> WeightRef:
-    """The weight with an array of its own, if somebody else's memory has its numbers."""
+    """The weight with an array of its own, if its numbers are in an array of the caller."""
     if not isinstance(weight.storage, HeldArray):
         return weight
     return WeightRef(weight.shape, weight.dtype, HeldArray(weight.storage.array.copy()))

@@ -686,8 +686,8 @@ PRODUCTS = frozenset({DotOp, ConvolutionOp})
 """What the tensor engine computes."""
 
 COLLECTIVES = _classes(table.COLLECTIVES)
-"""Operations in which cores communicate: never dropped, though nobody reads the result here, as
-another core waits for this one."""
+"""Operations in which cores communicate: not dropped even if their results have no uses, as another
+core waits for this one."""
 
 
 def kind_of(op: ir.Operation | ir.OpView) -> OpClass:

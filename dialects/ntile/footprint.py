@@ -17,19 +17,18 @@ Lattice = tuple[tuple[int, int], ...]
 
 
 class Footprint(NamedTuple):
-    """Partitions [first_partition, end_partition) x some of the bytes [first_byte, end_byte).
-
-    lattice: (pitch, run) pairs; every byte touched is within `run` bytes after first_byte + some
-    multiple of `pitch`. pattern: equal for views that touch the same bytes of an equal box; None if
-    every byte of the box is touched.
-    """
+    """Partitions [first_partition, end_partition) x some of the bytes [first_byte, end_byte)."""
 
     first_partition: int
     end_partition: int
     first_byte: int
     end_byte: int
     lattice: Lattice = ()
+    """(pitch, run) pairs: every byte touched is within `run` bytes after first_byte + some multiple
+    of `pitch`."""
     pattern: object = None
+    """Equal for views that touch the same bytes of an equal box; None if every byte of the box is
+    touched."""
 
 
 def footprint(view: View) -> Footprint:

@@ -75,17 +75,18 @@ class Buffer:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Elements of one buffer, in the terms of an access pattern (`TileAccess`, `HbmAccess`).
-
-    byte_offset is relative to the buffer. For HBM the partition fields are zero and `dims` holds
-    every dimension."""
+    """Elements of one buffer, in the terms of an access pattern (`TileAccess`, `HbmAccess`)."""
 
     buffer: Buffer
     dtype: DType
     start_partition: int
+    """0 in device memory."""
     num_partitions: int
+    """0 in device memory."""
     byte_offset: int
+    """From the start of the buffer, within each of its partitions."""
     dims: Dims
+    """Free dims (stride, size), outermost first; all dims in device memory."""
 
     @property
     def memory(self) -> Memory:

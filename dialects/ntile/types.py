@@ -40,26 +40,27 @@ class BufferType(ext.Type, dialect=Ntile, name="memory"):
 
 
 class ViewAttr(ext.Attribute, dialect=Ntile, name="view"):
-    """A `View` without its buffer, which is an operand of the op.
-
-    place: (first partition, partitions, byte offset within each partition of the buffer); for
-    device memory the first two are 0. sizes, strides: outermost first, in elements.
-    """
+    """A `View` without its buffer, which is an operand of the op."""
 
     dtype: ir.StringAttr
-    place: Any  # DenseI64ArrayAttr; those have no name to constrain by (mlir-notes.md P4)
+    place: Any  # DenseI64ArrayAttr; those have no name to constrain by
+    """(first partition, partitions, byte offset within each partition of the buffer); for device
+    memory the first two are 0."""
     sizes: Any
+    """Outermost first, in elements."""
     strides: Any
+    """Outermost first, in elements."""
 
 
 class PackingAttr(ext.Attribute, dialect=Ntile, name="packing"):
-    """A `Packing`. place: (offset, partition tile, column block) in elements."""
+    """A `Packing`."""
 
     row_sizes: Any  # DenseI64ArrayAttr, as the following
     row_strides: Any
     column_sizes: Any
     column_strides: Any
     place: Any
+    """(offset, partition tile, column block) in elements."""
 
 
 def has_segments(spec: InstructionSpec) -> bool:

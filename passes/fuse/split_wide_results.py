@@ -1,7 +1,7 @@
 """Split a dot that is a result of the program over its columns when it would crowd SBUF.
 
-Why: the logits of a language model are tokens x vocabulary, larger than SBUF and read by nobody on
-the machine. Made a block of columns at a time, each block leaves while the next one is computed.
+Why: the logits of a language model are tokens x vocabulary, larger than SBUF and not read on the
+machine. Made a block of columns at a time, each block leaves while the next one is computed.
 
 Precondition: `neuron` ops, elementwise ops fused. Postcondition: a dot that only the program's
 result reads, reshaped or converted at most, and that needs more than `result-bytes` per partition,

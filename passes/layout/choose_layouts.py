@@ -355,7 +355,7 @@ class LayoutPlanner:
             found.extend(wish.rows)
         found.extend((d,) for d, size in enumerate(shape) if size > 1)
         if math.prod(shape) <= MAX_REPLICATED_ELEMENTS:
-            # What nobody wishes anything of is broadcast by its consumers: replicated suits all.
+            # Where no consumer has a wish, all of them broadcast it: replicated suits all.
             found.insert(len(found) if wishes else 0, ())
         return [rows for rows in dict.fromkeys(found) if not avoid & set(rows)]
 

@@ -50,7 +50,7 @@ class LoweredState:
         return hashlib.sha256(self.print().encode()).digest()
 
     def snapshot(self) -> Callable[[], str]:
-        """Streams are lists of instructions nobody changes in place."""
+        """The lists are copied; instructions are never changed in place."""
         copy = replace(self, streams={e: list(stream) for e, stream in self.streams.items()})
         return copy.print
 

@@ -1,6 +1,6 @@
 """The transfers of spilled buffers: the bytes that were written go to device memory and back.
 
-Bytes nobody wrote are left out: they hold nothing, and reading them is an error. A buffer that was
+Bytes never written are left out: they hold nothing, and reading them is an error. A buffer that was
 only ever loaded from an input, weight or constant is not stored; it is loaded again.
 """
 

@@ -23,25 +23,29 @@ _COPIED = frozenset({"stablehlo.broadcast_in_dim", "stablehlo.reshape"})
 
 @dataclass
 class Body:
-    """The operations of a block in order, without constants and the terminator. Values are numbers.
-
-    keys[i]: signature. operands[i], results[i]: values. owner[v]: i, ARGUMENT or CONSTANT.
-    place[v]: which result of its operation. users[v]: the i that read it. constant[v]: equal for
-    constants of equal elements."""
+    """The operations of a block in order, without constants and the terminator. Values are
+    numbers."""
 
     operations: list[ir.Operation] = field(default_factory=list)
     keys: list[int] = field(default_factory=list)
+    """By operation, its signature."""
     operands: list[list[int]] = field(default_factory=list)
+    """By operation, the values it reads."""
     results: list[list[int]] = field(default_factory=list)
+    """By operation, the values it makes."""
     values: list[ir.Value] = field(default_factory=list)
     owner: list[int] = field(default_factory=list)
+    """By value, the operation that makes it; or ARGUMENT or CONSTANT."""
     place: list[int] = field(default_factory=list)
+    """By value, which result of its operation it is."""
     users: list[list[int]] = field(default_factory=list)
+    """By value, the operations that read it."""
     constant: dict[int, int] = field(default_factory=dict)
+    """By value that is a constant, a number that is equal for constants of equal elements."""
     returned: set[int] = field(default_factory=set)
     """Operands of the terminator."""
     repeatedly: set[int] = field(default_factory=set)
-    """Those that are so more than once."""
+    """Those that are operands of it more than once."""
 
     def new_value(self, value: ir.Value, owner: int, place: int) -> int:
         """The number of a value not seen before."""

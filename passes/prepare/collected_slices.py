@@ -13,7 +13,8 @@ from axonc.passes.prepare.stacked_updates import updated_as_a_whole
 
 def concatenated(history: Sequence[ir.Value], known: Known) -> ir.Value:
     """The last of `history`, each of which is the one before with a slice updated; as their
-    concatenation if the slices fill the tensor along one dim, and nobody reads what was between."""
+    concatenation if the slices fill the tensor along one dim, and the tensors between have no
+    other uses."""
     parts = [_update(a, b) for a, b in zip(history, history[1:], strict=False)]
     last = history[-1]
     writers = [p for p in parts if p is not None]

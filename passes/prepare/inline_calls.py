@@ -4,9 +4,8 @@ Why: frontends emit many small functions. Done apart from `simplify`, so that la
 outlined before equal operations are merged across them.
 
 Precondition: StableHLO in functions.
-Postcondition: `@main` calls no function; composites that no neuron operation means are
-expanded;
-functions nobody names are gone.
+Postcondition: `@main` calls no function; composites that legalisation does not know are expanded;
+functions without references are gone.
 
 Before:
     %0 = call @square(%x) : (tensor<4xf32>) -> tensor<4xf32>

@@ -289,7 +289,7 @@ def _note(function: ir.Operation, which: str, values: list[ir.Value]) -> None:
 # ---- the rest takes one word ---------------------------------------------------------------------
 
 _KEPT = frozenset(("stablehlo.custom_call", "stablehlo.while"))
-"""What is not dropped though nobody reads its results."""
+"""Operations that are not dropped even if their results have no uses."""
 
 
 def _erase_dead(operations: Sequence[ir.Operation]) -> None:
@@ -318,7 +318,8 @@ def _narrowed(kind: ir.Type) -> ir.Type | None:
 
 
 def _narrow(op: ir.Operation, *, refuses: bool) -> None:
-    """refuses: constants that do not fit; else they are cut off, as nobody reads the rest."""
+    """refuses: constants that do not fit; else they are cut off, as their high words have no
+    uses."""
     if op.name == "stablehlo.constant":
         _narrow_constant(op, refuses=refuses)
     for value in (*op.results, *block_arguments(op)):

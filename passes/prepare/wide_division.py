@@ -87,7 +87,7 @@ def _by_estimates(a: Wide, b: Wide) -> Division:
     the rest stays positive, and r / b falls to less than x 2^-17 + 1, the 1 for the digits that
     the conversion drops. From 2^64: 2^47 + 1, 2^30 + 2, 2^13 + 2, at last less than 2.1. Then b is
     taken off at most twice. Multiples of b are at most a: nothing overflows. A zero divisor gives a
-    number that nobody reads.
+    number that is not used.
     """
     quotient, rest = a.filled(0), a
     divisor = natural_to_float(b)

@@ -1,8 +1,8 @@
 """Which 64-bit integers of a program need two words: a question, not a pass.
 
-A value needs one word when its range fits in one, or when nobody asks for its high word. Sums,
-products and bitwise operations are exact in their low words whatever the high words are, so they
-ask for high words only where their own result is asked for one.
+A value needs one word when its range fits in one, or when no use depends on its high word. Low
+words of sums, products and bitwise operations do not depend on high words, so these operations need
+the high words of their operands only where the high word of their own result is needed.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def _asked_of_operands(op: ir.Operation, wide: set[ir.Value]) -> Iterator[ir.Val
 
 
 def _is_dead(op: ir.Operation, used: set[ir.Value]) -> bool:
-    """Whether nobody reads its results, or only those who are dead themselves."""
+    """Whether only dead operations use its results, or none."""
     results = list(op.results)
     return bool(results) and not any(
         v in used if is_wide_type(v.type) else list(v.uses) for v in results

@@ -1,4 +1,4 @@
-"""The element type a result is made in: its own, or a narrower one if nobody reads it wider."""
+"""The element type a result is made in: its own, or a narrower one if no use reads it wider."""
 
 from __future__ import annotations
 

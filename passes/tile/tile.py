@@ -314,7 +314,7 @@ class Tiler:
         self.values.add(result, hbm_storage(view, shape_of(result)))
 
     def _drop_unused(self) -> None:
-        """Device tensors nobody reads (weights used only in packed form) take no memory."""
+        """Device tensors without uses (weights used only in packed form) take no memory."""
         program = self.builder.program
         used = {id(view.buffer) for op in program.ops for _, view in op.accesses()}
         keep = (TensorKind.INPUT, TensorKind.OUTPUT)

@@ -77,7 +77,7 @@ class Values:
     converted: dict[ir.Value, ir.Value] = field(default_factory=dict)
     """Conversions by their operand."""
     splats: dict[ir.Value, float] = field(default_factory=dict)
-    """Constants of one number. These three cost nothing until somebody asks."""
+    """Constants of one number. Nothing is emitted for these three kinds before a use needs it."""
     wholes: dict[ir.Value, Storage] = field(default_factory=dict)
     """Concatenations some of whose operands are made in place."""
     returned: dict[ir.Value, Storage] = field(default_factory=dict)
@@ -284,7 +284,7 @@ class Values:
 
 
 def default_of(op: ir.Operation) -> PartitionDims:
-    """Rows to make an operand with when nobody has asked for it yet."""
+    """Rows to make an operand with when no layout was chosen for it yet."""
     return default_rows(shape_of(op.operands[0]))
 
 

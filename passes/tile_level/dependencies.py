@@ -21,11 +21,12 @@ from axonc.passes.tile_level.accesses import Accesses
 
 @dataclass
 class DependenceGraph:
-    """predecessors[i]: nodes before node i. Nodes below `op_count` are the program's operations;
-    the others are releases, which take no time."""
+    """Which nodes have to come before which."""
 
     op_count: int
+    """Nodes below it are the program's operations; the others are releases, which take no time."""
     predecessors: list[list[int]]
+    """By node, the nodes before it."""
 
     def successors(self) -> list[list[int]]:
         result: list[list[int]] = [[] for _ in self.predecessors]

@@ -1,5 +1,5 @@
 """A new elementwise op takes one entry in each of two tables, as docs/how-to-add/op.md says: tried
-on a copy of the tree, with an op that nobody has."""
+on a copy of the tree, with an op that the compiler does not have."""
 
 from __future__ import annotations
 

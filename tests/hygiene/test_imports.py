@@ -1,6 +1,6 @@
 """One direction of data flow: which part of axonc may import which.
 
-A folder is a stage or a level. A level may be imported by everyone above it, a stage by nobody but
+A folder is a stage or a level. A level may be imported by all parts above it, a stage by none but
 the driver. The table says for each part what it may import besides itself and the ground
 (GROUND); a module belongs to the part with the longest name that is
 the beginning of its own."""

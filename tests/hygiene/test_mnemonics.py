@@ -1,4 +1,4 @@
-"""What an instruction is, its entry says: nobody keeps a table of mnemonics beside it."""
+"""What an instruction is, its entry says: no table of mnemonics is kept beside it."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ class Row:
     batch: int = 1
     target: str = "inf2"
     published_ms: float | None = None
-    """None where nobody published one."""
+    """None where none was published."""
     source: str = ""
     """Section of machine.md."""
     derived: bool = False

@@ -65,9 +65,9 @@ class Block:
 
     rows: list[list[Pair]]
     reads: set[Region] = field(default_factory=set)
+    """On-chip boxes that must not change before the block is run."""
     writes: set[Region] = field(default_factory=set)
-    """With `reads`: on-chip boxes that must not change, and that nobody else may touch, before the
-    block is run."""
+    """On-chip boxes that no other step may touch before the block is run."""
 
     @classmethod
     def of(cls, pair: Pair) -> Block:
@@ -174,7 +174,7 @@ PlanItem = int | Block | Transpose
 
 
 def plan_blocks(steps: Sequence[Prepared], memory: MemorySystem) -> list[PlanItem]:
-    """The steps with an effect in the order of fast mode, matmuls in blocks, copies that nobody
+    """The steps with an effect in the order of fast mode, matmuls in blocks, copies that no step
     reads left out."""
     planner = _Planner(steps, WeightCopies(memory))
     planner.visit_all()

@@ -1,7 +1,7 @@
-"""Fast mode: which SBUF tiles are verbatim copies of device memory that nobody writes.
+"""Fast mode: which SBUF tiles are verbatim copies of device memory that is never written.
 
 A matmul whose operand lies in such a copy can read device memory itself: it does not matter then
-whether the tile is overwritten in the meantime. A copy that nobody else reads need not be made.
+whether the tile is overwritten in the meantime. A copy that no other step reads need not be made.
 
 The steps are visited in the order of execution, so that what is known is true at each of them.
 """
@@ -38,7 +38,7 @@ class WeightCopy:
     left: list[Region]
     """Boxes of it that were not overwritten."""
     is_needed: bool = False
-    """Somebody reads SBUF itself."""
+    """Whether a step reads it in SBUF."""
 
     def covers(self, region: Region) -> bool:
         return any(covers(box, region) for box in self.left)
@@ -105,7 +105,7 @@ class WeightCopies:
         return None
 
     def read(self, region: Region) -> None:
-        """Somebody reads `region` of SBUF."""
+        """A step reads `region` of SBUF."""
         for copy in self._overlapping(region):
             copy.is_needed = True
 

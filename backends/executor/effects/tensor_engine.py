@@ -88,7 +88,7 @@ _POSITIVE_ZERO = np.float32(0)
 
 def check_finite(stationary: np.ndarray) -> None:
     """Infinities and NaN times the zeros of a unit matrix would spoil their whole row
-    (machine.md#arithmetic): that is a finding in every mode, as nobody wants such a result.
+    (machine.md#arithmetic): that is a finding in every mode, as no program needs such a result.
 
     Raises: Violation.
     """

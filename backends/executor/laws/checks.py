@@ -71,7 +71,7 @@ class Checker:
         return CheckReport(self._instructions, self._accesses, found)
 
     def reset(self) -> None:
-        """Memory nobody wrote holds poison; nothing has been written."""
+        """As before the first instruction: no byte counts as written, all hold poison."""
         self.shadow.reset()
         self._reported.clear()
         self._outside.clear()

@@ -18,7 +18,7 @@ from axonc.backends.program import HbmTensor, TensorKind
 from axonc.backends.targets.target import Target
 
 POISON = 0xFF
-"""Byte that fills memory nobody wrote: NaN in every float type that has one."""
+"""Byte that fills memory before it is written: NaN in every float type that has one."""
 
 
 HOST_WRITTEN = (TensorKind.INPUT, TensorKind.WEIGHT, TensorKind.CONSTANT, TensorKind.RANK)

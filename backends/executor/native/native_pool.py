@@ -62,7 +62,7 @@ class _Thread:
         return bool(self.words[Mailbox.ASLEEP])
 
     def wake(self) -> None:
-        """If it is asleep and nobody has woken it yet."""
+        """If it is asleep and was not woken yet."""
         if self.is_asleep and self._wake.empty():
             self._wake.put(None)
 
@@ -73,7 +73,7 @@ class _Thread:
 
 
 LOST_SECONDS = 1e-3
-"""Who waits so long for a piece shares the CPUs with other processes: a time slice is some
+"""A wait this long for a piece tells of other processes on the CPUs: a time slice is some
 milliseconds, a piece takes less than one."""
 
 TRIAL_SECONDS = 5e-3

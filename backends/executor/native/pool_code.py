@@ -1,6 +1,6 @@
 """MLIR text of threads that take parts of a job without Python.
 
-A *job* is a list of calls. Whoever takes part counts NEXT up and makes the call of that number,
+A *job* is a list of calls. Each thread of it counts NEXT up and makes the call of that number,
 until none is left. A thread waits for jobs in its *mailbox*: it looks at SEQUENCE, and goes to
 sleep (returns to Python) when nothing has come for some time.
 

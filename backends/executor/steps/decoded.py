@@ -31,8 +31,8 @@ class DecodedProgram:
 
     @staticmethod
     def of(program: Program, *, is_foreign: bool = False) -> DecodedProgram:
-        """is_foreign: nobody knows that its instructions obey the rules of their descriptions; they
-        are tried before anything is made of them.
+        """is_foreign: whether it may come from another producer, so that instructions may break the
+        rules of their descriptions; each is tried before anything is made of it.
 
         Raises: ProgramFormatError on damaged streams, UsageError on an unknown target.
         """

@@ -16,12 +16,10 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Progression:
-    """Indices start, start + step, ... of `count` elements along `axis` of the broadcast shape.
-
-    axis is None when the index is the same everywhere (count 1).
-    """
+    """Indices start, start + step, ... of `count` elements along `axis` of the broadcast shape."""
 
     axis: int | None
+    """None when the index is the same everywhere (then count is 1)."""
     start: int
     step: int
     count: int

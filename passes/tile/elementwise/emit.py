@@ -357,8 +357,8 @@ class TileEmitter:
         return None
 
     def _inner(self, e: Expression, engine: Engine) -> _Inner | None:
-        """`e` as the first operator of an instruction of two in float32, if nobody else needs
-        it."""
+        """`e` as the first operator of an instruction of two in float32, if nothing else
+        uses it."""
         if e.uses > 1 or self.sizes and not self.varies(e):
             return None
         found = self._unconverted(e)

@@ -70,13 +70,13 @@ class Slot:
 
 @dataclass(frozen=True)
 class Bank:
-    """Slots that share a PSUM bank and an eviction. `pack`: the loop that goes from slot to
-    slot."""
+    """Slots that share a PSUM bank and an eviction."""
 
     slots: tuple[Slot, ...]
     pack: Loop | None
+    """The loop that goes from slot to slot."""
     block: int
-    """Which column block of the streamed side they need."""
+    """The column block of the streamed side that they need."""
 
 
 def chunks(dims: tuple[int, ...], sizes: tuple[int, ...], limit: int) -> list[Chunk]:

@@ -1,4 +1,4 @@
-"""Threads of native code: every call is made once, whoever sleeps, fails, shares or forks."""
+"""Threads of native code: every call is made once, whichever of them sleeps, fails or forks."""
 
 from __future__ import annotations
 
