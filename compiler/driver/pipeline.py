@@ -14,8 +14,7 @@ from axonc.dialects.attributes import integer_array
 from axonc.dialects.neuron.argument_names import ALIAS, INFINITE, NAME, PARTS, WEIGHT
 from axonc.imported.program import Argument, ImportedProgram
 from axonc.options import CompileOptions
-from axonc.pass_manager import ManagerOptions, PassManager
-from axonc.passes.base import ModuleState, Pass, UpstreamPass
+from axonc.passes.base import Pass, UpstreamPass
 from axonc.passes.canonicalize.fold_batch_norm import FoldBatchNormPass
 from axonc.passes.canonicalize.group_repeated_heads import GroupRepeatedHeadsPass
 from axonc.passes.canonicalize.guard_masked_softmax import GuardMaskedSoftmaxPass
@@ -169,22 +168,6 @@ def tensor_pipeline(options: TensorOptions | None = None) -> tuple[Pass, ...]:
         SplitFeedForwardPass(),
         SplitWideResultsPass(),
     )
-
-
-def lower_to_neuron(
-    source: ImportedProgram | ir.Module | bytes | str,
-    options: TensorOptions | None = None,
-    manager_options: ManagerOptions | None = None,
-) -> ir.Module:
-    """The neuron module of a program, after `tensor_pipeline`. A given ir.Module is changed.
-
-    Raises:
-        UnsupportedOpError: names every operation that cannot be compiled.
-        CompileError: the program is wrong.
-    """
-    state = ModuleState(load_module(source))
-    PassManager(tensor_pipeline(options), manager_options).run(state)
-    return state.module
 
 
 def load_module(source: ImportedProgram | ir.Module | bytes | str) -> ir.Module:

@@ -14,9 +14,6 @@ from axonc.passes.graph.shapes import PartitionDims, Shape, normalised
 from axonc.passes.layout.storage import ROW_TILES, Lane, Loop, Storage, merge_loops
 from axonc.passes.tile.loop_nests import MAX_DIMS, MAX_TILE_ELEMENTS, nest_tiles, power_of_two
 
-MAX_DMA_TILE_DIMS = 4
-"""Free dims of the on-chip side of a transfer (machine.md#dma: up to 4)."""
-
 MIN_ROW_BYTES = 256
 """Below this a DMA row costs its overhead only (machine.md#dma-bandwidth): transposing on the PE is
 cheaper."""

@@ -131,20 +131,20 @@ class Tiler:
             self.builder.program.cores = cores_of(function.parent.operation)
         self.values = Values(self.builder, Infinities(function))
         self.arguments: dict[ir.Value, tuple[str, TensorKind]] = {}
-        # Arguments that the caller gave away: the number of the result that may take their memory.
-        self.given_away: dict[ir.Value, int] = {}
+        # By donated argument, the number of the result that may take its memory.
+        self.donated: dict[ir.Value, int] = {}
+        # By number of a result: the memory of the argument it may take, and its own.
         self.aliases: dict[int, Storage] = {}
         self.outputs: dict[int, Storage] = {}
-        self.pieces: dict[ir.Value, list[Storage]] = {}
+        # By operand of a concatenation that is a result: where in results it is stored.
+        self.result_parts: dict[ir.Value, list[Storage]] = {}
 
-    def run(self, progress: Callable[[int, int], None] = lambda done, total: None) -> TileProgram:
+    def run(self) -> TileProgram:
         block = self.function.regions[0].blocks[0]
         self._declare_arguments(block)
         self._plan_updates(block)
-        self._plan_pieces(block)
-        ops = list(block.operations)
-        for number, op in enumerate(ops):
-            progress(number, len(ops))
+        self._plan_result_parts(block)
+        for op in list(block.operations):
             location = source_location(op)
             with self.builder.at(location):
                 try:
@@ -164,7 +164,7 @@ class Tiler:
         elif kind_of(op) in VIEW_OPS:
             self.values.derived[op.results[0]] = op
         elif isa(op, ConcatenateOp) and op.results[0] in self.values.returned:
-            self._finish_pieces(op)
+            self._finish_result(op)
         elif is_float_conversion(op) or raises_bytes(op):
             if op.results[0] not in self.values.storages:
                 self.values.converted[op.results[0]] = op.operands[0]
@@ -187,13 +187,13 @@ class Tiler:
         storage = RULES[kind_of(op)](self.values, op, dtype)
         for value in [c.results[0] for c in casts] or [result]:
             self.values.add(value, storage)
-            self._store_piece(value)
+            self._store_result_parts(value)
 
     def _repeat(self, op: ir.Operation) -> None:
         final = list(self.function.regions[0].blocks[0].operations)[-1]
         numbers = {value: number for number, value in enumerate(final.operands)}
         names = {value: self._result_names[number] for value, number in numbers.items()}
-        taken = {a: self._result_names[n] for a, n in self.given_away.items()}
+        taken = {a: self._result_names[n] for a, n in self.donated.items()}
         tiler = RepeatTiler(self.values, op, self._tile, self.arguments, names, taken)
         for value, storage in tiler.run().items():
             self.values.add(value, storage)
@@ -215,7 +215,7 @@ class Tiler:
             kind = TensorKind.WEIGHT if WEIGHT in given else TensorKind.INPUT
             self.arguments[argument] = (name, kind)
             if ALIAS in given:
-                self.given_away[argument] = ir.IntegerAttr(given[ALIAS]).value
+                self.donated[argument] = ir.IntegerAttr(given[ALIAS]).value
             if argument in repeated_only:
                 continue
             view = self.builder.hbm(
@@ -227,20 +227,20 @@ class Tiler:
             )
             storage = hbm_storage(view, shape_of(argument))
             self.values.add(argument, storage)
-            if argument in self.given_away:
-                self.aliases[self.given_away[argument]] = storage
+            if argument in self.donated:
+                self.aliases[self.donated[argument]] = storage
 
     def _plan_updates(self, block: ir.Block) -> None:
         """What is updated in place; results that begin as a copy of something have their memory
         from the start."""
-        declared = {a: n for a, n in self.given_away.items() if a in self.values.storages}
+        declared = {a: n for a, n in self.donated.items() if a in self.values.storages}
         self.values.updates = plan_updates(block, declared)
         results = list(block.operations)[-1].operands
         for value, number in self.values.updates.ends.items():
             storage = self._declare_result(number, results[number])
             self.values.outputs[value] = self.outputs[number] = storage
 
-    def _plan_pieces(self, block: ir.Block) -> None:
+    def _plan_result_parts(self, block: ir.Block) -> None:
         """Results that are stored piece by piece, each as it is made."""
         results = list(block.operations)[-1].operands
         for value, number in returned_concatenations(block).items():
@@ -251,16 +251,16 @@ class Tiler:
                 self.outputs[number] = out
                 self.values.returned[value] = whole
                 for operand, place in places(value.owner, whole):
-                    self.pieces.setdefault(operand, []).append(place)
+                    self.result_parts.setdefault(operand, []).append(place)
 
-    def _store_piece(self, value: ir.Value) -> None:
-        for place in self.pieces.pop(value, ()):
+    def _store_result_parts(self, value: ir.Value) -> None:
+        for place in self.result_parts.pop(value, ()):
             store(self.builder, place, for_output(self.values, value, place))
 
-    def _finish_pieces(self, op: ir.Operation) -> None:
+    def _finish_result(self, op: ir.Operation) -> None:
         """The operands that no rule has made: arguments, relabellings, conversions."""
         for operand in op.operands:
-            self._store_piece(operand)
+            self._store_result_parts(operand)
         self.values.add(op.results[0], self.values.returned[op.results[0]])
 
     def _return(self, op: ir.Operation) -> None:

@@ -41,20 +41,20 @@ class UpdatePlan:
     memory becomes."""
 
 
-def plan_updates(block: ir.Block, given_away: Mapping[ir.Value, int]) -> UpdatePlan:
-    """The plan of a function's only block. given_away: arguments whose memory may be written, with
+def plan_updates(block: ir.Block, donated: Mapping[ir.Value, int]) -> UpdatePlan:
+    """The plan of a function's only block. donated: arguments whose memory may be written, with
     the number of the result that may take it; it must be where the updates lead."""
     order = {op: number for number, op in enumerate(block.operations)}
     plan = UpdatePlan()
     updates = {op.results[0]: op for op in block.operations if _updates(op)}
     for result, op in updates.items():
-        is_ours = op.operands[0] in updates or op.operands[0] in given_away
+        is_ours = op.operands[0] in updates or op.operands[0] in donated
         if is_ours and _last_read(op.operands[0], order, except_for=op) <= order[op]:
             plan.in_place.add(result)
     final = list(block.operations)[-1]
     ends = [_begin(v, updates, plan) for v in final.operands if final.name == "func.return"]
-    for result in [r for r in plan.in_place if updates[r].operands[0] in given_away]:
-        if ends[given_away[updates[result].operands[0]]] != updates[result].operands[0]:
+    for result in [r for r in plan.in_place if updates[r].operands[0] in donated]:
+        if ends[donated[updates[result].operands[0]]] != updates[result].operands[0]:
             plan.in_place.remove(result)
     for number, value in enumerate(final.operands):
         begin = _begin(value, updates, plan)

@@ -78,10 +78,11 @@ class Values:
     """Conversions by their operand."""
     splats: dict[ir.Value, float] = field(default_factory=dict)
     """Constants of one number. Nothing is emitted for these three kinds before a use needs it."""
-    wholes: dict[ir.Value, Storage] = field(default_factory=dict)
-    """Concatenations some of whose operands are made in place."""
+    concatenations: dict[ir.Value, Storage] = field(default_factory=dict)
+    """The memory of concatenations in SBUF: some of their operands are made in it."""
     returned: dict[ir.Value, Storage] = field(default_factory=dict)
-    """Those whose operands go straight to device memory."""
+    """The memory of concatenations that are program results: their operands are stored into it,
+    each as it is made."""
     updates: UpdatePlan = field(default_factory=UpdatePlan)
     """Which slice updates write into their operand's memory."""
     outputs: dict[ir.Value, Storage] = field(default_factory=dict)

@@ -97,6 +97,12 @@ def test_profile_adds_up(dense: axonc.Executable) -> None:
     check_dense(profile.outputs, arrays)
     assert profile.modelled_seconds == dense.modelled_seconds
     assert all(0 <= s <= profile.modelled_seconds for s in profile.bound_seconds.values())
+    stalls = profile.stall_seconds
+    assert stalls.keys() == profile.timeline.busy_ns.keys()
+    assert max(sum(reasons.values()) for reasons in stalls.values()) > 0
+    for engine, reasons in stalls.items():
+        busy = profile.timeline.busy_ns[engine] * 1e-9
+        assert busy + sum(reasons.values()) <= profile.modelled_seconds * (1 + 1e-9)
 
 
 def test_bytes_read_are_those_of_the_input() -> None:

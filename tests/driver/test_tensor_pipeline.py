@@ -13,12 +13,13 @@ from torch_mlir import ir
 
 from axonc.dialects.locations import source_location
 from axonc.dialects.neuron.evaluate import evaluate_module
-from axonc.driver.pipeline import TensorOptions, load_module, lower_to_neuron, tensor_pipeline
+from axonc.driver.pipeline import TensorOptions, load_module, tensor_pipeline
 from axonc.frontends.jax_frontend import import_lowered
 from axonc.options import CompileOptions
 from axonc.pass_manager import ManagerOptions, PassManager
 from axonc.passes.base import ModuleState
 from axonc.passes.cast.cast_report import CastRow
+from tests.support.neuron_modules import lower_to_neuron
 
 RNG = np.random.default_rng(3)
 

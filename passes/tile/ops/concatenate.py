@@ -63,11 +63,12 @@ def _place(values: Values, value: ir.Value) -> Storage | None:
 def _whole(values: Values, op: ir.Operation) -> Storage:
     """The storage of a concatenation, made when its first operand is."""
     result = op.results[0]
-    if result not in values.wholes:
+    if result not in values.concatenations:
         rows = normalised(integers(op.attributes["layout.rows"]), shape_of(result))
         dtype = stored_dtype(op)
-        values.wholes[result] = new_result(values, result, dtype, rows, "concatenated")
-    return values.wholes[result]
+        made = new_result(values, result, dtype, rows, "concatenated")
+        values.concatenations[result] = made
+    return values.concatenations[result]
 
 
 def _starts(op: ir.Operation) -> list[tuple[ir.Value, int]]:

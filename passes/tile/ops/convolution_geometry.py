@@ -94,11 +94,6 @@ class ConvolutionGeometry:
         return self.dims.windows
 
     @property
-    def group_features(self) -> int:
-        """Input features of one group."""
-        return self.features // self.dims.groups
-
-    @property
     def taps(self) -> list[Tap]:
         return list(itertools.product(*(range(w.size) for w in self.windows)))
 

@@ -57,7 +57,7 @@ class RepeatTiler:
         self.names, self.outputs, self.taken = names, outputs, taken
         self.builder = values.builder
         self.first = 0
-        self.given_to = self._given_away()
+        self.donated = self._donated()
 
     def run(self) -> dict[ir.Value, Storage]:
         """Emits the repeat; the storages of collected results, which are stored already."""
@@ -127,12 +127,13 @@ class RepeatTiler:
         """Which updates in the block write into the memory of a varying argument, because in every
         iteration the result that they lead to may take it."""
         first = len(self.parts.carried)
-        given_away = {arguments[slot]: first + taker for taker, slot in self.given_to.items()}
+        donated = {arguments[slot]: first + taker for taker, slot in self.donated.items()}
         block = block_function(self.op).regions[0].blocks[0]
-        self.values.updates.in_place |= plan_updates(block, given_away).in_place
+        self.values.updates.in_place |= plan_updates(block, donated).in_place
 
-    def _given_away(self) -> dict[int, int]:
-        """By the slot of collected results that may take their memory: slots of arguments."""
+    def _donated(self) -> dict[int, int]:
+        """Slots of varying arguments that are donated, by the slot of collected results that may
+        take their memory."""
         takers = {
             tuple(self.taken.get(v, "") for v in values): slot
             for slot, values in enumerate(zip(*self.parts.varying, strict=True))
@@ -165,9 +166,9 @@ class RepeatTiler:
     ) -> Storage | None:
         """The storage of a result that lies in the argument's memory; declares it for all
         iterations."""
-        if number not in self.given_to:
+        if number not in self.donated:
             return None
-        slot = self.given_to[number]
+        slot = self.donated[number]
         memory = self.values.storages[arguments[slot]][0].buffer
         for storage in self.values.known(value):
             if storage.buffer is memory and is_whole(storage):

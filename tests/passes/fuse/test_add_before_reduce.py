@@ -11,12 +11,13 @@ import axonc
 from axonc.dialects.neuron.evaluate import evaluate_module
 from axonc.dialects.neuron.evaluate_cores import evaluate_on_cores
 from axonc.driver.driver import compile_imported
-from axonc.driver.pipeline import TensorOptions, lower_to_neuron
+from axonc.driver.pipeline import TensorOptions
 from axonc.frontends import bind_arrays, import_program
 from axonc.imported.program import ImportedProgram
 from axonc.options import CompileOptions
 from axonc.partition.tensor_parallel import shard_by_tensor
 from axonc.run.executable import Executable
+from tests.support.neuron_modules import lower_to_neuron
 
 jax = pytest.importorskip("jax")
 jnp = jax.numpy

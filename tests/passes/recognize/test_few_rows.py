@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from axonc.driver.pipeline import lower_to_neuron
+from tests.support.neuron_modules import lower_to_neuron
 
 LARGE = jax.ShapeDtypeStruct((2, 3, 700, 600), "float32")
 GAMMA = jax.ShapeDtypeStruct((600,), "float32")
