@@ -17,7 +17,7 @@ import numpy as np
 from axonc.backends.executor.blas_threads import one_blas_thread
 from axonc.backends.executor.blocks.matmul_blocks import Block, PlanItem, plan_blocks
 from axonc.backends.executor.blocks.matmul_products import bind_block
-from axonc.backends.executor.blocks.overlap import Beside, overlap
+from axonc.backends.executor.blocks.overlap import OverlappedBlock, overlap
 from axonc.backends.executor.blocks.transposes import Transpose, bind_transpose
 from axonc.backends.executor.effects.bind import bind, load_register, store_register
 from axonc.backends.executor.effects.bindings import Bindings, Closure, check_writable
@@ -275,9 +275,8 @@ class Machine:
         items = plan_blocks(steps.prepared, self._memory)
         threads = self._bindings.workers.count > 1
         for item in overlap(items, steps.prepared) if threads else items:
-            if isinstance(item, Beside):
-                beside = [self._planned(step, steps) for step in item.steps]
-                run = partial(self._run_all, beside)
+            if isinstance(item, OverlappedBlock):
+                run = partial(self._run_all, [self._planned(step, steps) for step in item.steps])
                 p = item.block.first.load
                 make = partial(bind_block, item.block, self._bindings, run)
                 plan.append((p, self._guarded(p, make)))

@@ -59,10 +59,12 @@ class _Flow:
 
     sources: list[tuple[int, ...]]
     """Numbers of the operations each reads."""
-    light: list[bool]
-    """Whether it depends on no weight; costs in seconds."""
+    weightless: list[bool]
+    """Whether each depends on no weight."""
     costs: list[float]
+    """The time each takes, in seconds."""
     last_use: dict[int, int]
+    """By operation whose results are used, the last that uses them."""
 
 
 def split_into_stages(program: ImportedProgram, count: int, target: str) -> tuple[Stage, ...]:
@@ -116,7 +118,7 @@ def _operations(module: ir.Module) -> list[ir.Operation]:
 def _flow(operations: list[ir.Operation], program: ImportedProgram, target: Target) -> _Flow:
     numbers = {result: i for i, op in enumerate(operations) for result in op.results}
     sources: list[tuple[int, ...]] = []
-    light: list[bool] = []
+    weightless: list[bool] = []
     costs: list[float] = []
     last_use: dict[int, int] = {}
     for i, op in enumerate(operations):
@@ -124,14 +126,14 @@ def _flow(operations: list[ir.Operation], program: ImportedProgram, target: Targ
         own = tuple(dict.fromkeys(numbers[v] for v in read if v in numbers))
         weights = [v for v in read if v not in numbers and _is_weight(v, program)]
         sources.append(own)
-        light.append(not weights and all(light[s] for s in own))
+        weightless.append(not weights and all(weightless[s] for s in own))
         costs.append(_cost(op, weights, target))
         last_use.update(dict.fromkeys(own, i))
     returned = operations[0].parent.operation.regions[0].blocks[0].operations
     for value in list(returned)[-1].operation.operands:
         if value in numbers:
             last_use.setdefault(numbers[value], numbers[value])
-    return _Flow(sources, light, costs, last_use)
+    return _Flow(sources, weightless, costs, last_use)
 
 
 def _values_read(op: ir.Operation) -> list[ir.Value]:
@@ -184,14 +186,14 @@ def _size_bytes(value: ir.Value) -> int:
 
 
 def _crossing(flow: _Flow) -> list[set[int]]:
-    """Per operation: the heavy values that are made up to it and read after it."""
+    """Per operation: the values that depend on weights, are made up to it and read after it."""
     alive: set[int] = set()
     ends: dict[int, list[int]] = defaultdict(list)
     for value, last in flow.last_use.items():
         ends[last].append(value)
     crossing = []
-    for i, is_light in enumerate(flow.light):
-        if not is_light and flow.last_use.get(i, -1) > i:
+    for i, is_weightless in enumerate(flow.weightless):
+        if not is_weightless and flow.last_use.get(i, -1) > i:
             alive.add(i)
         alive.difference_update(ends[i])
         crossing.append(set(alive))
@@ -252,7 +254,7 @@ def _exactly(cuts: list[int], places: list[int], count: int) -> list[int]:
 def _stage(
     program: ImportedProgram, flow: _Flow, index: int, count: int, bounds: tuple[int, int]
 ) -> Stage:
-    """Operations bounds[0] + 1 to bounds[1], what they need that is light, and the transfers."""
+    """Operations bounds[0] + 1 to bounds[1], the weightless ones they need, and the transfers."""
     crossing = _crossing(flow)
     received = next(iter(crossing[bounds[0]])) if index else None
     sent = next(iter(crossing[bounds[1]])) if index < count - 1 else None
@@ -328,14 +330,14 @@ def _results_of(
     *,
     is_last: bool,
 ) -> list[int]:
-    """The program's results that this stage computes; light ones are the last stage's."""
+    """The program's results that this stage computes; the last one, the weightless ones, too."""
     numbers = {result: i for i, op in enumerate(operations) for result in op.results}
     found = []
     for number, value in enumerate(list(main.entry_block.operations)[-1].operation.operands):
         made = numbers.get(value)
-        is_light = made is None or flow.light[made]
-        if (is_light and is_last) or (
-            not is_light and made is not None and bounds[0] < made <= bounds[1]
+        is_weightless = made is None or flow.weightless[made]
+        if (is_weightless and is_last) or (
+            not is_weightless and made is not None and bounds[0] < made <= bounds[1]
         ):
             found.append(number)
     return found

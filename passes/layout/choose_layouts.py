@@ -130,7 +130,7 @@ class Choice:
 
 
 CARRIED_ROWS = "layout.carried"
-"""Of a `neuron.repeat`: the rows of every carried value."""
+"""Name of the attribute of a `neuron.repeat` with the rows of every carried value."""
 
 
 def carried_rows(op: ir.Operation) -> tuple[PartitionDims, ...]:

@@ -243,7 +243,8 @@ class _Matcher:
 
 
 def match(body: Body, start: int, length: int, count: int) -> Group | None:
-    """The group of these blocks of equal signatures; None when they are no iterations."""
+    """The group of these blocks of equal signatures; None when they are not the iterations of a
+    loop."""
     matcher = _Matcher(body, start, length, count)
     try:
         roles = tuple(

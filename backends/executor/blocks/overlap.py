@@ -22,40 +22,45 @@ MIN_REGION_BYTES = 1 << 16
 """Steps are worth it if one of them writes a box of so many bytes: smaller ones are done sooner
 than a thread has begun."""
 
-Light = int | Transpose
+ShortItem = int | Transpose
+"""An item of a plan that is no block: the number of a step, or a transpose."""
 
 
 @dataclass(frozen=True, slots=True)
-class Beside:
-    """`steps`, in this order, while `block` is computed."""
+class OverlappedBlock:
+    """A block, and what the main thread runs while the block is computed."""
 
     block: Block
-    steps: tuple[Light, ...]
+    steps: tuple[ShortItem, ...]
+    """In the order of the program."""
 
 
-def overlap(items: Sequence[PlanItem], steps: Sequence[Prepared]) -> list[PlanItem | Beside]:
-    """The plan, with blocks and what can run beside them in one."""
-    result: list[PlanItem | Beside] = []
-    light: list[Light] = []
+def overlap(
+    items: Sequence[PlanItem], steps: Sequence[Prepared]
+) -> list[PlanItem | OverlappedBlock]:
+    """The plan, with each block and what can run at the same time in one item."""
+    result: list[PlanItem | OverlappedBlock] = []
+    before: list[ShortItem] = []
     for item in items:
         if not isinstance(item, Block):
-            light.append(item)
+            before.append(item)
             continue
-        count = sum(1 for _ in _independent(item, light, steps))
-        beside = light[len(light) - count :]
-        if count and _is_worth_it(beside, steps):
-            result += [*light[: len(light) - count], Beside(item, tuple(beside))]
+        count = sum(1 for _ in _independent(item, before, steps))
+        independent = before[len(before) - count :]
+        if count and _is_worth_it(independent, steps):
+            dependent = before[: len(before) - count]
+            result += [*dependent, OverlappedBlock(item, tuple(independent))]
         else:
-            result += [*light, item]
-        light = []
-    return [*result, *light]
+            result += [*before, item]
+        before = []
+    return [*result, *before]
 
 
 def _independent(
-    block: Block, light: Sequence[Light], steps: Sequence[Prepared]
-) -> Iterator[Light]:
-    """The last ones of `light`, from the end, as long as they have no conflict with `block`."""
-    for item in reversed(light):
+    block: Block, before: Sequence[ShortItem], steps: Sequence[Prepared]
+) -> Iterator[ShortItem]:
+    """The last ones of `before`, from the end, as long as they have no conflict with `block`."""
+    for item in reversed(before):
         if isinstance(item, int) and _is_barrier(steps[item]):
             return
         if block.conflicts(*_accesses(item, steps)):
@@ -68,7 +73,7 @@ def _is_barrier(prepared: Prepared) -> bool:
     return prepared.engine is Engine.TENSOR or is_collective(prepared.instruction)
 
 
-def _accesses(item: Light, steps: Sequence[Prepared]) -> tuple[list[Region], list[Region]]:
+def _accesses(item: ShortItem, steps: Sequence[Prepared]) -> tuple[list[Region], list[Region]]:
     """(read, written) boxes of on-chip memory."""
     if isinstance(item, Transpose):
         return [region_of(item.source)], [region_of(item.result)]
@@ -80,6 +85,6 @@ def _accesses(item: Light, steps: Sequence[Prepared]) -> tuple[list[Region], lis
     )
 
 
-def _is_worth_it(light: Sequence[Light], steps: Sequence[Prepared]) -> bool:
-    written = (region for item in light for region in _accesses(item, steps)[1])
+def _is_worth_it(items: Sequence[ShortItem], steps: Sequence[Prepared]) -> bool:
+    written = (region for item in items for region in _accesses(item, steps)[1])
     return any((r[2] - r[1]) * (r[4] - r[3]) >= MIN_REGION_BYTES for r in written)

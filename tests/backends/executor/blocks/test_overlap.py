@@ -10,7 +10,7 @@ from matmul_chains import RESULTS, Chain, K, N, machine_of, random_chain
 from axonc.backends.executor.blocks import matmul_products
 from axonc.backends.executor.blocks import overlap as overlap_module
 from axonc.backends.executor.blocks.matmul_blocks import plan_blocks
-from axonc.backends.executor.blocks.overlap import Beside, overlap
+from axonc.backends.executor.blocks.overlap import OverlappedBlock, overlap
 from axonc.backends.executor.native.workers import Workers
 from axonc.backends.executor.steps.findings import FindingError
 from axonc.backends.isa.access_pattern import HbmAccess, TileAccess
@@ -33,7 +33,7 @@ def besides(chain: Chain) -> list[list[str]]:
     return [
         [steps[step].mnemonic for step in item.steps if isinstance(step, int)]
         for item in items
-        if isinstance(item, Beside)
+        if isinstance(item, OverlappedBlock)
     ]
 
 
