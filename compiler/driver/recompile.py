@@ -1,6 +1,6 @@
 """A compiled program made again from the source it carries, with exact transposes.
 
-Infinities and NaN may come to a transpose on the tensor engine that nobody expected there
+Infinities and NaN may come to a transpose on the tensor engine where none were expected
 (docs/design/0004); the program is then compiled once more, also where it was loaded from a file.
 """
 

@@ -56,7 +56,7 @@ def _replace_by_call(op: ir.Operation) -> None:
             operands=list(op.operands),
             attributes={
                 "call_target_name": ir.StringAttr.get(FOREIGN + op.name),
-                "has_side_effect": ir.BoolAttr.get(True),  # so that nobody drops it unread
+                "has_side_effect": ir.BoolAttr.get(True),  # not to be dropped without uses
             },
         )
     for old, new in zip(op.results, call.results, strict=True):

@@ -1,5 +1,5 @@
 """The program that a compiled one was made from, kept along with it so that it can be compiled once
-more with other options, by whoever has loaded it."""
+more with other options, also where it was loaded from a file."""
 
 from __future__ import annotations
 
@@ -11,21 +11,23 @@ from axonc.sharding import Mesh, Sharding
 
 @dataclass(frozen=True)
 class SourceArgument:
-    """An argument of the source, in its order. is_weight: it was bound to a weight of this name."""
+    """An argument of the source, in its order."""
 
     name: str
     shape: tuple[int, ...]
     dtype: str
     is_weight: bool
+    """Whether it was bound to a weight of this name."""
     sharding: Sharding | None = None
 
 
 @dataclass(frozen=True)
 class ProgramSource:
-    """module: a StableHLO portable artifact; the rest is what an imported program says beside it,
-    but for the weights, and for the state: the compiled program has those."""
+    """What an imported program says, but for its weights and its state: the compiled program has
+    those."""
 
     module: bytes = field(repr=False)
+    """A StableHLO portable artifact."""
     arguments: tuple[SourceArgument, ...]
     result_names: tuple[str, ...]
     mesh: Mesh | None = None

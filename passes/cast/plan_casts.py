@@ -126,7 +126,7 @@ class PlanCastsPass(Reporting, Pass, name="plan-casts", anchor="func.func"):
         return CastChoice(compute, stored)
 
     def _is_fixed(self, function: ir.Operation) -> Callable[[ir.Operation], bool]:
-        """Whether a search leaves an operation alone: somebody chose, or it may not be rounded."""
+        """Whether a search leaves an operation alone: overridden, or not to be rounded."""
         names = weight_names(function)
         kept = kept_values(function.regions[0].blocks[0])
         overrides = [Override(text) for text in self.overrides]

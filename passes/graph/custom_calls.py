@@ -1,4 +1,4 @@
-"""Custom calls, which nobody can compile: what a finding calls them and says of them."""
+"""Custom calls, which cannot be compiled: what a finding calls them and says of them."""
 
 from __future__ import annotations
 

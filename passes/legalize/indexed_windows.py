@@ -26,17 +26,19 @@ MOST_ROWS = 1 << 20
 
 @dataclass(frozen=True)
 class IndexedWindows:
-    """Dims of the table: indexed (by the index vector, in its order), batch (with the dim of the
-    indices each goes along with), collapsed: of one element, without a dim in the windows."""
+    """The windows of a table that a gather or a scatter names by index vectors."""
 
     shape: tuple[int, ...]
-    """Of the table."""
+    """The shape of the table."""
     indices: ir.Value
     sizes: tuple[int, ...]
-    """Of a window."""
+    """The sizes of a window, by table dim."""
     indexed: tuple[int, ...]
+    """Table dims that the index vector counts, in its order."""
     batch: dict[int, int]
+    """By table dim, the dim of the indices it goes along with."""
     collapsed: frozenset[int]
+    """Table dims of one element in a window, which has no dim for them."""
     offset_dims: tuple[int, ...]
     """Dims of the windows among those of all of them."""
     vector_dim: int

@@ -42,11 +42,11 @@ HALF_BITS = 16
 
 @dataclass(frozen=True)
 class Kind:
-    """What one result of a scatter is made by: set, add, max or min. passes: transfers for a tile
-    of rows."""
+    """What one result of a scatter is made by: set, add, max or min."""
 
     name: str
     passes: int = 1
+    """Transfers for a tile of rows."""
 
 
 def kinds_of(op: ir.Operation) -> list[Kind] | None:
@@ -92,12 +92,13 @@ _BOOLEAN_KINDS = {
 
 @dataclass(frozen=True)
 class _Rows:
-    """indices [m]: the row of each, -1 for what is dropped. windows: how many there are, each of
-    which reaches a row once at most."""
+    """The rows of a table that a scatter writes."""
 
     it: IndexedWindows
     indices: ir.Value
+    """[m]: the row of each, -1 for what is dropped."""
     windows: int
+    """How many windows there are, each of which reaches a row once at most."""
 
     def table(self, operand: ir.Value) -> ir.Value:
         """[rows, ...kept] of a scattered tensor."""

@@ -20,12 +20,13 @@ _HINT = "compute the update by elementwise operations"
 
 @dataclass(frozen=True)
 class Update:
-    """What one index vector asks for. indices: those of its components, by dim of the operand, in a
-    type that holds all places of a dim; the dims of a batch have constants. values: of every
-    tensor, of the size of the window."""
+    """What one index vector asks for."""
 
     indices: dict[int, ir.Value]
+    """By dim of the operand, its component of the index vector, in a type that holds all places of
+    that dim; a constant for the dims of a batch."""
     values: tuple[ir.Value, ...]
+    """By tensor scattered into, the new elements, of the size of the window."""
 
 
 def scatter_windows(op: ir.Operation) -> tuple[ir.Value, ...]:

@@ -27,11 +27,12 @@ KEY_TYPE = jax.ShapeDtypeStruct((2,), jnp.uint32)
 
 @dataclass
 class RandomKeys:
-    """Keys of the draws of one program, in the order of its graph. base: two ui32; None where the
-    program was found not to draw."""
+    """Keys of the draws of one program, in the order of its graph."""
 
     base: Array | None = None
+    """Two ui32; None where the program was found not to draw."""
     given: int = 0
+    """How many keys were taken so far."""
 
     def next(self) -> Array:
         """Another key each time."""

@@ -23,14 +23,20 @@ from axonc.passes.prepare.regions.scalar_body import Combine, Tensors
 
 @dataclass(frozen=True)
 class DimWindow:
-    """Along one dim. distance: between its elements. low, high, interior: as those of a pad."""
+    """A window along one dim."""
 
     size: int
+    """Its elements."""
     stride: int
+    """From window to window."""
     distance: int
+    """Between its elements."""
     low: int
+    """Padding before the dim, as of a pad."""
     high: int
+    """Padding after it."""
     interior: int
+    """Padding between its elements."""
 
     @property
     def reach(self) -> int:

@@ -31,12 +31,14 @@ EXACT_NUMBERS = 256
 
 @dataclass(frozen=True)
 class Phases:
-    """windows: per dim, without padding. places: how many there are. moving: the dims along which
-    there are windows, ascending."""
+    """Windows that select an element each, and in which order their elements are numbered."""
 
     windows: tuple[DimWindow, ...]
+    """By dim, without padding."""
     places: tuple[int, ...]
+    """By dim, how many windows there are."""
     moving: tuple[int, ...]
+    """The dims along which there are windows, ascending."""
 
     @property
     def are_few(self) -> bool:

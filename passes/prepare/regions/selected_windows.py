@@ -55,11 +55,14 @@ def select_and_scatter(op: ir.Operation) -> Tensors | None:
 
 @dataclass(frozen=True)
 class _Pool:
-    """shape: of the operand. places: how many windows there are, per dim."""
+    """The windows of a tensor that select an element each."""
 
     windows: tuple[DimWindow, ...]
+    """By dim."""
     shape: tuple[int, ...]
+    """The shape of the tensor."""
     places: tuple[int, ...]
+    """By dim, how many windows there are."""
 
     @property
     def moving(self) -> list[int]:
