@@ -13,10 +13,15 @@ all heads that share a key.
 Before:
     %0 = "neuron.broadcast"(%k) {dims = [0, 2, 3]} : (tensor<4x9x64xf32>) -> tensor<4x8x9x64xf32>
     %1 = "neuron.reshape"(%0) : (tensor<4x8x9x64xf32>) -> tensor<32x9x64xf32>
-    %2 = "neuron.dot"(%q, %1) {lhs_batch = [0], rhs_batch = [0], ...} -> tensor<32x7x9xf32>
+    %2 = "neuron.dot"(%q, %1) ({})
+         {lhs_batch = [0], lhs_contract = [2], rhs_batch = [0], rhs_contract = [2]}
+         : (tensor<32x7x64xf32>, tensor<32x9x64xf32>) -> tensor<32x7x9xf32>
 After:
+    %0 = "neuron.broadcast"(%k) {dims = [0, 2, 3]} : (tensor<4x9x64xf32>) -> tensor<4x8x9x64xf32>
     %3 = "neuron.reshape"(%q) : (tensor<32x7x64xf32>) -> tensor<4x8x7x64xf32>
-    %4 = "neuron.dot"(%3, %0) {lhs_batch = [0, 1], rhs_batch = [0, 1], ...} -> tensor<4x8x7x9xf32>
+    %4 = "neuron.dot"(%3, %0) ({})
+         {lhs_batch = [0, 1], lhs_contract = [3], rhs_batch = [0, 1], rhs_contract = [3]}
+         : (tensor<4x8x7x64xf32>, tensor<4x8x9x64xf32>) -> tensor<4x8x7x9xf32>
     %2 = "neuron.reshape"(%4) : (tensor<4x8x7x9xf32>) -> tensor<32x7x9xf32>
 
 Leaves alone: repeats of contracted or free dims.

@@ -8,10 +8,16 @@ Postcondition: no elementwise operation, and no softmax along a dim that stays, 
 dot result (or of such an operation's result) when its other operands can be had in the dot's shape.
 
 Before:
+    %dot = "neuron.dot"(%x, %w) ({})
+         {lhs_batch = [], lhs_contract = [1], rhs_batch = [], rhs_contract = [0]}
+         : (tensor<128x32xf32>, tensor<32x64xf32>) -> tensor<128x64xf32>
     %0 = "neuron.reshape"(%dot) : (tensor<128x64xf32>) -> tensor<1x128x64xf32>
     %1 = "neuron.broadcast"(%b) {dims = [2]} : (tensor<64xf32>) -> tensor<1x128x64xf32>
     %2 = "neuron.add"(%0, %1) : (tensor<1x128x64xf32>, tensor<1x128x64xf32>) -> tensor<1x128x64xf32>
 After:
+    %dot = "neuron.dot"(%x, %w) ({})
+         {lhs_batch = [], lhs_contract = [1], rhs_batch = [], rhs_contract = [0]}
+         : (tensor<128x32xf32>, tensor<32x64xf32>) -> tensor<128x64xf32>
     %1 = "neuron.broadcast"(%b) {dims = [1]} : (tensor<64xf32>) -> tensor<128x64xf32>
     %2 = "neuron.add"(%dot, %1) : (tensor<128x64xf32>, tensor<128x64xf32>) -> tensor<128x64xf32>
     %3 = "neuron.reshape"(%2) : (tensor<128x64xf32>) -> tensor<1x128x64xf32>

@@ -8,9 +8,13 @@ Postcondition: no dot operand is a transpose, unless that would reorder its free
 
 Before:
     %0 = "neuron.transpose"(%k) {permutation = [1, 0]} : (tensor<16x8xf32>) -> tensor<8x16xf32>
-    %1 = "neuron.dot"(%q, %0) ({}) {lhs_contract = [1], rhs_contract = [0], ...}
+    %1 = "neuron.dot"(%q, %0) ({})
+         {lhs_batch = [], lhs_contract = [1], rhs_batch = [], rhs_contract = [0]}
+         : (tensor<4x8xf32>, tensor<8x16xf32>) -> tensor<4x16xf32>
 After:
-    %1 = "neuron.dot"(%q, %k) ({}) {lhs_contract = [1], rhs_contract = [1], ...}
+    %1 = "neuron.dot"(%q, %k) ({})
+         {lhs_batch = [], lhs_contract = [1], rhs_batch = [], rhs_contract = [1]}
+         : (tensor<4x8xf32>, tensor<16x8xf32>) -> tensor<4x16xf32>
 
 Leaves alone: transposes that change the order of the free dims, for that is the order of the
 result.

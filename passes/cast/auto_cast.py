@@ -9,11 +9,15 @@ theirs. In both, values that rounding would ruin stay f32 (kept_values.py). Sums
 compute in float32 inside whatever their type is, and dots accumulate in float32.
 
 Before:
-    %0 = "neuron.dot"(%x, %w) ({}) {...} : (tensor<4x8xf32>, tensor<8x8xf32>) -> tensor<4x8xf32>
+    %0 = "neuron.dot"(%x, %w) ({})
+         {lhs_batch = [], lhs_contract = [1], rhs_batch = [], rhs_contract = [0]}
+         : (tensor<4x8xf32>, tensor<8x8xf32>) -> tensor<4x8xf32>
 After (mode=matmult type=bf16):
-    %a = "neuron.convert"(%x) : (tensor<4x8xf32>) -> tensor<4x8xbf16>
     %b = "neuron.convert"(%w) : (tensor<8x8xf32>) -> tensor<8x8xbf16>
-    %0 = "neuron.dot"(%a, %b) ({}) {...} : (tensor<4x8xbf16>, tensor<8x8xbf16>) -> tensor<4x8xf32>
+    %a = "neuron.convert"(%x) : (tensor<4x8xf32>) -> tensor<4x8xbf16>
+    %0 = "neuron.dot"(%a, %b) ({})
+         {lhs_batch = [], lhs_contract = [1], rhs_batch = [], rhs_contract = [0]}
+         : (tensor<4x8xbf16>, tensor<8x8xbf16>) -> tensor<4x8xf32>
 
 A tensor is converted once, however many dots read it, and before reshapes and transposes, so that
 the conversion meets its producer. An operation with the attribute `cast.compute` (plan-casts) takes

@@ -11,9 +11,20 @@ and products in an 8-bit float have `cast.scales`, one per operand, where sample
 none did).
 
 Before (mode=matmult type=bf16 weight-dtype=fp8_e4m3):
-    %0 = "neuron.dot"(%x, %w) ({}) {...}
+    func.func @main(%x: tensor<4x8xf32>, %w: tensor<8x8xf32> {neuron.weight}) -> tensor<4x8xf32> {
+      %0 = "neuron.dot"(%x, %w) ({})
+           {lhs_batch = [], lhs_contract = [1], rhs_batch = [], rhs_contract = [0]}
+           : (tensor<4x8xf32>, tensor<8x8xf32>) -> tensor<4x8xf32>
+      return %0 : tensor<4x8xf32>
+    }
 After:
-    %0 = "neuron.dot"(%x, %w) ({}) {cast.compute = "bf16", cast.weight = "fp8_e4m3", ...}
+    func.func @main(%x: tensor<4x8xf32>, %w: tensor<8x8xf32> {neuron.weight}) -> tensor<4x8xf32> {
+      %0 = "neuron.dot"(%x, %w) ({})
+           {cast.compute = "bf16", cast.weight = "fp8_e4m3",
+           lhs_batch = [], lhs_contract = [1], rhs_batch = [], rhs_contract = [0]}
+           : (tensor<4x8xf32>, tensor<8x8xf32>) -> tensor<4x8xf32>
+      return %0 : tensor<4x8xf32>
+    }
 
 `report` says for every planned operation what it was cast to, and at what error if `data` has
 weights or samples. Options: mode, type as auto-cast's, type also fp8_e4m3 | fp8_e5m2 | fp8_e3m4;

@@ -8,10 +8,21 @@ Postcondition: a fused operation reads a dot result of its own shape only when s
 it too.
 
 Before:
-    %0 = "neuron.dot"(%x, %w) ({}) {...} : (tensor<4x8xf32>, tensor<8x8xf32>) -> tensor<4x8xf32>
-    %1 = "neuron.fused"(%0, %b) ({ add }) : (tensor<4x8xf32>, tensor<8xf32>) -> tensor<4x8xf32>
+    %0 = "neuron.dot"(%x, %w) ({})
+         {lhs_batch = [], lhs_contract = [1], rhs_batch = [], rhs_contract = [0]}
+         : (tensor<4x8xf32>, tensor<8x8xf32>) -> tensor<4x8xf32>
+    %1 = "neuron.fused"(%0, %y) ({
+    ^bb0(%a: tensor<4x8xf32>, %b: tensor<4x8xf32>):
+      %c = "neuron.add"(%a, %b) : (tensor<4x8xf32>, tensor<4x8xf32>) -> tensor<4x8xf32>
+      "neuron.yield"(%c) : (tensor<4x8xf32>) -> ()
+    }) : (tensor<4x8xf32>, tensor<4x8xf32>) -> tensor<4x8xf32>
 After:
-    %1 = "neuron.dot"(%x, %w, %b) ({ add }) {...}
+    %1 = "neuron.dot"(%x, %w, %y) ({
+    ^bb0(%a: tensor<4x8xf32>, %b: tensor<4x8xf32>):
+      %c = "neuron.add"(%a, %b) : (tensor<4x8xf32>, tensor<4x8xf32>) -> tensor<4x8xf32>
+      "neuron.yield"(%c) : (tensor<4x8xf32>) -> ()
+    }) {lhs_batch = [], lhs_contract = [1], rhs_batch = [], rhs_contract = [0]}
+         : (tensor<4x8xf32>, tensor<8x8xf32>, tensor<4x8xf32>) -> tensor<4x8xf32>
 
 Convolutions take epilogues in the same way. A dot whose result type is not f32 rounds before its
 users see it: the epilogue then begins with that conversion. Of several dots a graph reads, the last

@@ -8,12 +8,27 @@ Postcondition: no `while`, `case` or `if` but loops whose number of iterations d
 is beyond `limit`); `legalize-to-neuron` names them.
 
 Before:
-    %0:2 = stablehlo.while(%i = %zero, %a = %x) : tensor<i32>, tensor<4xf32>
-     cond { %c = stablehlo.compare LT, %i, %two ... }
-     do { %n = stablehlo.add %i, %one; %b = stablehlo.tanh %a; return %n, %b }
+    func.func @main(%x: tensor<4xf32>) -> tensor<4xf32> {
+      %zero = stablehlo.constant dense<0> : tensor<i32>
+      %one = stablehlo.constant dense<1> : tensor<i32>
+      %two = stablehlo.constant dense<2> : tensor<i32>
+      %0:2 = stablehlo.while(%i = %zero, %a = %x) : tensor<i32>, tensor<4xf32>
+       cond {
+        %c = stablehlo.compare LT, %i, %two : (tensor<i32>, tensor<i32>) -> tensor<i1>
+        stablehlo.return %c : tensor<i1>
+      } do {
+        %n = stablehlo.add %i, %one : tensor<i32>
+        %b = stablehlo.tanh %a : tensor<4xf32>
+        stablehlo.return %n, %b : tensor<i32>, tensor<4xf32>
+      }
+      return %0#1 : tensor<4xf32>
+    }
 After:
-    %0 = stablehlo.tanh %x : tensor<4xf32>
-    %1 = stablehlo.tanh %0 : tensor<4xf32>
+    func.func @main(%x: tensor<4xf32>) -> tensor<4xf32> {
+      %0 = stablehlo.tanh %x : tensor<4xf32>
+      %1 = stablehlo.tanh %0 : tensor<4xf32>
+      return %1 : tensor<4xf32>
+    }
 
 A branch that is not taken is computed like the other and then not selected, so its infinities and
 NaN reach no result. The parts of a tensor that a loop writes one after the other are concatenated

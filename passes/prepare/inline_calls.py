@@ -9,6 +9,10 @@ functions without references are gone.
 
 Before:
     %0 = call @square(%x) : (tensor<4xf32>) -> tensor<4xf32>
+    func.func private @square(%a: tensor<4xf32>) -> tensor<4xf32> {
+      %b = stablehlo.multiply %a, %a : tensor<4xf32>
+      return %b : tensor<4xf32>
+    }
 After:
     %0 = stablehlo.multiply %x, %x : tensor<4xf32>
 

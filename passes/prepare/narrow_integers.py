@@ -9,13 +9,17 @@ Postcondition: no i64 / ui64 tensors. Arguments and results of `@main` that had 
 `neuron.host_dtype`; those in two words are `tensor<2x...xui32>`, the low words first.
 
 Before:
-    func.func @main(%i: tensor<4xi64>) -> (tensor<4xi1>, tensor<4xi64>) {
+    func.func @main(%i: tensor<4xi64>) -> tensor<4xi1> {
       %c = stablehlo.constant dense<0> : tensor<4xi64>
       %0 = stablehlo.compare NE, %i, %c : (tensor<4xi64>, tensor<4xi64>) -> tensor<4xi1>
+      return %0 : tensor<4xi1>
+    }
 After:
     func.func @main(%i: tensor<4xi32> {neuron.host_dtype = "i64"}) -> tensor<4xi1> {
       %c = stablehlo.constant dense<0> : tensor<4xi32>
       %0 = stablehlo.compare NE, %i, %c : (tensor<4xi32>, tensor<4xi32>) -> tensor<4xi1>
+      return %0 : tensor<4xi1>
+    }
 
 An argument takes one word where its values beyond 32 bits mean nothing else (input_promises.py);
 what the host does with them is reported (`InputRange`). When a repeated block computes on two

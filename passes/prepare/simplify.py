@@ -10,6 +10,10 @@ expanded.
 
 Before:
     %0 = call @square(%x) : (tensor<4xf32>) -> tensor<4xf32>
+    func.func private @square(%a: tensor<4xf32>) -> tensor<4xf32> {
+      %b = stablehlo.multiply %a, %a : tensor<4xf32>
+      return %b : tensor<4xf32>
+    }
 After:
     %0 = stablehlo.multiply %x, %x : tensor<4xf32>
 

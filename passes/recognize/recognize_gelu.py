@@ -7,11 +7,14 @@ Precondition: neuron operations, constants folded, before fusion.
 Postcondition: no cone of elementwise operations over one value computes gelu (by erf, or by tanh).
 
 Before:
-    %0 = "neuron.multiply"(%x, %c_sqrt_half) ...
-    %1 = "neuron.erf"(%0) ...
-    %2 = "neuron.add"(%1, %c_one) ...
-    %3 = "neuron.multiply"(%x, %2) ...
-    %4 = "neuron.multiply"(%3, %c_half) ...
+    %a = "neuron.constant"() {value = dense<0.707106769> : tensor<4x8xf32>} : () -> tensor<4x8xf32>
+    %b = "neuron.constant"() {value = dense<1.0> : tensor<4x8xf32>} : () -> tensor<4x8xf32>
+    %c = "neuron.constant"() {value = dense<0.5> : tensor<4x8xf32>} : () -> tensor<4x8xf32>
+    %0 = "neuron.multiply"(%x, %a) : (tensor<4x8xf32>, tensor<4x8xf32>) -> tensor<4x8xf32>
+    %1 = "neuron.erf"(%0) : (tensor<4x8xf32>) -> tensor<4x8xf32>
+    %2 = "neuron.add"(%1, %b) : (tensor<4x8xf32>, tensor<4x8xf32>) -> tensor<4x8xf32>
+    %3 = "neuron.multiply"(%x, %2) : (tensor<4x8xf32>, tensor<4x8xf32>) -> tensor<4x8xf32>
+    %4 = "neuron.multiply"(%3, %c) : (tensor<4x8xf32>, tensor<4x8xf32>) -> tensor<4x8xf32>
 After:
     %4 = "neuron.gelu"(%x) : (tensor<4x8xf32>) -> tensor<4x8xf32>
 

@@ -6,10 +6,11 @@ Precondition: neuron operations, constants folded, before fusion.
 Postcondition: no cone of elementwise operations over one value computes silu or logistic.
 
 Before:
-    %0 = "neuron.negate"(%x) ...
-    %1 = "neuron.exp"(%0) ...
-    %2 = "neuron.add"(%1, %c_one) ...
-    %3 = "neuron.divide"(%c_one, %2) ...
+    %c = "neuron.constant"() {value = dense<1.0> : tensor<4xf32>} : () -> tensor<4xf32>
+    %0 = "neuron.negate"(%x) : (tensor<4xf32>) -> tensor<4xf32>
+    %1 = "neuron.exp"(%0) : (tensor<4xf32>) -> tensor<4xf32>
+    %2 = "neuron.add"(%1, %c) : (tensor<4xf32>, tensor<4xf32>) -> tensor<4xf32>
+    %3 = "neuron.divide"(%c, %2) : (tensor<4xf32>, tensor<4xf32>) -> tensor<4xf32>
 After:
     %3 = "neuron.logistic"(%x) : (tensor<4xf32>) -> tensor<4xf32>
 

@@ -7,10 +7,13 @@ Precondition: neuron operations, constants folded, `merge-views` has run.
 Postcondition: exp(x - max) / sum, in whatever form, is one operation.
 
 Before:
-    %0 = "neuron.reduce"(%x) {kind = "max", dims = [1]} ...   %1 = "neuron.broadcast"(%0) ...
-    %2 = "neuron.subtract"(%x, %1) ...                        %3 = "neuron.exp"(%2) ...
-    %4 = "neuron.reduce"(%3) {kind = "sum", dims = [1]} ...   %5 = "neuron.broadcast"(%4) ...
-    %6 = "neuron.divide"(%3, %5) ...
+    %0 = "neuron.reduce"(%x) {dims = [1], kind = "max"} : (tensor<4x8xf32>) -> tensor<4xf32>
+    %1 = "neuron.broadcast"(%0) {dims = [0]} : (tensor<4xf32>) -> tensor<4x8xf32>
+    %2 = "neuron.subtract"(%x, %1) : (tensor<4x8xf32>, tensor<4x8xf32>) -> tensor<4x8xf32>
+    %3 = "neuron.exp"(%2) : (tensor<4x8xf32>) -> tensor<4x8xf32>
+    %4 = "neuron.reduce"(%3) {dims = [1], kind = "sum"} : (tensor<4x8xf32>) -> tensor<4xf32>
+    %5 = "neuron.broadcast"(%4) {dims = [0]} : (tensor<4xf32>) -> tensor<4x8xf32>
+    %6 = "neuron.divide"(%3, %5) : (tensor<4x8xf32>, tensor<4x8xf32>) -> tensor<4x8xf32>
 After:
     %6 = "neuron.softmax"(%x) {axis = 1 : i64} : (tensor<4x8xf32>) -> tensor<4x8xf32>
 

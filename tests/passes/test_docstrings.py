@@ -22,7 +22,8 @@ OPERATION = re.compile(r'"((?:neuron|stablehlo|ntile|nisa)\.[a-z_0-9]+)"')
 def sketches_of(kind: type[Pass]) -> tuple[str, str]:
     """The blocks behind `Before:` and `After...:` of the module's docstring."""
     text = sys.modules[kind.__module__].__doc__ or ""
-    found = re.search(r"^Before.*?:\n(.*?)^After.*?:\n((?:[ \t]+.*\n|\n)*)", text, re.M | re.S)
+    block = r"[^\n]*:\n((?:[ \t]+[^\n]*\n)*)"
+    found = re.search(rf"^Before{block}^After{block}", text, re.M)
     assert found, f"{kind.__module__} shows nothing before and after it"
     return found[1], found[2]
 
