@@ -91,7 +91,8 @@ def _example(kind: type[Pass]) -> str:
 
 def cases_file(kind: type[Pass]) -> Path | None:
     """The `.mlir` test of the pass's name."""
-    found = ROOT / "tests" / "passes" / _stage(kind) / f"{kind.name.replace('-', '_')}.mlir"
+    folder = ROOT.joinpath("tests", *kind.__module__.split(".")[1:-1])
+    found = folder / f"{kind.name.replace('-', '_')}.mlir"
     return found if found.exists() else None
 
 

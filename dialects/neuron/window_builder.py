@@ -1,4 +1,4 @@
-"""Creates neuron operations with windows; see neuron_builder.py."""
+"""Creates neuron operations with windows; see builder.py."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """The numbered rules of `neuron.convolution` and `neuron.reduce_window`, and their attributes as
-Python values; see neuron_rules.py."""
+Python values; see rules.py."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ holds instructions that one engine runs in a row as one operation, `ntile.choose
 operation from which assign-engines takes one. The order of the ops is a legal sequential order.
 
 Rules: C1 to C14 and C20 on are those of the instruction set (docs/reference/instructions.md), as
-far as they can hold before there are addresses; C30 on are those of this dialect (ntile_rules.py).
+far as they can hold before there are addresses; C30 on are those of this dialect (rules.py).
 """
 
 # No `from __future__ import annotations` here: ext reads the annotation objects.

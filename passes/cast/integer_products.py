@@ -11,7 +11,7 @@ from axonc.passes.graph.uses import defining_op
 
 
 def is_integer_product(op: ir.Operation) -> bool:
-    """Whether a product of the tensor engine is exact on purpose (legalize_integer_dot.py): its
+    """Whether a product of the tensor engine is exact on purpose (legalize/integer_dot.py): its
     operands are integers in a float type, and its result becomes integers at once."""
     if kind_of(op) not in PRODUCTS or not _becomes_integer(op.results[0]):
         return False

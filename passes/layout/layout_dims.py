@@ -56,7 +56,7 @@ def reduced_dims(op: ir.Operation) -> tuple[int, ...]:
 
 
 def reduces_everything(op: ir.Operation) -> bool:
-    """Whether the result is one number: then the operand may lie anywhere (tile_reduce_all.py)."""
+    """Whether the result is one number: then the operand may lie anywhere (reduce_all.py)."""
     return isa(op, ReduceOp) and math.prod(shape_of(op.results[0])) == 1
 
 

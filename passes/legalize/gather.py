@@ -1,9 +1,8 @@
 """StableHLO gathers as row gathers: part of `legalize-to-neuron`.
 
 Here: one slice; or every slice one element along the indexed dims, whole along the others; the rest
-is in legalize_window_gather.py.
-One indexed dim is brought to the front of the table; several are flattened into one, their indices
-combined.
+is in window_gather.py. One indexed dim is brought to the front of the table; several are flattened
+into one, their indices combined.
 """
 
 from __future__ import annotations

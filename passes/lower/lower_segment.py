@@ -25,7 +25,7 @@ ENGINES = tuple(Engine)
 Streams = dict[Engine, list[Instruction]]
 
 FIRST_BASE_REGISTER = 10
-"""Of as many registers as there are semaphores in use (lower_repeat.py)."""
+"""Of as many registers as there are semaphores in use (lower.py)."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class _Counter:
 
 class Lowering:
     """One segment. order, graph: of `ops`. base: what each semaphore has counted before.
-    in_loop: the counts of waits are relative to registers (lower_repeat.py). silent: that many
+    in_loop: the counts of waits are relative to registers (lower.py). silent: that many
     operations, the first ones, are not emitted: an iteration before, of which waits may be needed.
     """
 

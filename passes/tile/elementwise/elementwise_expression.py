@@ -1,6 +1,6 @@
 """The elementwise DAG inside a `neuron.fused` op or a dot's epilogue, as an expression.
 
-Built once per op; the tile stage covers it with instructions for every tile (tile_elementwise.py).
+Built once per op; the tile stage covers it with instructions for every tile (emit.py).
 Leaves are the region's arguments (with the broadcast that is applied to them), constants are
 numbers. Every other op is rewritten here into what the engines have: by float_rewrites.py and
 integer_rewrites.py, and below for the three ops whose types differ.

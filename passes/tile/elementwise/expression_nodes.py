@@ -1,6 +1,6 @@
 """Elementwise expressions as small Python objects, and constructors for what the engines compute.
 
-The vocabulary of a rewritten expression (what tile_elementwise.py covers with instructions):
+The vocabulary of a rewritten expression (what emit.py covers with instructions):
 
 * `leaf`, `constant`;
 * `add subtract multiply maximum minimum power`: float32, or exact 32-bit integers when `dtype` is

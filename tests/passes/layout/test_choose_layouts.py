@@ -99,7 +99,7 @@ def test_softmax_keeps_its_axis_free_after_a_dot() -> None:
 
 
 def test_a_full_reduction_does_not_move_its_operand() -> None:
-    """It reduces wherever the elements lie (tile_reduce_all.py)."""
+    """It reduces wherever the elements lie (reduce_all.py)."""
     graph = Graph()
     x = graph.input(RNG.standard_normal((300, 200)))
     squared = _tanh(graph, x)
