@@ -90,7 +90,7 @@ class HbmTensor:
     """A tensor in device memory: row-major at `address`, or packed when `packing` is set."""
 
     name: str
-    """Of the argument, result or weight."""
+    """The name of the argument, result or weight."""
     kind: TensorKind
     address: int
     shape: tuple[int, ...]
@@ -126,8 +126,8 @@ class Program:
     tensors: tuple[HbmTensor, ...]
     locations: tuple[SourceLocation, ...] = (SourceLocation(),)
     instruction_locations: dict[Engine, np.ndarray] = field(default_factory=dict)
-    """Of each engine, for the i-th instruction of its stream, an index into `locations`; the first
-    of these is the unknown one."""
+    """By engine, for the i-th instruction of its stream, an index into `locations`; the first of
+    these is the unknown one."""
     sbuf_peak_bytes: int = 0
     """Per partition."""
     notes: tuple[str, ...] = ()

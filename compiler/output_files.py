@@ -124,7 +124,7 @@ def _lock(descriptor: int) -> bool:
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """Of writers that live no more."""
+    """Delete partial files whose writers have ended."""
     for path in folder.glob(f".*{_SUFFIX}"):
         try:
             descriptor = os.open(path, os.O_RDWR)

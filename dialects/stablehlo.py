@@ -39,8 +39,8 @@ def scatter_dimensions(op: ir.Operation) -> _stablehlo.ScatterDimensionNumbers:
 
 
 def convolution_dimensions(op: ir.Operation) -> tuple[tuple[int, ...], ...]:
-    """Of a `convolution`: (batch, feature, spatial ...) dims of the image, (output feature, input
-    feature, spatial ...) dims of the kernel, and those of the result like the image's."""
+    """The dims of a `convolution`: (batch, feature, spatial ...) of the image, (output feature,
+    input feature, spatial ...) of the kernel, and those of the result like the image's."""
     d = _stablehlo.ConvDimensionNumbers(op.attributes["dimension_numbers"])
     lhs = (d.input_batch_dimension, d.input_feature_dimension, *d.input_spatial_dimensions)
     rhs = (

@@ -34,7 +34,7 @@ class Difference:
     relative: float
     """Max_abs_error over the largest |reference|."""
     cosine: float
-    """Of the two flattened."""
+    """The cosine of the angle between the two, flattened."""
     mismatches: int
     is_close: bool
 

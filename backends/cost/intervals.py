@@ -28,7 +28,7 @@ class InstructionCost:
     memories: frozenset[Memory]
     """The on-chip memories an engine (not a transfer) touches."""
     transfer: TransferCost | None = None
-    """Of a DMA trigger."""
+    """The cost of the transfer that a DMA trigger starts."""
     is_trigger: bool = False
     """Whether a transfer or a collective does the work, elsewhere."""
 

@@ -56,7 +56,7 @@ class Order:
 
     steps: Steps
     timeline: Timeline
-    """Of this core, with the times of every instruction, transfer and stall."""
+    """The times of every instruction, transfer and stall of this core."""
 
 
 class Machine:

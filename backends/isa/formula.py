@@ -187,7 +187,7 @@ class Unit(enum.StrEnum):
     """What a cost is counted in."""
 
     CYCLES = "cycles"
-    """Of the engine that runs the instruction."""
+    """Cycles of the engine that runs the instruction."""
     NANOSECONDS = "ns"
 
 

@@ -1,9 +1,8 @@
 """Instructions every engine's sequencer runs: semaphores, registers, branches.
 
 Source: machine.md#synchronisation (semaphores), machine.md#sequencers (64 registers of 32 bits,
-register ALU, branches).
-The set of register operators is assumed. Registers are private to an engine and hold 32 bits;
-arithmetic wraps; `compare` is signed.
+register ALU, branches). The set of register operators is assumed. Registers are private to an
+engine and hold 32 bits; arithmetic wraps; `compare` is signed.
 """
 
 from __future__ import annotations

@@ -19,9 +19,9 @@ class FloatFormat:
     """What rounding has to know of a float type."""
 
     mantissa_bits: int
-    """Explicit ones."""
+    """Explicit bits of the mantissa."""
     min_exponent: int
-    """Of the smallest normal number (a power of 2)."""
+    """The exponent of the smallest normal number, a power of 2."""
 
 
 FLOAT_FORMATS: dict[str, FloatFormat] = {

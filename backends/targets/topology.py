@@ -25,7 +25,7 @@ class Instance:
     """Chips per dim."""
     cores_per_chip: int
     link_bytes_per_ns: float
-    """Of one link, in one direction."""
+    """What one link moves, in one direction."""
 
     @cached_property
     def chips(self) -> int:

@@ -51,7 +51,7 @@ def _is_guarded(op: ir.Operation) -> bool:
 
 
 def _users(op: ir.Operation) -> Iterator[ir.Operation]:
-    """Of its result, and of theirs, nearest first."""
+    """The users of its result, then of their results, nearest first."""
     queue, seen = [op], 0
     while queue and seen < _MAX_USERS:
         for result in queue.pop(0).results:

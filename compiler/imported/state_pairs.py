@@ -95,7 +95,7 @@ def _free(donation: Donation, found: Mapping[int, int], kind: Hashable) -> list[
 
 
 def _distinct(donation: Donation, results: list[int]) -> list[int]:
-    """Of results that are one value the first."""
+    """The results, but of those that are one value only the first."""
     first: dict[Hashable, int] = {}
     for number in results:
         first.setdefault(donation.results[number].value, number)

@@ -157,7 +157,7 @@ def uneven_dims(value: ir.Value, mesh: Mesh) -> set[int]:
 def function_shardings(
     function: ir.OpView, mesh: Mesh
 ) -> tuple[tuple[Sharding, ...], tuple[Sharding, ...]]:
-    """Of the arguments and of the results of a function.
+    """The shardings of the arguments and of the results of a function.
 
     Raises:
         UnsupportedOpError: an axis is cut further into sub-axes.

@@ -262,7 +262,7 @@ def _numbers(op: ir.Operation) -> stablehlo.DotDimensionNumbers:
 
 
 def _free_dims(op: ir.Operation, numbers: stablehlo.DotDimensionNumbers) -> list[dict[int, int]]:
-    """Of each operand: its free dims by the result's dim they become."""
+    """By operand, its free dims by the dim of the result they become."""
     batch = len(numbers.lhs_batching_dimensions)
     found: list[dict[int, int]] = []
     position = batch

@@ -25,7 +25,7 @@ _TIME = (1980, 1, 1, 0, 0, 0)
 _LOCAL_HEADER_BYTES = 30
 _LOCAL_SIGNATURE = b"PK\3\4"
 _ENCRYPTED = 1
-"""Of the flags of an entry (APPNOTE.TXT 4.4.4)."""
+"""Bit of the flags of an entry (APPNOTE.TXT 4.4.4)."""
 
 # What zipfile raises on bytes that are no zip archive, or a damaged one.
 _DAMAGE = (

@@ -75,7 +75,7 @@ MANIFEST, SEAL, LOCATIONS, CONSTANTS, WEIGHTS, SOURCE = (
     "source.mlirbc",
 )  # fmt: skip
 SECTIONS = ("weights", "initial_state")
-"""Of the manifest: tensors that lie in files or in weights.bin."""
+"""Sections of the manifest with tensors that lie in files or in weights.bin."""
 Key = TypeVar("Key", tuple[str, str], tuple[int, str])
 Pieces = Iterator[bytes | memoryview]
 _INDEX_DTYPE = np.dtype("<i4")
@@ -306,7 +306,7 @@ def _read_program(
 
 
 _Row = tuple[str, str, int, int, bool]
-"""Of locations.json: the fields of a SourceLocation."""
+"""A row of locations.json: the fields of a SourceLocation."""
 
 
 def _read_locations(archive: Archive, folder: str) -> tuple[SourceLocation, ...]:

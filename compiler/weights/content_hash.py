@@ -35,7 +35,7 @@ class Content:
 
     @classmethod
     def of(cls, data: np.ndarray) -> Content:
-        """Of uint8 [size]."""
+        """The content of a file whose bytes are `data`, uint8 [size]."""
         hasher = blake3.blake3(max_threads=blake3.blake3.AUTO)
         hasher.update(data.data)
         return cls(len(data), hasher.hexdigest())

@@ -25,7 +25,7 @@ class Derivation:
     """One derived argument."""
 
     name: str
-    """Of it."""
+    """The name of the derived tensor."""
     source: str
     """Argument it is made from."""
     part: str
@@ -37,7 +37,7 @@ class Derivation:
     """Axes of the source with a scale per index; none: one scale for the tensor."""
 
     def shape(self, source: tuple[int, ...]) -> tuple[int, ...]:
-        """Of the derived tensor, for a source of that shape."""
+        """The shape of the derived tensor, for a source of that shape."""
         if self.part == "numbers":
             return source
         return tuple(n if axis in self.kept else 1 for axis, n in enumerate(source))

@@ -336,7 +336,7 @@ def _size_bytes(shape: tuple[int, ...], dtype: np.dtype) -> int:
 
 
 class _Entry(msgspec.Struct):
-    """Of a tensor, in the header."""
+    """What the header says of a tensor."""
 
     dtype: str
     shape: list[Annotated[int, msgspec.Meta(ge=0)]]

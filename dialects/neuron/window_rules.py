@@ -36,7 +36,7 @@ class ConvolutionDims:
     result: tuple[int, ...]
     """Like lhs."""
     groups: int
-    """Of features, each convolved apart."""
+    """Groups of features, each convolved apart."""
     windows: tuple[WindowDim, ...]
 
 

@@ -55,7 +55,7 @@ class Buffer:
     tensor: HbmTensor | None = None
     """The device-memory tensor behind an HBM buffer (its address is set by `allocate`)."""
     each: tuple[HbmTensor, ...] = ()
-    """Of a tensor that is another one in every iteration of a repeat: all of them, `tensor` the
+    """The tensors of all iterations of a repeat, where each iteration has its own: `tensor` is the
     first; they lie at equal distances."""
     renewed: bool = False
     """Every iteration of a repeat writes it anew, all of what the next one reads. What it holds is
@@ -216,8 +216,9 @@ class TileOp:
 
 
 ITERATION_REGISTER = 8
-"""Of every engine, within a repeat: the distance of this iteration's device tensors from those of
-the first, in units of 2^ITERATION_SHIFT bytes. Lower registers are free within an operation."""
+"""Register of every engine that holds, within a repeat, the distance of this iteration's device
+tensors from those of the first, in units of 2^ITERATION_SHIFT bytes. Lower registers are free
+within an operation."""
 
 ITERATION_SHIFT = 6
 

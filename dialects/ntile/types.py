@@ -21,7 +21,8 @@ RENEWED = "renewed"
 TARGET_ATTRIBUTE, NOTES_ATTRIBUTE = "ntile.target", "ntile.notes"
 CORES_ATTRIBUTE, GROUPS_ATTRIBUTE = "ntile.cores", "ntile.groups"
 REPEATS_ATTRIBUTE = "ntile.repeats"
-"""Of the module: [first operation, past the last one, count, stride in bytes] of every repeat."""
+"""Attribute of the module: [first operation, past the last one, count, stride in bytes] of every
+repeat."""
 ENGINE, ISSUE, SEGMENTS = "engine", "issue", "operandSegmentSizes"
 DEFAULT_TARGET = "inf2"
 

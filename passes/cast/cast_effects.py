@@ -35,13 +35,13 @@ EFFECT_SAMPLES = 1
 """Samples the effect of each operation alone is measured on."""
 
 MEASURED_ELEMENTS = 1 << 20
-"""Of a larger weight, the error of storing it is measured on evenly spaced rows."""
+"""The error of storing a larger weight is measured on evenly spaced rows only."""
 
 Plan = Mapping[ir.Operation, CastChoice]
 
 
 class CastEffects:
-    """Of one function. Samples are run when first needed, once."""
+    """What casts do to the results of one function. Samples are run when first needed, once."""
 
     def __init__(self, function: ir.Operation, data: CastData, scale: str) -> None:
         self.function = function
@@ -53,7 +53,7 @@ class CastEffects:
 
     @cached_property
     def runs(self) -> list[SampleRun]:
-        """Of the kept samples."""
+        """The runs of the kept samples."""
         kept = self.data.samples[:KEPT_SAMPLES]
         return [SampleRun(self.function, self.data, sample) for sample in kept]
 
@@ -120,7 +120,8 @@ class CastEffects:
         )
 
     def cosine_of(self, plan: Plan, samples: range | None = None) -> float:
-        """Of the results to those of float32, the worst over the samples (default: the kept)."""
+        """The cosine of the results to those of float32, the worst over the samples (default: the
+        kept)."""
         changes = {op: self.change(op, c) for op, c in plan.items() if self.has_effect(op, c)}
         numbers = samples if samples is not None else range(len(self.runs))
         found = []

@@ -79,7 +79,7 @@ def _union(flags: Iterable[NonFinite]) -> NonFinite:
 
 
 def _flipped(flags: NonFinite) -> NonFinite:
-    """Of the negated numbers."""
+    """What the negated numbers hold."""
     found = flags & NAN
     if NEGATIVE in flags:
         found |= POSITIVE

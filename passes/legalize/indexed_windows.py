@@ -113,7 +113,7 @@ class IndexedWindows:
 
 
 def windows_of_gather(op: ir.Operation) -> IndexedWindows:
-    """Of a `stablehlo.gather`."""
+    """The windows of a `stablehlo.gather`."""
     dims = gather_dimensions(op)
     pairs = zip(dims.operand_batching_dims, dims.start_indices_batching_dims, strict=True)
     return IndexedWindows(

@@ -21,7 +21,7 @@ from axonc.passes.legalize.scatter_windows import scatter_windows
 from axonc.passes.unsupported import Unsupported
 
 MOST_WINDOWS = 1024
-"""Of those that become operations of their own, one by one."""
+"""Most windows that become operations of their own, one by one."""
 
 MOST_KNOWN_WINDOWS = 16
 """At places known to the compiler: each is a pad and a select, which fuse."""

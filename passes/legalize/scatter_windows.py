@@ -74,7 +74,7 @@ def _kept_outside(
 
 
 def _updates(op: ir.Operation) -> Iterator[Update]:
-    """Of every index vector, in their order."""
+    """The updates of all index vectors, in their order."""
     dims = scatter_dimensions(op)
     tensors = len(op.operands) // 2
     operand, indices = op.operands[0], op.operands[tensors]

@@ -35,8 +35,8 @@ class Lifetime:
 
 
 def lifetimes(program: TileProgram) -> list[Lifetime]:
-    """Of every buffer in use, by first use. A buffer that every iteration of a repeat writes anew
-    has two lives with one address: others may have its bytes in between."""
+    """When every buffer in use lives, by first use. A buffer that every iteration of a repeat
+    writes anew has two lives with one address: others may have its bytes in between."""
     found: dict[Buffer, Lifetime] = {}
     for number, op in enumerate(program.ops):
         for _, view in op.accesses():

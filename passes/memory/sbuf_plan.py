@@ -36,12 +36,13 @@ class SbufPlan:
     """Where buffers lie in SBUF."""
 
     addresses: dict[Buffer, int] = field(default_factory=dict)
-    """Of every buffer."""
+    """By buffer, its byte offset within each partition."""
     pools: dict[str, int] = field(default_factory=dict)
-    """Bytes of each part. extent_bytes: past the highest."""
+    """By part of the room, its bytes."""
 
     @property
     def extent_bytes(self) -> int:
+        """Bytes of all parts: buffers lie below."""
         return sum(self.pools.values())
 
     def add(self, lives: list[Lifetime], addresses: list[int]) -> None:

@@ -45,7 +45,7 @@ class SpillPlan:
     """Which buffers leave SBUF, and when they come back."""
 
     stays: dict[Buffer, list[Stay]] = field(default_factory=dict)
-    """Of every buffer that goes out at least once, in order."""
+    """By buffer that goes out at least once, its stays in SBUF, in order."""
     too_large: int | None = None
     """The operation whose buffers do not fit, if there is one; then the plan is of no use."""
     moved_bytes: int = 0
@@ -68,7 +68,7 @@ class Uses:
 
 
 def work_uses(ops: list[TileOp]) -> dict[Buffer, Uses]:
-    """Of every work buffer in SBUF, by first use."""
+    """The uses of every work buffer in SBUF, by first use."""
     found: dict[Buffer, Uses] = {}
     for number, op in enumerate(ops):
         for role, view in op.accesses():

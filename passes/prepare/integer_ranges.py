@@ -30,7 +30,7 @@ from axonc.passes.prepare import integer_range as rules
 from axonc.passes.prepare.integer_range import BOOLEAN, Interval, hull, of_type
 
 Promises = Mapping[ir.Value, Interval]
-"""Of arguments of `@main`: the values that a run is checked to give."""
+"""By argument of `@main`, the values that a run is checked to give."""
 
 
 @dataclass
@@ -100,7 +100,8 @@ class IntegerRanges:
     def _result(
         self, value: ir.Value, known: Callable[[ir.Value], Interval | None]
     ) -> Interval | None:
-        """Of an operation's result, from those of its operands; None when nothing is known."""
+        """The range of an operation's result, from those of its operands; None when nothing is
+        known."""
         op = value.owner.operation
         rule = _RULES.get(op.name.removeprefix("stablehlo."))
         if rule is None:

@@ -211,7 +211,7 @@ def _states(main: ir.Operation) -> list[tuple[ir.Value, ir.Value]]:
 
 
 def _attributes(main: ir.Operation) -> list[ir.DictAttr]:
-    """Of the arguments."""
+    """The attributes of the arguments."""
     if "arg_attrs" not in main.attributes:
         return [ir.DictAttr.get({})] * len(body_of(main).arguments)
     return [ir.DictAttr(d) for d in ir.ArrayAttr(main.attributes["arg_attrs"])]

@@ -20,10 +20,9 @@ After:
 
 Blocks may read: what the one before made (carried), what all read alike (invariant), arguments of
 `@main` of their own (varying), and constants, which are made again in the function. `@main` may
-read what the last one hands on, and return anything of each, but not twice (collected). Whatever
-is otherwise stays as it was; so do groups of less than `min-count` blocks or `min-ops` operations a
-block.
-Operations keep the locations of the first block.
+read what the last one hands on, and return anything of each, but not twice (collected). Blocks
+with other operands or results stay as they were; so do groups of less than `min-count` blocks or
+`min-ops` operations a block. Operations keep the locations of the first block.
 """
 
 from __future__ import annotations

@@ -166,7 +166,7 @@ def bitcast(value: ir.Value, kind: ir.RankedTensorType) -> ir.Value:
 
 
 def is_signed(value: ir.Value) -> bool:
-    """Of integers."""
+    """Whether the integers are signed."""
     return not element_name(value.type).startswith("u")
 
 

@@ -16,14 +16,14 @@ class Schedule:
     order: dict[Engine, list[int]]
     """Operation numbers per engine, in issue order, segment by segment."""
     graphs: list[DependenceGraph]
-    """Of each segment, its operations counted from 0."""
+    """By segment, the dependences of its operations, which are counted from 0."""
     finish_ns: float
     """Modelled, without port conflicts and table loads."""
     position: dict[int, int] = field(default_factory=dict)
 
     @property
     def graph(self) -> DependenceGraph:
-        """Of a program of one segment."""
+        """The dependences of a program of one segment."""
         (graph,) = self.graphs
         return graph
 

@@ -99,7 +99,7 @@ def relative_error(found: np.ndarray, expected: np.ndarray) -> float:
 
 
 def cosine(a: np.ndarray, b: np.ndarray) -> float:
-    """Of the angle between two arrays as vectors."""
+    """The cosine of the angle between two arrays as vectors."""
     x, y = a.ravel().astype(np.float64), b.ravel().astype(np.float64)
     return float(x @ y / np.linalg.norm(x) / np.linalg.norm(y))
 

@@ -32,14 +32,14 @@ class CheckReport:
     """What a run in checked mode has looked at."""
 
     instructions: int = 0
-    """That were executed."""
+    """How many were executed."""
     accesses: int = 0
-    """Of operands to memory, each tried against the laws."""
+    """Accesses of operands to memory, each tried against the laws."""
     findings: tuple[str, ...] = ()
     """A sentence each, for what is defined but hardly meant; a broken law is an error instead."""
 
     def __add__(self, other: CheckReport) -> CheckReport:
-        """Of two cores; a finding of both is one."""
+        """The report of two cores; a finding of both counts once."""
         return CheckReport(
             self.instructions + other.instructions,
             self.accesses + other.accesses,

@@ -88,7 +88,7 @@ class ByMnemonic(Generic[Entry]):
 
     def __init__(self, what: str) -> None:
         self.what = what
-        """Of what kind the entries are, for the error."""
+        """What the entries are, for the error."""
         self._entries: dict[str, Entry] = {}
 
     def add(self, mnemonic: str, entry: Entry) -> None:

@@ -23,7 +23,7 @@ class Transfer:
     queue: int
     cost: TransferCost
     step: int
-    """Of its trigger. Data moves from start_ns to end_ns."""
+    """The step of its trigger. Data moves from start_ns to end_ns."""
     signal: tuple[int, int] | None
     start_ns: float = 0.0
     end_ns: float = 0.0
