@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
+import jax.numpy as jnp
 
 from axonc.diagnostics import UnsupportedOpError
 from axonc.frontends.jax_frontend import copy_module
@@ -103,13 +104,16 @@ def _decomposed(program: Any) -> Any:
     from torchax import decompositions
 
     from axonc.frontends.torch.torch_ops import KEPT_WHOLE
+    from axonc.frontends.torch.torch_refusals import refusal_of_decomposing
 
     table = default_decompositions()
     for op in KEPT_WHOLE:
         table.pop(op, None)
-    program = program.run_decompositions(table)
     second = {k: v for k, v in decompositions.DECOMPOSITIONS.items() if k not in KEPT_WHOLE}
-    return program.run_decompositions(second)
+    try:
+        return program.run_decompositions(table).run_decompositions(second)
+    except Exception as error:
+        raise refusal_of_decomposing(error) from error
 
 
 def _with_aliases(imported: ImportedProgram, program: Any) -> ImportedProgram:
@@ -148,7 +152,7 @@ def _graph_inputs(program: Any) -> list[GraphInput]:
             inputs.append(GraphInput(spec.target, kind, value))
         elif spec.kind == InputKind.USER_INPUT and isinstance(spec.arg, TensorArgument):
             inputs.append(GraphInput(spec.arg.name, "input", None))
-        elif spec.kind == InputKind.USER_INPUT:
+        elif spec.kind in (InputKind.USER_INPUT, InputKind.TOKEN):
             inputs.append(GraphInput(spec.arg.name, "constant", getattr(spec.arg, "value", None)))
         else:
             raise UnsupportedOpError(f"graph input '{spec.arg.name}' of kind {spec.kind.name}")
@@ -174,6 +178,7 @@ def _trace(
     """(names of the call inputs, types by name, lowered program, origin of each node). 64-bit stays
     64-bit."""
     from axonc.frontends.torch.torch_interpreter import GraphInterpreter
+    from axonc.frontends.torch.torch_ops import to_jax
     from axonc.frontends.torch.torch_random import KEY_TYPE, RANDOM_KEY, RandomKeys, draws
 
     interpreter = GraphInterpreter(program.graph_module)
@@ -194,7 +199,7 @@ def _trace(
         interpreter.keys = RandomKeys(given.get(RANDOM_KEY))
         values = [_value_of(i, weights, given) for i in inputs]
         found = tuple(interpreter.run(*values, enable_io_processing=False))
-        return tuple(found[number] for number in order)
+        return tuple(jnp.asarray(to_jax(found[number])) for number in order)
 
     weights = {i.name: types[i.name] for i in inputs if i.kind == "state"}
     with jax.enable_x64(True):

@@ -15,7 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 
-from axonc.frontends.torch.torchax_import import torchax_table
+from axonc.frontends.torch.torch_convolution import each_axis
+from axonc.frontends.torch.torch_max_windows import largest_with_place, sliding_taps
 
 aten = torch.ops.aten
 
@@ -34,11 +35,11 @@ def max_pool(
 ) -> tuple[Array, Array]:
     """(largest of each window, its index) over the last len(kernel_size) axes of x [N, C, ...].
 
-    The index is traced by torchax's function, and goes again when nothing reads it.
+    The index is traced tap by tap, and goes again when nothing reads it.
     """
     rank = len(kernel_size)
-    steps, around = _each(stride or kernel_size, rank), _each(padding, rank)
-    spread = _each(dilation, rank)
+    steps, around = each_axis(stride or kernel_size, rank), each_axis(padding, rank)
+    spread = each_axis(dilation, rank)
     pads = _pads(x, kernel_size, steps, around, spread, ceil_mode)
     values = jax.lax.reduce_window(
         x,
@@ -49,9 +50,9 @@ def max_pool(
         [(0, 0)] * (x.ndim - rank) + pads,
         window_dilation=_leading(x, rank) + spread,
     )
-    whole = torchax_table()[aten.max_pool2d_with_indices].func
-    indices = whole(x, tuple(kernel_size), steps, around, spread, ceil_mode)[1]
-    return values, indices
+    sizes, outs = x.shape[-rank:], values.shape[-rank:]
+    lines = zip(sizes, outs, kernel_size, steps, around, spread, strict=True)
+    return values, largest_with_place(x, [sliding_taps(*line) for line in lines])[1]
 
 
 def avg_pool(
@@ -66,7 +67,7 @@ def avg_pool(
     """Mean of each window over the last len(kernel_size) axes of x [N, C, ...]; `padding` counts
     as elements if count_include_pad, what ceil_mode adds never does."""
     rank = len(kernel_size)
-    steps, around = _each(stride or kernel_size, rank), _each(padding, rank)
+    steps, around = each_axis(stride or kernel_size, rank), each_axis(padding, rank)
     pads = _pads(x, kernel_size, steps, around, (1,) * rank, ceil_mode)
     sums = jax.lax.reduce_window(
         x,
@@ -76,9 +77,11 @@ def avg_pool(
         _leading(x, rank) + steps,
         [(0, 0)] * (x.ndim - rank) + pads,
     )
-    if divisor_override:
-        return sums / jnp.asarray(divisor_override, x.dtype)
-    counts = _counts(x.shape[-rank:], kernel_size, steps, around, pads, count_include_pad)
+    counts: Any = divisor_override
+    if not divisor_override:
+        counts = _counts(x.shape[-rank:], kernel_size, steps, around, pads, count_include_pad)
+    if jnp.issubdtype(x.dtype, jnp.integer):
+        return jax.lax.div(sums, jnp.broadcast_to(jnp.asarray(counts, x.dtype), sums.shape))
     return sums / jnp.asarray(counts, x.dtype)
 
 
@@ -125,12 +128,6 @@ def _pads(
             above = max(pad, (count - 1) * step + extent - size - pad)
         pads.append((pad, above))
     return pads
-
-
-def _each(values: Sequence[int], rank: int) -> tuple[int, ...]:
-    """One value for each axis; torch allows one for all."""
-    given = tuple(values) if isinstance(values, Sequence) else (values,)
-    return given * rank if len(given) == 1 else given
 
 
 def _leading(x: Array, rank: int) -> tuple[int, ...]:

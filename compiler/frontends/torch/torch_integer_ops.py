@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import torch
 
-from axonc.frontends.torch.torchax_import import torchax_table
+from axonc.frontends.torch.torchax_import import jax_dtype, torchax_table
 
 aten = torch.ops.aten
 
@@ -59,7 +59,23 @@ def power(x: Any, y: Any) -> Array:
         return _torchax(aten.pow)(x, y)
     if isinstance(y, int) and y >= 0:
         return jax.lax.integer_pow(x, y)
-    return jax.lax.pow(*_promoted(x, y))
+    return _power_of_integers(*_promoted(x, y))
+
+
+_EXPONENT_BITS = 6
+"""2 ** 64 is beyond every integer type. A larger exponent counts by its lowest bits, which is right
+for bases of -1, 0 and 1; of other bases the result has overflowed."""
+
+
+def _power_of_integers(x: Array, y: Array) -> Array:
+    """x ** y by squaring, a step for each bit of the exponent; below zero it is the whole part of
+    1 / x ** -y, so 0 unless x is 1 or -1."""
+    one, square = jnp.ones((), x.dtype), x
+    result = jnp.where((x == 0) & (y != 0), jnp.zeros((), x.dtype), one)
+    for bit in range(_EXPONENT_BITS):
+        result = jnp.where((y >> bit) & 1 != 0, result * square, result)
+        square = square * square
+    return jnp.where((y < 0) & (x != 1) & (x != -1), jnp.zeros((), x.dtype), result)
 
 
 def topk(
@@ -71,6 +87,24 @@ def topk(
     find = _torchax(aten.topk)
     values, places = find(~x if is_flipped else x, k, dim, largest or is_flipped, sorted)
     return ~values if is_flipped else values, places.astype(jnp.int64)
+
+
+def running(op: Any) -> Callable[..., Array]:
+    """cumsum or cumprod: integers and booleans run in int64, as torch's do."""
+
+    def run(x: Array, dim: int, *, dtype: Any = None) -> Array:
+        if dtype is not None:
+            x = x.astype(jax_dtype(dtype))
+        elif not jnp.issubdtype(x.dtype, jnp.inexact):
+            x = x.astype(jnp.int64)
+        return _torchax(op)(x, dim)
+
+    return run
+
+
+def sign(x: Array) -> Array:
+    """-1, 0 or 1; a boolean is its own sign."""
+    return x if x.dtype == jnp.bool_ else _torchax(aten.sign)(x)
 
 
 def with_float_numbers(target: Any, args: Sequence[Any]) -> list[Any]:
@@ -100,4 +134,7 @@ INTEGER_LOWERINGS: dict[Any, Callable[..., Any]] = {
     aten.pow.Tensor_Tensor: power,
     aten.pow.Scalar: power,
     aten.topk.default: topk,
+    aten.cumsum.default: running(aten.cumsum),
+    aten.cumprod.default: running(aten.cumprod),
+    aten.sign.default: sign,
 }

@@ -13,9 +13,17 @@ import jax
 import jax.numpy as jnp
 import torch
 
-from axonc.diagnostics import AxoncError, CompileError, SourceLocation, UnsupportedOpError
+from axonc.diagnostics import AxoncError, UnsupportedOpError
+from axonc.frontends.torch.torch_conforming import conformed
+from axonc.frontends.torch.torch_experts import expert_lowering
 from axonc.frontends.torch.torch_integer_ops import with_float_numbers
-from axonc.frontends.torch.torch_locations import NodeOrigin, origin_of, scope_name
+from axonc.frontends.torch.torch_locations import NodeOrigin, origin_of, scope_name, user_location
+from axonc.frontends.torch.torch_masked_rows import (
+    MaskedRows,
+    apply,
+    has_masked_rows,
+    result_refusal,
+)
 from axonc.frontends.torch.torch_ops import (
     LOWERINGS,
     SEES_KNOWN_VALUES,
@@ -23,6 +31,13 @@ from axonc.frontends.torch.torch_ops import (
     to_jax,
 )
 from axonc.frontends.torch.torch_random import RANDOM_LOWERINGS, RandomKeys, draw_for, is_random
+from axonc.frontends.torch.torch_refusals import (
+    SUPPORTED_HINT,
+    located,
+    refusal_for,
+    refusal_of,
+    unsupported,
+)
 from axonc.frontends.torch.torchax_import import jax_dtype, torchax_table
 
 # Values computed at import time are kept up to this size; a larger one is cheaper to compute.
@@ -49,6 +64,8 @@ class GraphInterpreter(torch.fx.Interpreter):
         self.keys = RandomKeys() if keys is None else keys
 
     def run_node(self, n: torch.fx.Node) -> Any:
+        if n.op == "output":
+            self._refuse_selections(n)
         if n.op != "call_function":
             return super().run_node(n)
         origin = origin_of(n)
@@ -57,18 +74,23 @@ class GraphInterpreter(torch.fx.Interpreter):
             return self._evaluate(n)
         with jax.named_scope(scope_name(len(self.origins) - 1)):
             try:
-                return self._draw(n) if is_random(n) else super().run_node(n)
+                return conformed(self._lowered(n), n.meta.get("val"))
+            except UnsupportedOpError as error:
+                raise located(error, str(n.target), user_location(origin)) from error
             except AxoncError:
                 raise
-            except NotImplementedError as error:
-                raise UnsupportedOpError(
-                    str(error), location=_user_location(origin), op=str(n.target)
-                ) from error
             except Exception as error:
-                message = f"cannot be lowered to StableHLO: {type(error).__name__}: {error}"
-                raise CompileError(
-                    message, location=_user_location(origin), op=str(n.target)
-                ) from error
+                args, kwargs = self.fetch_args_kwargs_from_env(n)
+                refusal = refusal_for(error, args, kwargs)
+                raise located(refusal, str(n.target), user_location(origin)) from error
+
+    def _refuse_selections(self, output: torch.fx.Node) -> None:
+        for n in output.all_input_nodes:
+            if isinstance(self.env[n], MaskedRows):
+                raise located(result_refusal(), str(n.target), user_location(origin_of(n)))
+
+    def _lowered(self, n: torch.fx.Node) -> Any:
+        return self._draw(n) if is_random(n) else super().run_node(n)
 
     def _draw(self, n: torch.fx.Node) -> Any:
         fetched = self.fetch_args_kwargs_from_env(n)
@@ -79,13 +101,18 @@ class GraphInterpreter(torch.fx.Interpreter):
         return RANDOM_LOWERINGS[n.target](draw, *args, **kwargs)
 
     def call_function(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        args, kwargs = _plain(args), _plain(kwargs)
         if target not in SEES_KNOWN_VALUES:
             args, kwargs = torch.fx.node.map_aggregate((args, kwargs), to_jax)
+            args, kwargs = _plain(args), _plain(kwargs)
         if isinstance(target, torch._ops.HigherOrderOperator):
             return self._control_flow(target, args)
         if not isinstance(target, torch._ops.OpOverload):
             return super().call_function(target, args, kwargs)
-        return _lowering(target)(*with_float_numbers(target, args), **kwargs)
+        lowering = _lowering(target)
+        if has_masked_rows(args, kwargs) is not None:
+            return apply(target, lowering, args, kwargs)
+        return lowering(*with_float_numbers(target, args), **kwargs)
 
     def _is_fixed(self, n: torch.fx.Node) -> bool:
         """Whether the node has a small value that no input of the program can change."""
@@ -95,9 +122,11 @@ class GraphInterpreter(torch.fx.Interpreter):
         seeded = torch.Tag.nondeterministic_seeded in n.target.tags
         if seeded or n.target.overloadpacket.__name__ in _UNINITIALISED:
             return False
-        if value.numel() * value.element_size() > FOLDED_BYTES:
+        if not all(isinstance(self.env[i], _FIXED) for i in n.all_input_nodes):
             return False
-        return all(isinstance(self.env[i], _FIXED) for i in n.all_input_nodes)
+        # A size that depends on values (of an index of a constant) is found by evaluating.
+        has_size = all(isinstance(size, int) for size in value.shape)
+        return not has_size or value.numel() * value.element_size() <= FOLDED_BYTES
 
     def _evaluate(self, n: torch.fx.Node) -> Any:
         args, kwargs = self.fetch_args_kwargs_from_env(n)
@@ -120,21 +149,33 @@ class GraphInterpreter(torch.fx.Interpreter):
 _FIXED = (torch.Tensor, int, float, bool)
 
 
+def _plain(value: Any) -> Any:
+    """fx's immutable lists and dicts as those of Python, which lowerings may add and multiply."""
+    if isinstance(value, dict):
+        return {key: _plain(v) for key, v in value.items()}
+    if isinstance(value, list):
+        return [_plain(v) for v in value]
+    return tuple(map(_plain, value)) if type(value) is tuple else value
+
+
 def _lowering(target: Any) -> Callable[..., Any]:
-    if target in LOWERINGS:
-        return LOWERINGS[target]
+    """Ours, or torchax's if it is of plain JAX.
+
+    Raises:
+        UnsupportedOpError: neither, or the op is refused by name.
+    """
+    found = LOWERINGS.get(target) or expert_lowering(target)
+    if found is not None:
+        return found
+    refusal = refusal_of(target)
+    if refusal is not None:
+        raise refusal
     table = torchax_table()
-    found = table.get(target) or table.get(target.overloadpacket)
-    if found is None or not found.is_jax_function:
-        raise NotImplementedError("no lowering to StableHLO for this torch op")
-    return found.func
-
-
-def _user_location(origin: NodeOrigin) -> SourceLocation:
-    if not origin.frames:
-        return SourceLocation(origin.path)
-    frame = origin.frames[-1]
-    return SourceLocation(origin.path, frame.file, frame.line, 1)
+    entry = table.get(target) or table.get(target.overloadpacket)
+    if entry is None or not entry.is_jax_function:
+        raise unsupported("no lowering to StableHLO for this torch op", hint=SUPPORTED_HINT)
+    function: Callable[..., Any] = entry.func
+    return function
 
 
 def _cond(

@@ -12,9 +12,11 @@ from typing import Any
 
 from jaxlib.mlir import ir
 
+from axonc.diagnostics import SourceLocation
 from axonc.imported.stablehlo_module import walk
 
 _SCOPE = re.compile(r"@(\d+)")
+_TORCH = re.compile(r"-packages[/\\]torch[/\\]")
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<function>\S+)')
 
 
@@ -47,9 +49,31 @@ def origin_of(node: Any) -> NodeOrigin:
     modules = list((node.meta.get("nn_module_stack") or {}).values())
     module = _module_path(modules[-1][0]) if modules else ""
     operation = str(node.target).split("::")[-1].removeprefix("aten.").split(".")[0]
-    stack = node.meta.get("stack_trace") or ""
-    frames = tuple(Frame(m["file"], int(m["line"]), m["function"]) for m in _FRAME.finditer(stack))
-    return NodeOrigin(f"{module}/{operation}" if module else operation, frames)
+    frames = frames_of(node.meta.get("stack_trace") or "")
+    path = f"{module}/{operation}" if module else operation
+    return NodeOrigin(path, frames)
+
+
+def frames_of(stack: str) -> tuple[Frame, ...]:
+    """The stack of a text of Python's, up to the line that calls into torch."""
+    found = _FRAME.finditer(stack)
+    return _without_torch(tuple(Frame(m["file"], int(m["line"]), m["function"]) for m in found))
+
+
+def _without_torch(frames: tuple[Frame, ...]) -> tuple[Frame, ...]:
+    """The stack up to the line that calls into torch: where the user can do something."""
+    count = len(frames)
+    while count and _TORCH.search(frames[count - 1].file):
+        count -= 1
+    return frames[:count] or frames
+
+
+def user_location(origin: NodeOrigin) -> SourceLocation:
+    """The user's line for messages."""
+    if not origin.frames:
+        return SourceLocation(origin.path)
+    frame = origin.frames[-1]
+    return SourceLocation(origin.path, frame.file, frame.line, 1)
 
 
 def relocate(module: ir.Module, origins: list[NodeOrigin]) -> None:

@@ -16,9 +16,16 @@ import jax.numpy as jnp
 import torch
 
 from axonc.frontends.torch.outer_indexing import take_by_slices
+from axonc.frontends.torch.torch_bags import BAG_LOWERINGS
+from axonc.frontends.torch.torch_convolution import CONVOLUTION_LOWERINGS
+from axonc.frontends.torch.torch_experts import EXPERT_LOWERINGS
 from axonc.frontends.torch.torch_image_ops import IMAGE_KEPT_WHOLE, IMAGE_LOWERINGS
 from axonc.frontends.torch.torch_integer_ops import INTEGER_LOWERINGS
+from axonc.frontends.torch.torch_masked_rows import MASK_LOWERINGS, is_mask, select
+from axonc.frontends.torch.torch_max_windows import MAX_WINDOW_LOWERINGS
 from axonc.frontends.torch.torch_random import RANDOM_LOWERINGS, Draw
+from axonc.frontends.torch.torch_resampling import RESAMPLING_LOWERINGS
+from axonc.frontends.torch.torch_searching import SEARCHING_LOWERINGS
 from axonc.frontends.torch.torch_updates import UPDATE_KEPT_WHOLE, UPDATE_LOWERINGS
 from axonc.frontends.torch.torch_weights import weight_of_tensor
 from axonc.frontends.torch.torchax_import import jax_dtype, torchax_table
@@ -86,21 +93,28 @@ def embedding(weight: Array, indices: Array | torch.Tensor, *_: Any) -> Array:
     return weight.at[indices].get(mode="promise_in_bounds", wrap_negative_indices=False)
 
 
-def index(x: Array | torch.Tensor, indices: Sequence[Array | torch.Tensor | None]) -> Array:
-    """x[indices]; slices when all indices are known now and are ranges, else torchax's gather."""
+def index(x: Array | torch.Tensor, indices: Sequence[Array | torch.Tensor | None]) -> Any:
+    """x[indices]; slices when all indices are known now and are ranges, else torchax's gather; the
+    candidates of a selection for a run-time mask."""
     x = to_jax(x)
+    if any(map(is_mask, indices)):
+        return select(x, [to_jax(value) for value in indices])
+    indices = [part for value in indices for part in _places(value)]
     given = [i for i, value in enumerate(indices) if value is not None]
     known = [v for v in indices if isinstance(v, torch.Tensor)]
     adjacent = given == list(range(given[0], given[-1] + 1))
-    if adjacent and len(known) == len(given) and all(_is_integer(k) for k in known):
+    if adjacent and len(known) == len(given):
         taken = take_by_slices(x, [k.numpy() for k in known], given[0])
         if taken is not None:
             return taken
     return torchax_table()[aten.index].func(x, [to_jax(value) for value in indices])
 
 
-def _is_integer(tensor: torch.Tensor) -> bool:
-    return not tensor.is_floating_point() and tensor.dtype != torch.bool
+def _places(value: Array | torch.Tensor | None) -> Sequence[Array | torch.Tensor | None]:
+    """An index as integers: a mask known now selects places known now, along each of its axes."""
+    if isinstance(value, torch.Tensor) and value.dtype == torch.bool:
+        return value.nonzero(as_tuple=True)
+    return (value,)
 
 
 def to_jax(value: Any) -> Any:
@@ -287,6 +301,17 @@ def _without_empty_rows(mixed: Array, mask: Array) -> Array:
     return jnp.where(jnp.any(kept, axis=-1, keepdims=True), mixed, jnp.zeros((), mixed.dtype))
 
 
+def size_of(x: Array, dim: int) -> int:
+    """A size, which is known for all but selections by a mask."""
+    size: int = x.shape[dim]
+    return size
+
+
+def item(x: Array) -> Array:
+    """The only element of x: a number of the run, as an array without axes."""
+    return x.reshape(())
+
+
 def no_check(*_: Any, **__: Any) -> None:
     """Run-time assertions of torch.export: a compiled program has no way to raise, so these go."""
 
@@ -312,8 +337,18 @@ LOWERINGS: dict[Any, Lowering] = {
     aten._assert_async.msg: no_check,
     aten._assert_scalar.default: no_check,
     aten._assert_tensor_metadata.default: no_check,
+    aten.sym_size.int: size_of,
+    aten.sym_numel.default: lambda x: x.size,
+    aten._local_scalar_dense.default: item,
+    **BAG_LOWERINGS,
+    **CONVOLUTION_LOWERINGS,
+    **EXPERT_LOWERINGS,
     **INTEGER_LOWERINGS,
     **IMAGE_LOWERINGS,
+    **MASK_LOWERINGS,
+    **MAX_WINDOW_LOWERINGS,
+    **RESAMPLING_LOWERINGS,
+    **SEARCHING_LOWERINGS,
 }
 
 # These want to see which of their tensors are known at import time.

@@ -26,9 +26,13 @@ def _is_mutation(spec: Any) -> bool:
     """Raises: UnsupportedOpError for outputs that only training has."""
     from torch.export.graph_signature import OutputKind
 
-    if spec.kind == OutputKind.USER_OUTPUT:
+    if spec.kind in (OutputKind.USER_OUTPUT, OutputKind.TOKEN):
         return False
-    if spec.kind in (OutputKind.BUFFER_MUTATION, OutputKind.USER_INPUT_MUTATION):
+    if spec.kind in (
+        OutputKind.BUFFER_MUTATION,
+        OutputKind.PARAMETER_MUTATION,
+        OutputKind.USER_INPUT_MUTATION,
+    ):
         return True
     raise UnsupportedOpError(
         f"the program has an output of kind {spec.kind.name}",
@@ -36,10 +40,18 @@ def _is_mutation(spec: Any) -> bool:
     )
 
 
+def _is_fixed(spec: Any) -> bool:
+    """An output that export has written down (None, a number, a string), or one that orders
+    effects. It is no result."""
+    from torch.export.graph_signature import ConstantArgument, OutputKind
+
+    return spec.kind == OutputKind.TOKEN or isinstance(spec.arg, ConstantArgument)
+
+
 def result_order(program: Any) -> list[int]:
     """Numbers of the graph's outputs in the order of the results."""
     specs = program.graph_signature.output_specs
-    numbers = range(len(specs))
+    numbers = [i for i, spec in enumerate(specs) if not _is_fixed(spec)]
     return sorted(numbers, key=lambda i: _is_mutation(specs[i]))
 
 
@@ -50,13 +62,15 @@ def result_names(program: Any) -> list[str]:
 
 
 def _user_names(program: Any) -> list[str]:
+    from torch.export.graph_signature import OutputKind
     from torch.utils import _pytree as pytree
 
-    specs = program.graph_signature.output_specs
-    count = sum(not _is_mutation(spec) for spec in specs)
-    tree = pytree.tree_unflatten(list(range(count)), program.call_spec.out_spec)
-    paths = [pytree.keystr(path) for path, _ in pytree.tree_flatten_with_path(tree)[0]]
-    if count == 1 and paths[0] in ("", "[0]"):
+    signature = program.graph_signature.output_specs
+    specs = [s for s in signature if s.kind == OutputKind.USER_OUTPUT]
+    tree = pytree.tree_unflatten(list(range(len(specs))), program.call_spec.out_spec)
+    spelled = [pytree.keystr(path) for path, _ in pytree.tree_flatten_with_path(tree)[0]]
+    paths = [path for path, spec in zip(spelled, specs, strict=True) if not _is_fixed(spec)]
+    if len(paths) == 1 and paths[0] in ("", "[0]"):
         return ["result"]
     return [_output_name(path) for path in paths]
 

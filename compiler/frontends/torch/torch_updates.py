@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import torch
 
+from axonc.frontends.torch.torch_masked_rows import assign, is_mask
 from axonc.frontends.torch.torchax_import import torchax_table
 
 aten = torch.ops.aten
@@ -34,6 +35,8 @@ def index_put(
 ) -> Array:
     """x with x[indices] = values, or += values if `accumulate`. Negative indices count from the
     end."""
+    if any(map(is_mask, indices)):
+        return assign(x, indices, values, accumulate)
     given = [i for i, index in enumerate(indices) if index is not None]
     index = indices[given[0]] if len(given) == 1 else None
     if index is None or accumulate or not _is_one_row(index):
