@@ -21,6 +21,7 @@ from axonc.frontends.torch.torch_convolution import CONVOLUTION_LOWERINGS
 from axonc.frontends.torch.torch_experts import EXPERT_LOWERINGS
 from axonc.frontends.torch.torch_image_ops import IMAGE_KEPT_WHOLE, IMAGE_LOWERINGS
 from axonc.frontends.torch.torch_integer_ops import INTEGER_LOWERINGS
+from axonc.frontends.torch.torch_losses import LOSS_KEPT_WHOLE, LOSS_LOWERINGS
 from axonc.frontends.torch.torch_masked_rows import MASK_LOWERINGS, is_mask, select
 from axonc.frontends.torch.torch_max_windows import MAX_WINDOW_LOWERINGS
 from axonc.frontends.torch.torch_random import RANDOM_LOWERINGS, Draw
@@ -345,6 +346,7 @@ LOWERINGS: dict[Any, Lowering] = {
     **EXPERT_LOWERINGS,
     **INTEGER_LOWERINGS,
     **IMAGE_LOWERINGS,
+    **LOSS_LOWERINGS,
     **MASK_LOWERINGS,
     **MAX_WINDOW_LOWERINGS,
     **RESAMPLING_LOWERINGS,
@@ -364,5 +366,6 @@ KEPT_WHOLE = (
     aten.rms_norm.default,
     aten.scaled_dot_product_attention.default,
     *IMAGE_KEPT_WHOLE,
+    *LOSS_KEPT_WHOLE,
     *UPDATE_KEPT_WHOLE,
 )

@@ -74,6 +74,11 @@ CASES = {
         LINE[..., :3],
     ),
     "bucketize": (lambda: lambda v, s: torch.bucketize(v, s), LINE, SORTED),
+    "loss of several labels": (
+        lambda: nn.MultiLabelMarginLoss(reduction="none"),
+        IMAGE[0, 0, :, :5],
+        torch.tensor([[0, 2, -1, 1, 1], [3, -1, 0, 0, 0], [4, 1, 2, 0, 3]] * 3),
+    ),
     "powers of integers": (lambda: lambda x, y: x**y, torch.tensor([-3, 2, 0, 1, -1]), TIED[:5]),
     "powers below one": (lambda: lambda x, y: x**-y, torch.tensor([-3, 2, 4, 1, -1]), TIED[1:6]),
     "running sums": (lambda: lambda x: x.int().cumsum(0), TIED),
