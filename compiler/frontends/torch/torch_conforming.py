@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import jax
 import torch
 
+from axonc.frontends.torch.torch_masked_rows import MaskedRows
 from axonc.frontends.torch.torch_refusals import unsupported
 from axonc.frontends.torch.torchax_import import jax_dtype
 
@@ -21,6 +23,8 @@ def conformed(value: Any, meta: Any) -> Any:
     if isinstance(meta, (list, tuple)) and isinstance(value, (list, tuple)):
         parts = [conformed(v, m) for v, m in zip(value, meta, strict=False)]
         return [*parts, *value[len(parts) :]]
+    if isinstance(value, MaskedRows) and isinstance(meta, torch.Tensor):
+        return replace(value, rows=value.rows.astype(jax_dtype(meta.dtype)))
     if not isinstance(value, jax.Array) or not isinstance(meta, torch.Tensor):
         return value
     if all(isinstance(size, int) for size in meta.shape) and value.shape != tuple(meta.shape):

@@ -110,9 +110,13 @@ class GraphInterpreter(torch.fx.Interpreter):
         if not isinstance(target, torch._ops.OpOverload):
             return super().call_function(target, args, kwargs)
         lowering = _lowering(target)
+
+        def lowered(*operands: Any, **options: Any) -> Any:
+            return lowering(*with_float_numbers(target, operands), **options)
+
         if has_masked_rows(args, kwargs) is not None:
-            return apply(target, lowering, args, kwargs)
-        return lowering(*with_float_numbers(target, args), **kwargs)
+            return apply(target, lowered, args, kwargs)
+        return lowered(*args, **kwargs)
 
     def _is_fixed(self, n: torch.fx.Node) -> bool:
         """Whether the node has a small value that no input of the program can change."""

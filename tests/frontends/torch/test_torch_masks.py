@@ -81,6 +81,7 @@ CASES = {
     "scale rows": (scale, X, ROWS),
     "scale by a matrix": (scale, X, MATRIX),
     "scale elements": (scale, X, ALL),
+    "integers times a half": (lambda x, m: (x[m] * 0.5).sum(), (X * 4).long(), ALL),
     "scale nothing": (scale, X, NONE),
     "assign a number": (assign, X, MATRIX, torch.tensor(2.0)),
     "assign a row to all": (assign, X, MATRIX, OTHER[0, 0]),
