@@ -159,8 +159,14 @@ def bits(x: Expression, dtype: DType) -> Expression:
     if x.dtype == dtype:
         return x
     if x.is_constant:
-        return constant(float(np.array(x.value).astype(np.int64).astype(dtype.numpy)), dtype)
+        return constant(float(_stored(x).view(dtype.numpy)), dtype)
     return node("bits", x, dtype=dtype)
+
+
+def _stored(x: Expression) -> np.ndarray:
+    """A constant as it lies in memory. Integers wrap."""
+    value = np.array(x.value)
+    return (value if x.dtype.is_float else value.astype(np.int64)).astype(x.dtype.numpy)
 
 
 def in_dtype(x: Expression, dtype: DType) -> Expression:
