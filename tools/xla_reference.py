@@ -37,6 +37,7 @@ class XlaProgram:
                 debug = options.executable_build_options.debug_options
                 debug.xla_backend_optimization_level = 0
                 debug.xla_llvm_disable_expensive_passes = True
+                debug.xla_disable_hlo_passes = "constant_folding"
             self._compiled = client.compile_and_load(module, devices, options)
 
     def place(self, arrays: Mapping[str, np.ndarray]) -> list[Any]:

@@ -11,8 +11,12 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from axonc.tools.fuzz.modes import MODES
+
+if TYPE_CHECKING:
+    from axonc.tools.fuzz.campaign import Case
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -37,30 +41,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     cases = _cases(options)
     summary, began = Summary(), time.monotonic()
-    for report in run_cases(cases, options.jobs, options.out):
-        summary.add(report)
-        if report.verdict.outcome.is_bad:
-            print(described(report), flush=True)
-        if summary.count % 100 == 0:
-            seconds = time.monotonic() - began
-            print(
-                f"{summary.count} of {len(cases)}, {seconds:.0f} s: {summary.counts()}", flush=True
-            )
+    try:
+        for report in run_cases(cases, options.jobs, options.out):
+            summary.add(report)
+            if report.verdict.outcome.is_bad:
+                print(described(report), flush=True)
+            if summary.count % 100 == 0:
+                done = f"{summary.count} of {len(cases)}, {time.monotonic() - began:.0f} s"
+                print(f"{done}: {summary.counts()}", flush=True)
+    except KeyboardInterrupt:
+        print("interrupted")
     print(summary.text())
     return 1 if summary.bad else 0
 
 
-def _cases(options: argparse.Namespace) -> list:
+def _cases(options: argparse.Namespace) -> list[Case]:
     from axonc.tools.fuzz.campaign import NEAR_MISSES, PROGRAMS, Case
 
     mode = options.mode or ""
     if options.only:
         family, _, seed = options.only.partition(":")
         return [Case(family, int(seed), mode)]
-    programs = [Case(PROGRAMS, options.seed + i, mode) for i in range(options.programs)]
-    return programs + [
-        Case(NEAR_MISSES, options.seed + i, mode) for i in range(options.near_misses)
-    ]
+    counts = {PROGRAMS: options.programs, NEAR_MISSES: options.near_misses}
+    cases = [Case(f, options.seed + i, mode) for f, count in counts.items() for i in range(count)]
+    return sorted(cases, key=lambda case: case.seed)  # some of each from the start
 
 
 if __name__ == "__main__":

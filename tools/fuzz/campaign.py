@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from axonc.tools.array_files import write_arrays
-from axonc.tools.fuzz.draw import repeated
+from axonc.tools.fuzz.draw import EVEN_SIZES, SIZES, repeated
 from axonc.tools.fuzz.inputs import input_arrays
 from axonc.tools.fuzz.modes import MODES
 from axonc.tools.fuzz.near_misses import near_miss
@@ -48,7 +48,8 @@ class Case:
         else:
             rng = np.random.default_rng([0, self.seed])
             mode, name = self.mode or _some_mode(rng), ""
-            program = random_program(rng)
+            cuts_batch = MODES[mode].options.get("parallel") == "data"
+            program = random_program(rng, EVEN_SIZES if cuts_batch else SIZES)
         chosen = MODES[self.mode or mode]
         program = repeated(program, chosen.layers)
         return Trial(program, chosen, self.seed), name
@@ -140,8 +141,9 @@ class Summary:
         self.outcomes[report.verdict.outcome] += 1
         self.modes[report.mode] += 1
         self.operations.update(report.operations)
-        if report.verdict.outcome is Outcome.REFUSED:
-            self.refused[f"[{report.mode}] {report.verdict.reason}"] += 1
+        outcome = report.verdict.outcome.value
+        if report.verdict.outcome in (Outcome.REFUSED, Outcome.UNFIT):
+            self.refused[f"{outcome}: [{report.mode}] {report.verdict.reason}"] += 1
         if report.verdict.outcome is Outcome.RIGHT:
             self.known.append(report.verdict.known)
         if report.verdict.outcome.is_bad:
@@ -157,7 +159,7 @@ class Summary:
         if self.known:
             lines.append(f"{np.mean(self.known):.1%} of the elements of results were compared")
         lines.append("modes: " + ", ".join(f"{m} {n}" for m, n in self.modes.most_common()))
-        lines += [f"refused {n}: {reason}" for reason, n in self.refused.most_common()]
+        lines += [f"{n} times {reason}" for reason, n in self.refused.most_common()]
         lines += [described(report) for report in self.bad]
         return "\n".join(lines)
 

@@ -14,6 +14,8 @@ _T = TypeVar("_T")
 
 SIZES = (1, 2, 3, 5, 7, 8, 16, 31, 32, 33, 64, 65, 96, 127, 128, 129, 130, 200, 256, 257, 513)
 
+EVEN_SIZES = tuple(size for size in SIZES if size % 2 == 0)
+
 LARGEST_REACH = {"f32": 1e4, "bf16": 1e3, "f16": 200.0}
 """Numbers beyond are ordinary no more: nothing else is drawn upon them."""
 
@@ -21,10 +23,10 @@ LARGEST_REACH = {"f32": 1e4, "bf16": 1e3, "f16": 200.0}
 class Draw(Graph):
     """A graph that is drawn."""
 
-    def __init__(self, rng: np.random.Generator) -> None:
+    def __init__(self, rng: np.random.Generator, sizes: Sequence[int] = SIZES) -> None:
         super().__init__()
         self.rng = rng
-        self.sizes = [int(s) for s in rng.choice(SIZES, int(rng.integers(2, 4)))]
+        self.sizes = [int(s) for s in rng.choice(sizes, int(rng.integers(2, 4)))]
         self.element = self.one_of(("f32",) * 6 + ("bf16",) * 2 + ("f16",))
 
     # ---- choices
@@ -103,7 +105,7 @@ class Draw(Graph):
         if element == BOOL:
             return self.chance(0.5)
         if element in FLOATS:
-            return self.one_of((0.0, 1.0, -1.0, 0.5, 2.0, 3.0, 0.1, -2.5, 7.0))
+            return self.one_of((0.0, 1.0, -1.0, 0.5, -0.5, 2.0, 3.0, 0.1, -0.1, -2.5, 7.0))
         return self.one_of((0, 1, 2, 3, 5, 7))
 
     def _broadcast_to(self, kind: Kind) -> int:

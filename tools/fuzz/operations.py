@@ -36,6 +36,12 @@ def _convert(w: Writer, node: Node, operands: Sequence[Value], element: str) -> 
     return w.add(f"stablehlo.convert {x} : ({x.kind}) -> {kind}", kind)
 
 
+def _bitcast(w: Writer, node: Node, operands: Sequence[Value], element: str) -> Value:
+    """Of integers: the bits of floats in float64 are others."""
+    (x,) = operands
+    return w.add(f"stablehlo.bitcast_convert {x} : ({x.kind}) -> {node.kind}", node.kind)
+
+
 def _compare(w: Writer, node: Node, operands: Sequence[Value], element: str) -> Value:
     return w.compare(node.fact("direction"), *operands)
 
@@ -229,7 +235,7 @@ def _sort(w: Writer, node: Node, operands: Sequence[Value], element: str) -> Val
 
 
 _EXACT_INTEGERS = ("and", "or", "xor", "not", "shift_left", "shift_right_arithmetic",
-                   "shift_right_logical")  # fmt: skip
+                   "shift_right_logical", "popcnt", "count_leading_zeros")  # fmt: skip
 
 _FLOAT_UNARY = (
     "abs", "negate", "sign", "round_nearest_even", "round_nearest_afz", "floor", "ceil", "sqrt",
@@ -252,6 +258,7 @@ OPS: dict[str, Op] = {
     "rsqrt": Op(_plain, bounds.unknown_near_zero(0)),
     "atan2": Op(_plain, bounds.unknown_near_zero(0)),
     "convert": Op(_convert, bounds.elementwise),
+    "bitcast_convert": Op(_bitcast, bounds.decides),
     "compare": Op(_compare, bounds.compares),
     "select": Op(_select, bounds.selects),
     "clamp": Op(_clamp, bounds.elementwise),

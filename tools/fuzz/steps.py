@@ -3,11 +3,11 @@ a drawn graph."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from axonc.tools.fuzz.draw import Draw, normalised
+from axonc.tools.fuzz.draw import SIZES, Draw, normalised
 from axonc.tools.fuzz.graph import MOST_ELEMENTS
 from axonc.tools.fuzz.program import BOOL, FLOATS, INTEGERS, Kind, Program
 
@@ -44,10 +44,15 @@ def float_binary(draw: Draw) -> None:
 def float_quotient(draw: Draw) -> None:
     x = draw.some_float()
     y = draw.matching(x)
-    if draw.chance(0.85):
+    if draw.chance(0.3):
+        y = draw.like(x, draw.some_number(draw.kind(x).element))
+    op = draw.one_of(("divide",) * 3 + ("remainder", "atan2"))
+    if draw.chance(0.3):
+        x, y = y, x
+    if op != "atan2" and draw.chance(0.85):
         size = draw.unary("abs", y)
         y = draw.binary("add", size, draw.like(size, 0.5))
-    draw.binary(draw.one_of(("divide",) * 4 + ("remainder", "atan2")), x, y)
+    draw.binary(op, x, y)
 
 
 def power(draw: Draw) -> None:
@@ -95,20 +100,30 @@ def conversion(draw: Draw) -> None:
     draw.convert(x, element)
 
 
+_OF_ONE_INTEGER = ("not", "negate", "abs", "sign", "popcnt", "count_leading_zeros")
+_OF_ONE_UNSIGNED = ("not", "popcnt", "count_leading_zeros")
+_OF_TWO_INTEGERS = (
+    "add", "subtract", "multiply", "maximum", "minimum", "and", "or", "xor", "divide", "remainder",
+    "shift_left", "shift_right_arithmetic", "shift_right_logical",
+)  # fmt: skip
+
+
 def integer_step(draw: Draw) -> None:
     x = draw.some_integer()
     kind = draw.kind(x)
-    op = draw.one_of((
-        "add", "subtract", "multiply", "maximum", "minimum", "and", "or", "xor", "divide",
-        "remainder", "shift_left", "shift_right_arithmetic", "shift_right_logical", "not",
-        "negate", "abs", "sign",
-    ))  # fmt: skip
-    if op in ("negate", "abs", "sign", "not"):
-        draw.unary("not" if kind.element[0] == "u" else op, x)
+    bits = int(kind.element.lstrip("ui"))
+    how = draw.rng.random()
+    if how < 0.05:
+        element = draw.one_of((f"i{bits}", f"ui{bits}"))
+        draw.add("bitcast_convert", (x,), kind.of(element), draw.reach(x))
         return
+    if how < 0.3:
+        draw.unary(draw.one_of(_OF_ONE_UNSIGNED if kind.element[0] == "u" else _OF_ONE_INTEGER), x)
+        return
+    op = draw.one_of(_OF_TWO_INTEGERS)
     y = draw.matching(x)
     if op.startswith("shift"):
-        y = draw.binary("and", y, draw.like(y, int(kind.element.lstrip("ui")) - 1))
+        y = draw.binary("and", y, draw.like(y, bits - 1))
     if op in ("divide", "remainder"):  # by zero, and the least number by -1, say nothing
         y = draw.binary("or", draw.binary("and", y, draw.like(y, 15)), draw.like(y, 1))
     draw.binary(op, x, y)
@@ -361,9 +376,9 @@ STEPS: dict[Step, float] = {
 """How often each is drawn, beside the others."""
 
 
-def random_program(rng: np.random.Generator) -> Program:
-    """A program of 3 to 14 steps, on three inputs at first."""
-    draw = Draw(rng)
+def random_program(rng: np.random.Generator, sizes: Sequence[int] = SIZES) -> Program:
+    """A program of 3 to 14 steps, on three inputs at first, whose dims have some of these sizes."""
+    draw = Draw(rng, sizes)
     for _ in range(3):
         draw.new_float()
     weights = np.array(list(STEPS.values()))

@@ -27,6 +27,8 @@ class Outcome(Enum):
 
     RIGHT = "right"
     REFUSED = "refused"
+    UNFIT = "cannot be cut"
+    """Over the cores of a mode: nothing is wrong with the program on one."""
     WRONG = "wrong"
     INTERNAL = "internal error"
     FINDING = "finding of checked mode"
@@ -35,7 +37,7 @@ class Outcome(Enum):
     @property
     def is_bad(self) -> bool:
         """Whether it asks for a repair."""
-        return self not in (Outcome.RIGHT, Outcome.REFUSED)
+        return self not in (Outcome.RIGHT, Outcome.REFUSED, Outcome.UNFIT)
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,9 @@ class Trial:
         except InternalError as error:
             return Verdict(Outcome.INTERNAL, _without_places(error))
         except (CompileError, UsageError) as error:
-            return Verdict(Outcome.REFUSED, _without_places(error))
+            is_cut = "cores" in self.mode.options and type(error) in (CompileError, UsageError)
+            outcome = Outcome.UNFIT if is_cut else Outcome.REFUSED
+            return Verdict(outcome, _without_places(error))
         except AxoncError as error:
             return Verdict(Outcome.INTERNAL, _without_places(error))
         except Exception as error:
