@@ -305,6 +305,13 @@ def _shift_right_logical(asked: _Asked) -> Interval | None:
     return rules.shift_right(everything, distance)
 
 
+def _shift_right_arithmetic(asked: _Asked) -> Interval | None:
+    """The first bit is repeated, of unsigned numbers, too: large ones stay large."""
+    value, distance = asked.operands
+    largest_positive = (asked.kind.high - asked.kind.low) // 2
+    return rules.shift_right(value, distance) if value.high <= largest_positive else None
+
+
 def _compare(asked: _Asked) -> Interval | None:
     a, b = (asked.known(v) for v in asked.op.operands)
     if a is None or b is None:
@@ -575,7 +582,7 @@ _RULES: dict[str, _Rule] = {
     "scatter": _scatter,
     "select": _select,
     "shift_left": _binary(rules.shift_left),
-    "shift_right_arithmetic": _binary(rules.shift_right),
+    "shift_right_arithmetic": _shift_right_arithmetic,
     "shift_right_logical": _shift_right_logical,
     "sign": _unary(rules.sign),
     "slice": _first,

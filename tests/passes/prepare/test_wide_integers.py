@@ -86,6 +86,22 @@ def test_two_unsigned_operands(op: str) -> None:
     check_op(op, [a, b], exactly(BINARY[op], a, b))
 
 
+@pytest.mark.parametrize("distance", [1, 31, 32, 40, 63])
+def test_arithmetic_shifts_of_unsigned_numbers_repeat_their_first_bit(distance: int) -> None:
+    """So a large number stays one: what is left of it does not fit in fewer bits."""
+    a = np.array(HOSTILE, np.int64)
+    wanted = (a >> distance).view(np.uint64)
+    (found,) = run_both(
+        f"""func.func @main(%a: {spelled(wanted)}) -> {spelled(wanted)} {{
+          %b = stablehlo.constant dense<{distance}> : {spelled(wanted)}
+          %0 = stablehlo.shift_right_arithmetic %a, %b : {spelled(wanted)}
+          return %0 : {spelled(wanted)}
+        }}""",
+        a.view(np.uint64),
+    )
+    np.testing.assert_array_equal(found, wanted)
+
+
 @pytest.mark.parametrize("dtype", [np.int64, np.uint64])
 @pytest.mark.parametrize("op", ["EQ", "NE", "LT", "LE", "GT", "GE"])
 def test_comparisons(op: str, dtype: type) -> None:
