@@ -25,6 +25,7 @@ from axonc.passes.cast.auto_cast import AutoCastPass
 from axonc.passes.cast.cast_data import CastData
 from axonc.passes.cast.plan_casts import PlanCastsPass
 from axonc.passes.cast.quantize import QuantizePass
+from axonc.passes.expand.expand_complex import ExpandComplexPass
 from axonc.passes.expand.expand_random import ExpandRandomPass
 from axonc.passes.fuse.add_before_reduce import AddBeforeReducePass
 from axonc.passes.fuse.fuse_dot_epilogue import FuseDotEpiloguePass
@@ -122,7 +123,7 @@ def stablehlo_pipeline(options: TensorOptions) -> tuple[Pass, ...]:
 
 def expansions() -> tuple[Pass, ...]:
     """What makes simple StableHLO of types and algorithms that the machine does not have."""
-    return (ExpandRandomPass(),)
+    return (ExpandRandomPass(), ExpandComplexPass())
 
 
 def tensor_pipeline(options: TensorOptions | None = None) -> tuple[Pass, ...]:

@@ -13,8 +13,8 @@ from itertools import pairwise
 
 import msgspec
 
-from axonc.backends.numerics.dtypes import DTYPES, U32
-from axonc.backends.numerics.wide_integers import are_words
+from axonc.backends.numerics.dtypes import DTYPES, F32, U32
+from axonc.backends.numerics.wide_integers import COMPLEX, are_words
 from axonc.backends.program import TensorKind
 from axonc.backends.targets import TARGETS
 from axonc.backends.targets.target import Target
@@ -275,8 +275,9 @@ NARROWED = {"i64": "i32", "ui64": "ui32"}
 
 
 def _has_words(tensor: TensorFacts, local: tuple[int, ...], dtype: str) -> bool:
-    """Whether a tensor holds 64-bit integers in two words."""
-    is_pair = tuple(tensor.shape) == (2, *local) and tensor.dtype == U32.name
+    """Whether a tensor holds numbers of 64 bits in two words."""
+    word = F32 if dtype == COMPLEX else U32
+    is_pair = tuple(tensor.shape) == (2, *local) and tensor.dtype == word.name
     return is_pair and are_words(tuple(tensor.shape), local, dtype)
 
 

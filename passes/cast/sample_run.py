@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from torch_mlir import ir
 
-from axonc.backends.numerics.wide_integers import are_words, split_words
+from axonc.backends.numerics.wide_integers import COMPLEX, are_words, split_words
 from axonc.diagnostics import UsageError, nearest
 from axonc.dialects.neuron.argument_names import NAME
 from axonc.dialects.neuron.evaluate import argument_array, evaluate_op
@@ -71,7 +71,7 @@ def _arguments(
                 f"the sample inputs have no '{name}'",
                 hint=nearest(name, sample) or f"they have {', '.join(sample)}",
             )
-        dtype = {"int64": "i64", "uint64": "ui64"}.get(array.dtype.name, "")
+        dtype = {"int64": "i64", "uint64": "ui64", "complex64": COMPLEX}.get(array.dtype.name, "")
         if are_words(tuple(argument.type.shape), array.shape, dtype):
             array = split_words(array)
         found[argument] = argument_array(number, argument.type, array, False)

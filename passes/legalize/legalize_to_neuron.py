@@ -62,25 +62,30 @@ _LEGALIZERS |= {"sort": SortLegalizer(_IN_COMPARATORS)}
 LEGALIZERS = {f"stablehlo.{name}": rule for name, rule in sorted(_LEGALIZERS.items())}
 """What makes neuron operations of each StableHLO operation."""
 
+_EXPANDED = {
+    "stablehlo.complex": "complex<f32>",
+    "stablehlo.fft": "of float32",
+    "stablehlo.imag": "complex<f32>",
+    "stablehlo.map": "by elementwise operations",
+    "stablehlo.real": "complex<f32>",
+    "stablehlo.rng": "Threefry, with a key for every call",
+    "stablehlo.rng_bit_generator": "",
+    "stablehlo.select_and_scatter": "by elementwise operations",
+}
+"""What passes before have replaced, with restrictions."""
+
 _NEAREST_FORMS = {
     "stablehlo.while": "a number of iterations that is known when the model is traced",
     "stablehlo.cholesky": "compute it on the host",
-    "stablehlo.complex": "compute with real numbers",
-    "stablehlo.fft": "multiply by the Fourier matrix, real and imaginary part apart",
-    "stablehlo.imag": "compute with real numbers",
-    "stablehlo.real": "compute with real numbers",
+    "stablehlo.imag": "compute with float32",
+    "stablehlo.real": "compute with float32",
     "stablehlo.triangular_solve": "compute it on the host",
 }
 
 
-_EXPANDED = frozenset(("stablehlo.map", "stablehlo.select_and_scatter"))
-"""What passes before have replaced, if its region allows."""
-
-_COMPLEX = "compute with real numbers: real and imaginary part as two tensors"
 _NEAREST_TYPES = {
     "f64": "compute in float32",
-    "complex<f32>": _COMPLEX,
-    "complex<f64>": _COMPLEX,
+    "complex<f64>": "compute in complex<f32>",
     "i4": "convert to i8 outside of the program",
     "ui4": "convert to ui8 outside of the program",
     "f8E4M3FN": "use f8E4M3, or bf16",
@@ -100,8 +105,8 @@ def supported_operations() -> list[tuple[str, str]]:
         "stablehlo.all_gather": "one tensor; groups of one size",
         "stablehlo.all_to_all": "one tensor; groups of one size",
     }
-    known = {*LEGALIZERS, *_EXPANDED} - {"stablehlo.composite"}
-    plain = [(n, notes.get(n, "")) for n in sorted(known)]
+    plain = [(n, notes.get(n, "")) for n in LEGALIZERS if n != "stablehlo.composite"]
+    plain = sorted(plain + list(_EXPANDED.items()))
     return plain + [(f"composite {name}", "") for name in sorted(COMPOSITES)]
 
 

@@ -233,3 +233,18 @@ def concatenate(values: Sequence[ir.Value], dim: int) -> ir.Value:
     kind = ir.RankedTensorType.get(shape, values[0].type.element_type)
     number = ir.IntegerAttr.get(ir.IntegerType.get_signless(64), dim)
     return create("concatenate", values, kind, {"dimension": number})
+
+
+def transpose(value: ir.Value, order: Sequence[int]) -> ir.Value:
+    """Result dim i is dim order[i]."""
+    if list(order) == list(range(len(order))):
+        return value
+    shape = [value.type.shape[d] for d in order]
+    kind = ir.RankedTensorType.get(shape, value.type.element_type)
+    attributes = {"permutation": ir.DenseI64ArrayAttr.get(list(order))}
+    return create("transpose", (value,), kind, attributes)
+
+
+def reverse(value: ir.Value, dim: int) -> ir.Value:
+    attributes = {"dimensions": ir.DenseI64ArrayAttr.get([dim])}
+    return create("reverse", (value,), value.type, attributes)

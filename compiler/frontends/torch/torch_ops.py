@@ -19,6 +19,7 @@ from axonc.frontends.torch.outer_indexing import take_by_slices
 from axonc.frontends.torch.torch_bags import BAG_LOWERINGS
 from axonc.frontends.torch.torch_convolution import CONVOLUTION_LOWERINGS
 from axonc.frontends.torch.torch_experts import EXPERT_LOWERINGS
+from axonc.frontends.torch.torch_frames import FRAME_KEPT_WHOLE, FRAME_LOWERINGS
 from axonc.frontends.torch.torch_image_ops import IMAGE_KEPT_WHOLE, IMAGE_LOWERINGS
 from axonc.frontends.torch.torch_integer_ops import INTEGER_LOWERINGS
 from axonc.frontends.torch.torch_losses import LOSS_KEPT_WHOLE, LOSS_LOWERINGS
@@ -351,6 +352,7 @@ LOWERINGS: dict[Any, Lowering] = {
     **MAX_WINDOW_LOWERINGS,
     **RESAMPLING_LOWERINGS,
     **SEARCHING_LOWERINGS,
+    **FRAME_LOWERINGS,
 }
 
 # These want to see which of their tensors are known at import time.
@@ -367,5 +369,6 @@ KEPT_WHOLE = (
     aten.scaled_dot_product_attention.default,
     *IMAGE_KEPT_WHOLE,
     *LOSS_KEPT_WHOLE,
+    *FRAME_KEPT_WHOLE,
     *UPDATE_KEPT_WHOLE,
 )

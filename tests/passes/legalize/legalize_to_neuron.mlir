@@ -84,7 +84,7 @@ func.func @main(%x: tensor<f32>) -> tensor<f32> {
 // Everything unsupported is reported in one go.
 // CHECK: error: stablehlo.sort: sort that compares by stablehlo.reshape
 // CHECK: and 2 more operations are not supported
-// CHECK: stablehlo.real: not supported (compute with real numbers)
+// CHECK: stablehlo.real: not supported (compute with float32)
 // CHECK: stablehlo.reduce: reduction by stablehlo.subtract
 func.func @main(%x: tensor<4xf32>) -> (tensor<4xf32>, tensor<f32>) {
   %zero = stablehlo.constant dense<0.0> : tensor<f32>
