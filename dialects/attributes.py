@@ -22,6 +22,11 @@ NUMPY_DTYPES: dict[str, np.dtype] = {
         "f8E5M2": ml_dtypes.float8_e5m2,
         "f8E4M3": ml_dtypes.float8_e4m3,
         "f8E3M4": ml_dtypes.float8_e3m4,
+        "f8E4M3FN": ml_dtypes.float8_e4m3fn,
+        "f8E4M3FNUZ": ml_dtypes.float8_e4m3fnuz,
+        "f8E4M3B11FNUZ": ml_dtypes.float8_e4m3b11fnuz,
+        "f8E5M2FNUZ": ml_dtypes.float8_e5m2fnuz,
+        "f8E8M0FNU": ml_dtypes.float8_e8m0fnu,
         "i1": np.bool_,
         "i8": np.int8,
         "i16": np.int16,
@@ -35,7 +40,7 @@ NUMPY_DTYPES: dict[str, np.dtype] = {
 }
 """numpy dtype that holds one element of an MLIR element type, by the type's spelling."""
 
-_UNREADABLE = frozenset({"bf16", "f8E5M2", "f8E4M3", "f8E3M4"})
+_UNREADABLE = frozenset({"bf16", *(name for name in NUMPY_DTYPES if name.startswith("f8"))})
 """Element types the bindings cannot hand out as a buffer."""
 
 _HEX_BLOB = re.compile(r'dense<"0x([0-9A-F]*)">')
@@ -135,7 +140,9 @@ def subbyte_to_numpy(attribute: ir.Attribute) -> np.ndarray:
     else:
         decimals = text[text.index("<") + 1 : text.rindex("> :")]
         values = np.array(re.findall(r"-?\d+", decimals), np.int64)
-    return np.broadcast_to(values, shape) if dense.is_splat else values.reshape(shape)
+    if dense.is_splat:
+        return np.broadcast_to(values.reshape(-1)[0], shape)
+    return values.reshape(shape)
 
 
 def splat_number(attribute: ir.Attribute) -> float | int | None:

@@ -27,6 +27,7 @@ from axonc.passes.cast.plan_casts import PlanCastsPass
 from axonc.passes.cast.quantize import QuantizePass
 from axonc.passes.expand.expand_complex import ExpandComplexPass
 from axonc.passes.expand.expand_random import ExpandRandomPass
+from axonc.passes.expand.expand_small_types import ExpandSmallTypesPass
 from axonc.passes.fuse.add_before_reduce import AddBeforeReducePass
 from axonc.passes.fuse.fuse_dot_epilogue import FuseDotEpiloguePass
 from axonc.passes.fuse.fuse_elementwise import FuseElementwisePass
@@ -123,7 +124,7 @@ def stablehlo_pipeline(options: TensorOptions) -> tuple[Pass, ...]:
 
 def expansions() -> tuple[Pass, ...]:
     """What makes simple StableHLO of types and algorithms that the machine does not have."""
-    return (ExpandRandomPass(), ExpandComplexPass())
+    return (ExpandRandomPass(), ExpandComplexPass(), ExpandSmallTypesPass())
 
 
 def tensor_pipeline(options: TensorOptions | None = None) -> tuple[Pass, ...]:

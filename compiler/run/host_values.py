@@ -168,6 +168,8 @@ def from_cores(host: HostTensor, parts: list[np.ndarray]) -> np.ndarray:
 def from_machine(host: HostTensor, array: np.ndarray) -> np.ndarray:
     """A result in the dtype of the program."""
     wanted = NUMPY_OF_MLIR[host.dtype]
+    if _is_float8(wanted) and array.dtype == np.uint8:
+        return array.view(wanted)
     return array != 0 if wanted == np.bool_ else array.astype(wanted, copy=False)
 
 
@@ -192,7 +194,14 @@ def weight_for_machine(
     return np.require(cast, requirements=["C", "A"])
 
 
+def _is_float8(dtype: np.dtype) -> bool:
+    return dtype.name.startswith("float8")
+
+
 def _as_dtype(what: str, array: np.ndarray, dtype: DType) -> np.ndarray:
+    """8-bit floats that the machine lacks are stored as their bits."""
+    if _is_float8(array.dtype) and not dtype.is_float:
+        array = array.view(np.uint8)
     if dtype.is_float and array.dtype == np.float32:
         return np.asarray(from_float32(array, dtype), order="C")
     if array.dtype.kind in "iu" and not dtype.is_float:

@@ -86,9 +86,6 @@ _NEAREST_FORMS = {
 _NEAREST_TYPES = {
     "f64": "compute in float32",
     "complex<f64>": "compute in complex<f32>",
-    "i4": "convert to i8 outside of the program",
-    "ui4": "convert to ui8 outside of the program",
-    "f8E4M3FN": "use f8E4M3, or bf16",
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import jax
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -35,11 +36,11 @@ def test_a_splat_of_short_integers() -> None:
     np.testing.assert_array_equal(found, [-3, -3])
 
 
-def test_short_integers_that_are_computed_with_are_refused() -> None:
-    text = program("i4", [1, 2]).replace("i8", "i4")
-    with pytest.raises(UnsupportedOpError, match="element type i4") as caught:
-        axonc.compile(text)
-    assert "convert to i8" in str(caught.value)
+def test_a_sum_of_short_integers_wraps() -> None:
+    text = program("i4", [1, -8]).replace("i8", "i4")
+    (found,) = axonc.compile(text).run(np.array([7, -1], ml_dtypes.int4))
+    assert found.dtype == ml_dtypes.int4
+    np.testing.assert_array_equal(found.astype(np.int8), [-8, 7])
 
 
 def test_complex_numbers_of_float64_are_refused() -> None:
