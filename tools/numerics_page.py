@@ -30,6 +30,14 @@ as the accuracy of ScalarE's tables, and that `divide` rounds correctly and `mod
   +0 for -0, as both are sums; reductions to the largest or smallest give either zero of a tie.
 - **Integers** of up to 64 bits are exact and wrap; a conversion from a float saturates, and NaN
   gives 0.
+- **Bits.** `bitcast_convert` between all widths, counts of bits, shifts by any distance and
+  `reduce_precision` to any format are exact; numbers are rounded to their type before their bits
+  are taken. Random bits of `rng_bit_generator` and of `jax.random` are XLA's.
+- **Complex numbers**: sums and products as of reals, each rounded; quotients and magnitudes do not
+  overflow unless the result does; within 1e-5 of the result's largest element. `fft` of up to 2048
+  elements likewise.
+- **Small types.** Integers of 2 and 4 bits wrap; the 8-bit floats that the machine lacks are
+  decoded exactly and rounded to nearest even, and what is beyond the largest becomes NaN.
 
 ULP: units in the last place of the float32 result. A bare number is an absolute error.
 """

@@ -79,8 +79,8 @@ def test_rounding_to_eight_bits(name: str) -> None:
     """Ties, the smallest numbers and what is too large, as ml_dtypes has it."""
     kind = np.dtype(getattr(ml_dtypes, name))
     steps = np.array([1, 1.0625, 1.125, 1.1875, 1.3125, 1.5, 1.9375, -1.4375], np.float32)
-    x = np.concatenate([np.outer(np.float32(2) ** np.arange(-140, 40), steps).reshape(-1),
-                        np.array([np.nan, np.inf, -np.inf, 0, -0.0, 448, 464, 465, 240])])  # fmt: skip
+    special = np.array([np.nan, np.inf, -np.inf, 0, -0.0, 448, 464, 465, 240])
+    x = np.concatenate([np.outer(np.float32(2) ** np.arange(-140, 40), steps).reshape(-1), special])
     x = x.astype(np.float32)
     (found,) = run(lambda x: x.astype(kind), x)
     wanted = x.astype(kind)
