@@ -59,8 +59,9 @@ STEPS: frozenset[OpClass] = frozenset({AddOp, SubtractOp, MultiplyOp})
 
 @dataclass(frozen=True)
 class FoldBatchNormPass(Pass, name="fold-batch-norm", anchor="func.func"):
-    """Multiply the vectors of batch norms first, so that feature maps are multiplied once; add
-    what is subtracted."""
+    """Multiply the vectors of batch norms first, so that feature maps are multiplied once.
+
+    A mean that is subtracted is negated and added."""
 
     def apply(self, op: ir.Operation) -> bool:
         block = body_of(op)
