@@ -16,7 +16,9 @@ from axonc.dialects.neuron.ops import RUNS
 from axonc.dialects.neuron.rules import dot_shape
 
 DOT_DIMS = ("lhs_batch", "rhs_batch", "lhs_contract", "rhs_contract")
-VARIADIC = frozenset({"neuron.concatenate", "neuron.convolution", "neuron.dot", "neuron.fused"})
+VARIADIC = frozenset(
+    f"neuron.{name}" for name in ("concatenate", "convolution", "dot", "fused", "sort")
+)
 
 
 def tensor(shape: Sequence[int], element: ir.Type) -> ir.RankedTensorType:
@@ -338,6 +340,23 @@ def fill_region(op: ir.Operation, kinds: Sequence[ir.Type], body: RegionBuilder)
     with ir.InsertionPoint(block):
         result = body(list(block.arguments))
         ir.Operation.create("neuron.yield", [], [result], loc=op.location)
+
+
+def sort(
+    inputs: Sequence[ir.Value], number: int, count: int, comparator: RegionBuilder
+) -> ir.Value:
+    """The first elements of each row of input `number`, or their places, in order."""
+    kinds = [tensor((), v.type.element_type) for v in inputs]
+    elements = [*(kind.element_type for kind in kinds), ir.IntegerType.get_signless(32)]
+    attributes = {
+        "operandSegmentSizes": operand_runs([v.type for v in inputs]),
+        "count": integer(count),
+        "number": integer(number),
+    }
+    result = tensor((shape_of(inputs[0])[0], count), elements[number])
+    op = ir.Operation.create("neuron.sort", [result], list(inputs), attributes, regions=1)
+    fill_region(op, [kind for kind in kinds for _ in range(2)], comparator)
+    return op.results[0]
 
 
 def softmax(value: ir.Value, axis: int, loc: ir.Location | None = None) -> ir.Value:

@@ -349,6 +349,42 @@ def _fused(op: ir.Operation, operands: Operands, f64: bool) -> np.ndarray:
     return _region(op.regions[0].blocks[0], operands, f64)
 
 
+_PAIRS_AT_ONCE = 1 << 22
+"""Of elements that are compared: a few times as many bytes."""
+
+
+def _sort(op: ir.Operation, operands: Operands, f64: bool) -> np.ndarray:
+    """By counting, for each element, those before it."""
+    count, number = (ir.IntegerAttr(op.attributes[n]).value for n in ("count", "number"))
+    rows, length = operands[0].shape
+    places = np.arange(length)
+    order = np.empty((rows, length), np.int64)
+    step = max(1, _PAIRS_AT_ONCE // length)
+    for row in range(rows):
+        for first in range(0, length, step):
+            some = places[first : first + step]
+            before, after = (_compared(op, operands, row, some, f64, turn) for turn in (0, 1))
+            tied = ~before & ~after & (places[None] < some[:, None])
+            order[row, (before | tied).sum(axis=1)] = some
+    order = order[:, :count]
+    if number == len(operands):
+        return order.astype(np.int32)
+    return np.take_along_axis(operands[number], order, axis=1)
+
+
+def _compared(
+    op: ir.Operation, operands: Operands, row: int, some: np.ndarray, f64: bool, turn: int
+) -> np.ndarray:
+    """[some, all]: whether the other element is before (turn 0) each of some, or after it (1)."""
+    shape = (len(some), operands[0].shape[1])
+    arguments = []
+    for operand in operands:
+        each = np.broadcast_to(operand[row, some][:, None], shape)
+        others = np.broadcast_to(operand[row][None], shape)
+        arguments += [each, others] if turn else [others, each]
+    return np.broadcast_to(_region(op.regions[0].blocks[0], arguments, f64), shape).astype(bool)
+
+
 def _gather_rows(op: ir.Operation, operands: Operands, f64: bool) -> np.ndarray:
     table, indices = operands
     return table[np.clip(indices.astype(np.int64), 0, len(table) - 1)]
@@ -421,6 +457,7 @@ _RULES: dict[str, Rule] = {f"neuron.{name}": _elementwise(name) for name in ELEM
     "neuron.reduce_window": _reduce_window,
     "neuron.gather_rows": _gather_rows,
     "neuron.scatter_rows": _scatter_rows,
+    "neuron.sort": _sort,
     "neuron.softmax": _softmax,
     "neuron.masked_softmax": _masked_softmax,
     "neuron.layer_norm": _layer_norm,

@@ -627,6 +627,27 @@ class FusedOp(VariadicOp, dialect=Neuron, name="fused", traits=[
     body: Region
 
 
+class SortOp(VariadicOp, dialect=Neuron, name="sort", traits=[
+    ir.IsIsolatedFromAboveTrait, *_pure(rules.sort)
+]):  # fmt: skip
+    """The first `count` elements of each row of operand `number`, in the order that the comparator
+    gives to the places of a row; for `number` = operands: the places themselves, in i32.
+
+    inputs: tensors [rows, n]. The region gets, for two places a and b of a row, the elements of
+    each input at a and at b (a0, b0, a1, b1 ...), and says whether a comes before b. Places of
+    which neither comes before the other stay in order. It is a strict weak order.
+    (C2) the inputs have one shape [rows, n]; n <= 2^24, which f32 counts to. (C3) the region has
+    two arguments for each input, of rank 0 and its element type, and yields one i1 of rank 0. (C4)
+    it is an elementwise graph, see `FusedOp`. (C5) 1 <= count <= n; 0 <= number <= inputs; the
+    result is [rows, count] of that input's element type, of i32 for the places.
+    """
+
+    result: Result[Tensor]
+    count: ir.IntegerAttr
+    number: ir.IntegerAttr
+    comparator: Region
+
+
 class RepeatOp(NeuronOp, dialect=Neuron, name="repeat", traits=[_repeat_verifier()]):
     """Calls `callee` `count` times: each call gets the carried values of the one before.
 

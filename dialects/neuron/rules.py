@@ -493,19 +493,52 @@ def fused(op: ir.Operation) -> str:
     return _region("C3", "C4", op)
 
 
-def _region(content_rule: str, shape_rule: str, op: ir.Operation) -> str:
-    """The body is an elementwise graph that yields a value of the result's type."""
+MOST_SORTED = 2**24
+
+
+def sort(op: ir.Operation) -> str:
+    with op.location:  # types are made
+        return _sort(op)
+
+
+def _sort(op: ir.Operation) -> str:
+    inputs, result = [v.type for v in op.operands], op.results[0].type
+    if not inputs or len(_shape(op.operands[0])) != 2:
+        return f"(C2) inputs are {_list(inputs)}, expected tensors [rows, n]"
+    rows, length = _shape(op.operands[0])
+    if any(_shape(v) != (rows, length) for v in op.operands) or length > MOST_SORTED:
+        return f"(C2) inputs are {_list(inputs)}: not of one shape, or rows too long"
+    if not op.regions[0].blocks:
+        return "(C3) the region is empty"
+    scalars = [ir.RankedTensorType.get([], kind.element_type) for kind in inputs]
+    expected = [kind for kind in scalars for _ in range(2)]
+    arguments = [a.type for a in op.regions[0].blocks[0].arguments]
+    if arguments != expected:
+        return f"(C3) region arguments {_list(arguments)}, expected {_list(expected)}"
+    boolean = ir.RankedTensorType.get([], ir.IntegerType.get_signless(1))
+    if problem := _region("C3", "C4", op, boolean):
+        return problem
+    count, number = (ir.IntegerAttr(op.attributes[n]).value for n in ("count", "number"))
+    if not 1 <= count <= length or not 0 <= number <= len(inputs):
+        return f"(C5) count is {count} of {length}, number {number} of {len(inputs)} inputs"
+    elements = [kind.element_type for kind in inputs] + [ir.IntegerType.get_signless(32)]
+    wanted = ir.RankedTensorType.get([rows, count], elements[number])
+    return "" if result == wanted else f"(C5) the result is {result}, expected {wanted}"
+
+
+def _region(
+    content_rule: str, shape_rule: str, op: ir.Operation, yielded: ir.Type | None = None
+) -> str:
+    """The body is an elementwise graph that yields a value of this type, else of the result's."""
+    yielded = op.results[0].type if yielded is None else yielded
     if len(op.regions[0].blocks) != 1:
         return f"({content_rule}) the region has {len(op.regions[0].blocks)} blocks"
     *body, last = op.regions[0].blocks[0].operations
     if last.operation.name != "neuron.yield" or len(last.operation.operands) != 1:
         return f"({content_rule}) the region must end with a neuron.yield of one value"
-    if last.operation.operands[0].type != op.results[0].type:
-        return (
-            f"({content_rule}) yields {last.operation.operands[0].type}, "
-            f"expected {op.results[0].type}"
-        )
-    shape = _shape(op.results[0])
+    if last.operation.operands[0].type != yielded:
+        return f"({content_rule}) yields {last.operation.operands[0].type}, expected {yielded}"
+    shape = tuple(yielded.shape)
     for inner in body:
         if problem := _region_op(content_rule, shape_rule, inner.operation, shape):
             return problem

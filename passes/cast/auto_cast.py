@@ -50,6 +50,7 @@ from axonc.dialects.neuron.ops import (
     GatherRowsOp,
     ReduceWindowOp,
     RepeatOp,
+    SortOp,
     isa,
     kind_of,
     short_name,
@@ -261,7 +262,7 @@ def _cast_all(block: ir.Block, caster: _Caster) -> bool:
     for op in list(block.operations):
         if op.name == "func.return":
             changed |= _restore_results(op)
-        elif isa(op, RepeatOp, BitcastOp):
+        elif isa(op, RepeatOp, BitcastOp, SortOp):
             changed |= _restore_operands(op, caster)
         elif not isa(op, ConstantOp) and any(map(_is_f32, (*op.operands, *op.results))):
             changed |= _cast_op(op, caster)
@@ -312,7 +313,8 @@ def _restore_results(op: ir.Operation) -> bool:
 
 
 def _restore_operands(op: ir.Operation, caster: _Caster) -> bool:
-    """What a function is called with, in the types its signature says; bits, in their type."""
+    """What a function or a comparator is called with, in the types its signature says; bits, in
+    their type."""
     positions = [n for n, value in enumerate(op.operands) if value in caster.changed]
     for position in positions:
         value = op.operands[position]

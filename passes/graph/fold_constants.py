@@ -34,6 +34,7 @@ from axonc.dialects.neuron.ops import (
     PartitionIdOp,
     ReduceWindowOp,
     SelectOp,
+    SortOp,
     SubtractOp,
     is_neuron,
     isa,
@@ -43,7 +44,9 @@ from axonc.dialects.neuron.ops import (
 SMALL_ELEMENTS = 4096
 """Largest result that is computed at compile time when it is not a splat."""
 
-_NEVER = PRODUCTS | COLLECTIVES | {FusedOp, ConstantOp, IotaOp, ReduceWindowOp, PartitionIdOp}
+_NEVER = (
+    PRODUCTS | COLLECTIVES | {FusedOp, ConstantOp, IotaOp, ReduceWindowOp, PartitionIdOp, SortOp}
+)
 """What is not computed at compile time."""
 
 

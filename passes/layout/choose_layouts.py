@@ -58,6 +58,7 @@ from axonc.dialects.neuron.ops import (
     RmsNormOp,
     ScatterRowsOp,
     SoftmaxOp,
+    SortOp,
     TransposeOp,
     isa,
     kind_of,
@@ -518,6 +519,7 @@ IN_DEVICE_MEMORY = frozenset(
         PartitionIdOp,
         DynamicUpdateSliceOp,
         ScatterRowsOp,
+        SortOp,
     )
 )
 """Ops whose result is made in device memory, like an argument: its consumers load it as they
@@ -549,6 +551,7 @@ CHOOSERS: dict[OpClass, Callable[[LayoutPlanner, ir.Operation], Choice]] = {
     DynamicSliceOp: LayoutPlanner._choose_dynamic_slice,
     DynamicUpdateSliceOp: LayoutPlanner._choose_update,
     ScatterRowsOp: LayoutPlanner._choose_update,
+    SortOp: LayoutPlanner._choose_update,
     DotOp: LayoutPlanner._choose_dot,
     ConvolutionOp: LayoutPlanner._choose_convolution,
     ReduceWindowOp: LayoutPlanner._choose_pooling,

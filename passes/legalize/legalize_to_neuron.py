@@ -31,6 +31,7 @@ from axonc.dialects.locations import source_location
 from axonc.dialects.neuron.argument_names import NAME
 from axonc.dialects.neuron.ops import is_neuron
 from axonc.dialects.neuron.repeat import called_functions
+from axonc.dialects.neuron.rules import MOST_SORTED
 from axonc.dialects.neuron.table import ANY
 from axonc.passes.base import Pass
 from axonc.passes.graph.custom_calls import ANY_FORM, called, custom_call_problem
@@ -44,7 +45,7 @@ from axonc.passes.legalize.elementwise import COMPOSITES, ELEMENTWISE_LEGALIZERS
 from axonc.passes.legalize.gather import gather
 from axonc.passes.legalize.movement import MOVEMENT_LEGALIZERS, reduce
 from axonc.passes.legalize.scatter import MOST_WINDOWS, scatter
-from axonc.passes.legalize.sort import MOST_PAIRS, SortLegalizer
+from axonc.passes.legalize.sort import sort
 from axonc.passes.legalize.wide_constants import narrow_wide_constants
 from axonc.passes.legalize.window import WINDOW_LEGALIZERS
 from axonc.passes.unsupported import Unsupported
@@ -55,10 +56,14 @@ _LEGALIZERS = (
     | DYNAMIC_LEGALIZERS
     | WINDOW_LEGALIZERS
     | COLLECTIVE_LEGALIZERS
-    | {"bitcast_convert": bitcast_convert, "gather": gather, "scatter": scatter, "reduce": reduce}
+    | {
+        "bitcast_convert": bitcast_convert,
+        "gather": gather,
+        "scatter": scatter,
+        "sort": sort,
+        "reduce": reduce,
+    }
 )
-_IN_COMPARATORS = {f"stablehlo.{name}": rule for name, rule in ELEMENTWISE_LEGALIZERS.items()}
-_LEGALIZERS |= {"sort": SortLegalizer(_IN_COMPARATORS)}
 LEGALIZERS = {f"stablehlo.{name}": rule for name, rule in sorted(_LEGALIZERS.items())}
 """What makes neuron operations of each StableHLO operation."""
 
@@ -96,7 +101,7 @@ def supported_operations() -> list[tuple[str, str]]:
         "stablehlo.scatter": f"set, add, min, max; by others {MOST_WINDOWS} windows",
         "stablehlo.convolution": "integers only where float32 is exact",
         "stablehlo.compare": "the total order takes NaN as positive",
-        "stablehlo.sort": f"elements times length at most {MOST_PAIRS}",
+        "stablehlo.sort": f"at most {MOST_SORTED} elements in a row",
         "stablehlo.all_reduce": "one tensor; groups of one size; integers by gathering",
         "stablehlo.reduce_scatter": "one tensor; groups of one size; integers by exchanging",
         "stablehlo.all_gather": "one tensor; groups of one size",

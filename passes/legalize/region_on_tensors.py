@@ -8,7 +8,7 @@ from torch_mlir import ir
 
 from axonc.dialects.attributes import dense_to_numpy
 from axonc.dialects.neuron import builder as build
-from axonc.passes.graph.fold_constants import fold
+from axonc.passes.graph.fold_constants import fold, splat_of
 from axonc.passes.legalize.elementwise import ELEMENTWISE_LEGALIZERS
 from axonc.passes.unsupported import Unsupported
 
@@ -35,8 +35,14 @@ def apply_region(
 
 
 def _spread(value: ir.Value, known: Mapping[ir.Value, ir.Value], shape: Sequence[int]) -> ir.Value:
-    """A value of the region; one from outside of it is a scalar."""
-    return known[value] if value in known else fold(build.broadcast(value, shape, ()))
+    """A value of the region; one from outside of it is a scalar. A constant is made anew, as there
+    may be no way out of where this goes."""
+    if value in known:
+        return known[value]
+    number = splat_of(value)
+    if number is not None:
+        return build.splat_constant(number, build.tensor(shape, value.type.element_type))
+    return fold(build.broadcast(value, shape, ()))
 
 
 def _wide(

@@ -1,153 +1,187 @@
-"""Sorting by counting: part of `legalize-to-neuron`.
+"""StableHLO sorts, and first parts of them (top-k): part of `legalize-to-neuron`.
 
-The place of an element among the sorted is the number of elements before it. Every element is
-compared with every other, by the comparator of the sort applied to whole tensors; sums of the
-outcomes are the places, and an element goes to the place that equals its own. The engines do that
-in a few long instructions, where a network of exchanges would be many short ones; the work grows
-with the square of the length, so long dims are refused.
+Few elements are compared each with every other (sort_by_counting.py), which takes a few long
+instructions; more by the network of `neuron.sort`. The network carries what the comparator reads;
+what only moves along is gathered by the places that come out, or, if it numbers the elements (an
+argsort, a top-k), is those places.
 
-Equal elements stay in order, whether the sort asks for that or not. Zeros lose their sign.
+Where nothing but the first k elements is read, k are sorted.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch_mlir import ir
 
-from axonc.dialects.attributes import dense_to_numpy, element_name, integer
 from axonc.dialects.neuron import builder as build
-from axonc.dialects.neuron.table import FLOAT
-from axonc.passes.graph.fold_constants import fold
+from axonc.dialects.neuron.ops import BroadcastOp, IotaOp, ReshapeOp, isa
+from axonc.dialects.neuron.rules import MOST_SORTED
+from axonc.dialects.stablehlo import dense_integers
+from axonc.passes.graph.fold_constants import fold, splat_of
+from axonc.passes.legalize.indexed_windows import iota
+from axonc.passes.legalize.region_on_tensors import apply_region
+from axonc.passes.legalize.sort_by_counting import sort_by_counting
 from axonc.passes.unsupported import Unsupported
 
-MOST_PAIRS = 1 << 24
-"""Pairs of elements that are compared: a few milliseconds of the machine."""
+MOST_PAIRS = 1 << 16
+"""Pairs of elements up to which every one is compared: there the network takes as long."""
 
-Legalizer = Callable[[ir.Operation], ir.Value]
+MOST_GATHERED = 1 << 17
+"""Elements that are gathered after a sort; more go along through the network."""
+
+
+def sort(op: ir.Operation) -> tuple[ir.Value, ...]:
+    """The operands of `stablehlo.sort`, sorted, or the first elements of them.
+
+    Raises:
+        Unsupported: an operation in the comparator that is not elementwise; rows too long.
+    """
+    shape = build.shape_of(op.operands[0])
+    if not shape or 0 in shape:
+        return tuple(op.operands)
+    dim = -1
+    if "dimension" in op.attributes:
+        dim = ir.IntegerAttr(op.attributes["dimension"]).value
+    dim %= len(shape)
+    if shape[dim] == 1:
+        return tuple(op.operands)
+    if math.prod(shape) * shape[dim] <= MOST_PAIRS:
+        return sort_by_counting(op, dim)
+    if shape[dim] > MOST_SORTED:
+        raise Unsupported(f"sort of {shape[dim]} elements", f"at most {MOST_SORTED} in a row")
+    return _Sort(op, dim, _read_elements(op, dim)).results()
+
+
+def _read_elements(op: ir.Operation, dim: int) -> int:
+    """How many elements from the first on are read of any result."""
+    total = build.shape_of(op.operands[0])[dim]
+    limits = [1]
+    for result in op.results:
+        for use in result.uses:
+            user = use.owner.operation
+            if user.name != "stablehlo.slice":
+                return total
+            limits.append(dense_integers(user.attributes["limit_indices"])[dim])
+    return max(limits)
 
 
 @dataclass(frozen=True)
-class SortLegalizer:
-    """Turns a sort with its comparator into neuron operations."""
+class _Sort:
+    """A sort along `dim` of which `count` elements are wanted, as rows [rows, n]."""
 
-    elementwise: dict[str, Legalizer]
-    """What makes neuron operations of those in a comparator, by StableHLO name."""
+    op: ir.Operation
+    dim: int
+    count: int
 
-    def __call__(self, op: ir.Operation) -> tuple[ir.Value, ...]:
-        """The operands of `stablehlo.sort`, sorted.
-
-        Raises:
-            Unsupported: too many pairs; an operation in the comparator that is not elementwise.
-        """
-        shape = build.shape_of(op.operands[0])
-        dim = (
-            -1
-            if "dimension" not in op.attributes
-            else ir.IntegerAttr(op.attributes["dimension"]).value
-        )
-        dim %= len(shape)
-        pairs = math.prod(shape) * shape[dim]
-        if pairs > MOST_PAIRS:
-            raise Unsupported(
-                f"sort of {shape[dim]} elements, {math.prod(shape) // shape[dim]} times",
-                f"at most {MOST_PAIRS} pairs are compared: fewer elements, or sort on the host",
+    def results(self) -> tuple[ir.Value, ...]:
+        """Each [..., count, ...]."""
+        operands = list(self.op.operands)
+        carried = [i for i in range(len(operands)) if self._is_carried(i)]
+        inputs = [self._as_rows(operands[i]) for i in carried]
+        return tuple(
+            self._back(
+                self._sorted(inputs, carried.index(i))
+                if i in carried
+                else self._moved(value, self._sorted(inputs, len(inputs)))
             )
-        last = [d for d in range(len(shape)) if d != dim] + [dim]
-        values = [fold(build.transpose(v, last)) for v in op.operands]
-        places = self._places(op.regions[0], values)
-        back = [last.index(d) for d in range(len(shape))]
-        return tuple(build.transpose(_moved(v, places), back) for v in values)
+            for i, value in enumerate(operands)
+        )
 
-    def _places(self, comparator: ir.Region, values: Sequence[ir.Value]) -> ir.Value:
-        """[..., n] float32: how many elements stand before each."""
-        rank = values[0].type.rank
-        every, each = (_pairs(values, rank, missing) for missing in (rank - 1, rank))
-        # [..., n of each, n of every]: is `every` before `each`?
-        before = self._compared(comparator, every, each)
-        after = self._compared(comparator, each, every)
-        kind = before.type
-        equal = build.create("not", (build.create("or", (before, after), kind),), kind)
-        tied = build.create("and", (equal, _is_earlier(kind)), kind)
-        counted = build.create("or", (before, tied), kind)
-        return build.reduce(build.convert(counted, ir.F32Type.get()), "sum", [rank])
+    def _is_carried(self, number: int) -> bool:
+        """Whether the comparator reads it, or it is too much to be gathered."""
+        block = self.op.regions[0].blocks[0]
+        arguments = list(block.arguments)[2 * number : 2 * number + 2]
+        if any(list(a.uses) for a in arguments):
+            return True
+        gathered = self._rows() * self.count
+        return gathered > MOST_GATHERED and not self._numbers(self.op.operands[number])
 
-    def _compared(
-        self, comparator: ir.Region, left: Sequence[ir.Value], right: Sequence[ir.Value]
-    ) -> ir.Value:
-        """The comparator on whole tensors."""
-        block = comparator.blocks[0]
-        arguments = [v for pair in zip(left, right, strict=True) for v in pair]
-        known = dict(zip(block.arguments, arguments, strict=True))
-        for view in block.operations:
-            op = view.operation
-            if op.name == "stablehlo.return":
-                return known[op.operands[0]]
-            known[op.results[0]] = self._wide(op, known, build.shape_of(arguments[0]))
-        raise Unsupported("sort without a result of its comparator")
+    def _numbers(self, value: ir.Value) -> bool:
+        """Whether each element is its place along the dim."""
+        return _counts_along(value, self.dim)
 
-    def _wide(
-        self, op: ir.Operation, known: dict[ir.Value, ir.Value], shape: Sequence[int]
-    ) -> ir.Value:
-        """One scalar operation of the comparator, on tensors of `shape`."""
-        kind = build.tensor(shape, op.results[0].type.element_type)
-        if op.name == "stablehlo.constant":
-            number = dense_to_numpy(op.attributes["value"]).reshape(-1)[0]
-            return build.splat_constant(number, kind)
-        legalizer = self.elementwise.get(op.name)
-        if legalizer is None:
-            raise Unsupported(f"sort that compares by {op.name}", "compare the elements")
-        attributes = dict(op.attributes.items())
-        operands = [
-            known[v] if v in known else fold(build.broadcast(v, shape, ())) for v in op.operands
-        ]
-        copy = ir.Operation.create(op.name, [kind], operands, attributes, loc=op.location)
-        found = fold(legalizer(copy))
-        copy.erase()
-        return found
+    def _rows(self) -> int:
+        shape = build.shape_of(self.op.operands[0])
+        return math.prod(shape) // shape[self.dim]
 
+    def _order_of_dims(self) -> list[int]:
+        rank = len(build.shape_of(self.op.operands[0]))
+        return [*(d for d in range(rank) if d != self.dim), self.dim]
 
-def _pairs(values: Sequence[ir.Value], rank: int, missing: int) -> list[ir.Value]:
-    """[..., n] as [..., n, n], repeated along dim `missing`."""
-    dims = [d for d in range(rank + 1) if d != missing]
-    return [_repeated(value, dims) for value in values]
+    def _as_rows(self, value: ir.Value) -> ir.Value:
+        last = fold(build.transpose(value, self._order_of_dims()))
+        return fold(build.reshape(last, [self._rows(), build.shape_of(value)[self.dim]]))
 
+    def _back(self, rows: ir.Value) -> ir.Value:
+        """[rows, count] with the dim where it was."""
+        shape, order = build.shape_of(self.op.operands[0]), self._order_of_dims()
+        apart = fold(build.reshape(rows, [*(shape[d] for d in order[:-1]), self.count]))
+        return fold(build.transpose(apart, [order.index(d) for d in range(len(order))]))
 
-def _repeated(value: ir.Value, dims: Sequence[int]) -> ir.Value:
-    shape = build.shape_of(value)
-    return fold(build.broadcast(value, (*shape, shape[-1]), dims))
+    def _sorted(self, inputs: Sequence[ir.Value], number: int) -> ir.Value:
+        return build.sort(inputs, number, self.count, self._compared)
+
+    def _compared(self, arguments: Sequence[ir.Value]) -> ir.Value:
+        """The comparator as neuron operations; what it does not read may be anything."""
+        region = self.op.regions[0]
+        _refuse_outer_values(region)
+        carried = iter(arguments)
+        given: list[ir.Value] = []
+        for number in range(len(self.op.operands)):
+            pair = (next(carried), next(carried)) if self._is_carried(number) else None
+            given += pair or (arguments[0], arguments[0])
+        return apply_region(region, given, "sort that compares", "compare the elements")[0]
+
+    def _moved(self, value: ir.Value, places: ir.Value) -> ir.Value:
+        """[rows, count] elements at these places [rows, count]."""
+        if self._numbers(value):
+            return build.convert(places, value.type.element_type)
+        rows, length = self._rows(), build.shape_of(value)[self.dim]
+        if rows * length >= 2**31:
+            raise Unsupported(f"{rows * length} elements cannot be numbered in 32 bits")
+        flat = fold(build.reshape(self._as_rows(value), [rows * length]))
+        if rows > 1:
+            scale = build.splat_constant(length, places.type)
+            first = fold(build.create("multiply", (iota(0, places.type), scale), places.type))
+            places = build.create("add", (first, places), places.type)
+        return build.gather_rows(flat, places)
 
 
-def _is_earlier(kind: ir.RankedTensorType) -> ir.Value:
-    """[..., n of each, n of every] i1: whether `every` came first."""
-    wide = build.tensor(list(kind.shape), ir.IntegerType.get_signless(32))
-    each, every = (
-        build.create("iota", (), wide, {"dimension": integer(d)})
-        for d in (wide.rank - 2, wide.rank - 1)
-    )
-    return build.compare(every, each, "LT")
+def _counts_along(value: ir.Value, dim: int) -> bool:
+    """Whether each element is its index along `dim`: an iota, or one that was given more dims."""
+    owner = value.owner
+    if isinstance(owner, ir.Block):
+        return False
+    if isa(owner, IotaOp):
+        return bool(owner.dimension == dim)
+    if isa(owner, BroadcastOp) and dim in owner.dims:
+        source = owner.dims.index(dim)
+        whole = build.shape_of(owner.operand)[source] == build.shape_of(value)[dim]
+        return whole and _counts_along(owner.operand, source)
+    if isa(owner, ReshapeOp):
+        before, after = (_large_dims(v) for v in (owner.operand, value))
+        same = [n for _, n in before] == [n for _, n in after]
+        numbers = [d for d, _ in after]
+        return (
+            same and dim in numbers and _counts_along(owner.operand, before[numbers.index(dim)][0])
+        )
+    return False
 
 
-def _moved(value: ir.Value, places: ir.Value) -> ir.Value:
-    """Elements at their places: of [..., place, element] one in each row is chosen."""
-    rank = value.type.rank
-    elements = _repeated(value, [*range(rank - 1), rank])
-    wanted = _repeated(places, [*range(rank - 1), rank])
-    here = build.create("iota", (), wanted.type, {"dimension": integer(rank - 1)})
-    chosen = build.compare(wanted, here, "EQ")
-    if element_name(value.type) == "i1":
-        return build.reduce(build.create("and", (chosen, elements), chosen.type), "or", [rank])
-    kind, others = _choice(element_name(value.type))
-    filling = build.splat_constant(others, elements.type)
-    kept = build.create("select", (chosen, elements, filling), elements.type)
-    return build.reduce(kept, kind, [rank])
+def _large_dims(value: ir.Value) -> list[tuple[int, int]]:
+    """(dim, size) of those with several elements."""
+    return [(d, n) for d, n in enumerate(build.shape_of(value)) if n > 1]
 
 
-def _choice(name: str) -> tuple[str, int]:
-    """A reduction, and what the elements it should not see are to be. Floats are added to zeros:
-    the infinities that a maximum would need must not be transposed."""
-    if name in FLOAT:
-        return "sum", 0
-    return "max", 0 if name.startswith("u") else -(2 ** (int(name.lstrip("i")) - 1))
+def _refuse_outer_values(region: ir.Region) -> None:
+    """A comparator that reads what only the program computes, besides its arguments."""
+    block = region.blocks[0]
+    inside = {result for op in block.operations for result in op.operation.results}
+    inside |= set(block.arguments)
+    for op in block.operations:
+        for value in op.operation.operands:
+            if value not in inside and splat_of(value) is None:
+                raise Unsupported("sort that compares by a value from outside", "sort by a key")

@@ -51,6 +51,7 @@ from axonc.dialects.neuron.ops import (
     RmsNormOp,
     ScatterRowsOp,
     SoftmaxOp,
+    SortOp,
     isa,
     kind_of,
 )
@@ -86,6 +87,7 @@ from axonc.passes.tile.ops.pool import tile_reduce_window
 from axonc.passes.tile.ops.reduce import tile_layer_norm, tile_reduce, tile_rms_norm, tile_softmax
 from axonc.passes.tile.ops.repeat import RepeatTiler, only_varying
 from axonc.passes.tile.ops.scatter import tile_scatter_rows
+from axonc.passes.tile.ops.sort import tile_sort
 from axonc.passes.tile.returned_pieces import places, returned_concatenations
 from axonc.passes.tile.store_result import for_output, store_result
 from axonc.passes.tile.stored_dtype import is_float_conversion, narrowing_uses, raises_bytes
@@ -106,6 +108,7 @@ RULES: dict[OpClass, Rule] = {
     ReduceOp: tile_reduce,
     GatherRowsOp: tile_gather_rows,
     ScatterRowsOp: tile_scatter_rows,
+    SortOp: tile_sort,
     ConcatenateOp: tile_concatenate,
     PadOp: tile_pad,
     IotaOp: tile_iota,
@@ -115,7 +118,7 @@ RULES: dict[OpClass, Rule] = {
     **COLLECTIVE_RULES,
 }
 
-IN_OWN_DTYPE = frozenset((*COLLECTIVE_RULES, DynamicUpdateSliceOp, ScatterRowsOp))
+IN_OWN_DTYPE = frozenset((*COLLECTIVE_RULES, DynamicUpdateSliceOp, ScatterRowsOp, SortOp))
 """Ops whose result is not made in the narrower type its readers want."""
 
 

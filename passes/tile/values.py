@@ -87,6 +87,8 @@ class Values:
     """Which slice updates write into their operand's memory."""
     outputs: dict[ir.Value, Storage] = field(default_factory=dict)
     """Memory of program results in which others begin."""
+    sorted: dict[ir.Value, Storage] = field(default_factory=dict)
+    """Results of sorts that are made along with another one's (passes/tile/ops/sort.py)."""
     indices: dict[tuple[object, ...], View] = field(default_factory=dict)
     """Of indirect transfers, by what they are made from (passes/tile/ops/dynamic.py)."""
 

@@ -9,6 +9,7 @@ integer_rewrites.py, and below for the three ops whose types differ.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from torch_mlir import ir
@@ -32,7 +33,14 @@ from axonc.passes.tile.elementwise.integer_rewrites import (
     rewrite_integer,
 )
 
-__all__ = ["Expression", "machine_dtype", "region_expression", "supported_elementwise"]
+__all__ = [
+    "Expression",
+    "count_uses",
+    "expression_of",
+    "machine_dtype",
+    "region_expression",
+    "supported_elementwise",
+]
 
 
 def supported_elementwise() -> tuple[str, ...]:
@@ -42,12 +50,16 @@ def supported_elementwise() -> tuple[str, ...]:
 
 def region_expression(block: ir.Block) -> Expression:
     """The expression a region yields."""
-    nodes: dict[ir.Value, Expression] = {}
-    for number, argument in enumerate(block.arguments):
-        nodes[argument] = _leaf(argument, number, None)
+    leaves = [_leaf(a, number, None) for number, a in enumerate(block.arguments)]
+    return count_uses(expression_of(block, leaves))
+
+
+def expression_of(block: ir.Block, leaves: Sequence[Expression]) -> Expression:
+    """The expression a region yields when its arguments are `leaves`; uses are not counted."""
+    nodes = dict(zip(block.arguments, leaves, strict=True))
     for op in block.operations:
         if isa(op, YieldOp):
-            return _count_uses(nodes[op.operands[0]])
+            return nodes[op.operands[0]]
         nodes[op.results[0]] = _node(op, nodes)
     raise AssertionError("a region ends with neuron.yield")
 
@@ -88,7 +100,8 @@ def _constant(value: float | int | None, dtype: DType, boolean: bool) -> Express
     return made
 
 
-def _count_uses(root: Expression) -> Expression:
+def count_uses(root: Expression) -> Expression:
+    """The root, after all nodes were told how many others read them."""
     seen: set[int] = set()
     stack = [root]
     root.uses = 1

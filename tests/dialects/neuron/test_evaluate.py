@@ -162,6 +162,23 @@ def test_scatter_rows_goes_in_order_and_drops_what_is_outside(
     assert list(found) == expected
 
 
+@pytest.mark.parametrize(("number", "expected"), [(0, [3, 2]), (1, [20, 10]), (2, [1, 0])])
+def test_sort_takes_the_first_of_each_row(number: int, expected: list[int]) -> None:
+    """In descending order; of equal elements the first."""
+    kinds = {0: "f32", 1: "f32", 2: "i32"}
+    line = f"""%r = "neuron.sort"(%a0, %a1) ({{
+      ^bb0(%p: tensor<f32>, %q: tensor<f32>, %s: tensor<f32>, %t: tensor<f32>):
+        %c = "neuron.compare"(%p, %q) {{direction = "GT"}} : (tensor<f32>, tensor<f32>)
+          -> tensor<i1>
+        "neuron.yield"(%c) : (tensor<i1>) -> ()
+    }}) {{count = 2 : i64, number = {number} : i64}} : (tensor<1x4xf32>, tensor<1x4xf32>)
+      -> tensor<1x2x{kinds[number]}>"""
+    keys, others = np.array([[2.0, 3.0, 1.0, 2.0]]), np.array([[10.0, 20.0, 30.0, 40.0]])
+    found = run(line, f"tensor<1x2x{kinds[number]}>", ("tensor<1x4xf32>", keys),
+                ("tensor<1x4xf32>", others))  # fmt: skip
+    assert found.tolist() == [expected]
+
+
 def test_gather_rows_clamps() -> None:
     line = '%r = "neuron.gather_rows"(%a0, %a1) : (tensor<3xf32>, tensor<4xi32>) -> tensor<4xf32>'
     table = ("tensor<3xf32>", np.array([10.0, 20.0, 30.0]))

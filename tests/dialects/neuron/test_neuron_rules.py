@@ -31,6 +31,14 @@ TRANSPOSED = (
     '%t = "neuron.constant"() {value = dense<0.0> : tensor<8x4xf32>} : () -> tensor<8x4xf32> ' + EXP
 )
 
+SORT = (
+    '"neuron.sort"({operand}) ({{ ^bb0(%p: tensor<{scalar}>, %q: tensor<{scalar}>): {body}'
+    ' %r = "neuron.compare"(%p, %q) {{direction = "LT"}} : (tensor<{scalar}>, tensor<{scalar}>)'
+    ' -> tensor<i1> "neuron.yield"(%r) : (tensor<i1>) -> () }}) {{count = 8 : i64,'
+    " number = {number} : i64}} : ({kind}) -> tensor<4x8xf32>"
+)
+WIDE = '%t = "neuron.constant"() {value = dense<0.0> : tensor<4xf32>} : () -> tensor<4xf32>'
+
 DYNAMIC = "{dims = [0], start = [0, 0]"
 DYNAMIC_V = "{dims = [0], start = [0]"
 
@@ -176,6 +184,10 @@ BROKEN = {
     "tensor<4xi32>, tensor<4x8xf32>) -> tensor<4x8xi32>",
     "scatter_rows C5": '"neuron.scatter_rows"(%x, %i, %x) {kind = "product"} : (tensor<4x8xf32>, '
     "tensor<4xi32>, tensor<4x8xf32>) -> tensor<4x8xf32>",
+    "sort C2": SORT.format(operand="%v", scalar="f32", number=0, kind="tensor<8xf32>", body=""),
+    "sort C3": SORT.format(operand="%x", scalar="i32", number=0, kind=F, body=""),
+    "sort C4": SORT.format(operand="%x", scalar="f32", number=0, kind=F, body=WIDE),
+    "sort C5": SORT.format(operand="%x", scalar="f32", number=2, kind=F, body=""),
     "gather_rows C2": '"neuron.gather_rows"(%x, %v) : (tensor<4x8xf32>, tensor<8xf32>)'
     " -> tensor<8x8xf32>",
     "gather_rows C3": '"neuron.gather_rows"(%x, %i) : (tensor<4x8xf32>, tensor<4xi32>)'
