@@ -6,7 +6,7 @@ from torch_mlir import ir
 
 from axonc.backends.numerics.dtypes import DTYPES, DType
 from axonc.backends.targets.target import Engine
-from axonc.diagnostics import UnsupportedOpError
+from axonc.dialects.ntile.builder import KernelBuilder
 from axonc.passes.graph.shapes import shape_of
 from axonc.passes.layout.storage import Loop, Storage
 from axonc.passes.tile.move import free_loops, new_storage, row_blocks
@@ -38,11 +38,6 @@ def tile_gather_rows(values: Values, op: ir.Operation, dtype: DType) -> Storage:
 
 def _clamped(values: Values, indices: Storage, size: int) -> Storage:
     """Indices limited to the table, as StableHLO's gather does; exact on GpSimdE."""
-    if size > MAX_EXACT_IMMEDIATE:
-        raise UnsupportedOpError(
-            f"a table of {size} rows: immediates are float32, exact up to {MAX_EXACT_IMMEDIATE}",
-            hint="split the table",
-        )
     builder = values.builder
     result = new_storage(builder, indices.shape, DTYPES["i32"], indices.partition_dims, "indices")
     partitions = builder.target.partitions
@@ -58,6 +53,14 @@ def _clamped(values: Values, indices: Storage, size: int) -> Storage:
             op0="max",
             imm0=0.0,
             op1="min",
-            imm1=float(size - 1),
+            **_largest(builder, size - 1, views[0].num_partitions),
         )
     return result
+
+
+def _largest(builder: KernelBuilder, number: int, partitions: int) -> dict[str, object]:
+    """The second operand of `min`: an immediate, which is float32, or a tile of integers where that
+    is not exact."""
+    if number < MAX_EXACT_IMMEDIATE:
+        return {"imm1": float(number)}
+    return {"scalar1": builder.fill(number, DTYPES["i32"])[0:partitions]}

@@ -50,6 +50,43 @@ func.func @main(%t: tensor<4x8xf32>, %i: tensor<3x1xi32>) -> tensor<4x3xf32> {
 }
 
 // -----
+// A scatter of rows: what lies outside of the table has no place there.
+// CHECK-LABEL: func.func @main
+// CHECK:         [[I:%.+]] = "neuron.select"({{.*}} -> tensor<5xi32>
+// CHECK:         [[P:%.+]] = "neuron.scatter_rows"(%arg0, [[I]], %arg2) {kind = "add"}
+// CHECK-NEXT:    return [[P]]
+func.func @main(%t: tensor<9x8xf32>, %i: tensor<5x1xi32>, %u: tensor<5x8xf32>) -> tensor<9x8xf32> {
+  %0 = "stablehlo.scatter"(%t, %i, %u) <{scatter_dimension_numbers = #stablehlo.scatter<update_window_dims = [1], inserted_window_dims = [0], scatter_dims_to_operand_dims = [0], index_vector_dim = 1>}> ({
+  ^bb0(%a: tensor<f32>, %b: tensor<f32>):
+    %s = stablehlo.add %a, %b : tensor<f32>
+    stablehlo.return %s : tensor<f32>
+  }) : (tensor<9x8xf32>, tensor<5x1xi32>, tensor<5x8xf32>) -> tensor<9x8xf32>
+  return %0 : tensor<9x8xf32>
+}
+
+// -----
+// A long sort of which the first elements are read: so many are sorted, and what numbers the
+// elements is their places.
+// CHECK-LABEL: func.func @main
+// CHECK:         [[V:%.+]] = "neuron.sort"(
+// CHECK:           "neuron.compare"({{.*}}) {direction = "LT"} : (tensor<f32>, tensor<f32>) -> tensor<i1>
+// CHECK:         }) {count = 3 : i64, number = 0 : i64{{.*}} : (tensor<1x2000xf32>) -> tensor<1x3xf32>
+// CHECK:         [[P:%.+]] = "neuron.sort"(
+// CHECK:         }) {count = 3 : i64, number = 1 : i64{{.*}} : (tensor<1x2000xf32>) -> tensor<1x3xi32>
+// CHECK-NOT:     "neuron.gather_rows"
+func.func @main(%x: tensor<2000xf32>) -> (tensor<3xf32>, tensor<3xi32>) {
+  %n = stablehlo.iota dim = 0 : tensor<2000xi32>
+  %0:2 = "stablehlo.sort"(%x, %n) <{dimension = 0 : i64}> ({
+  ^bb0(%a: tensor<f32>, %b: tensor<f32>, %i: tensor<i32>, %j: tensor<i32>):
+    %c = stablehlo.compare LT, %a, %b : (tensor<f32>, tensor<f32>) -> tensor<i1>
+    stablehlo.return %c : tensor<i1>
+  }) : (tensor<2000xf32>, tensor<2000xi32>) -> (tensor<2000xf32>, tensor<2000xi32>)
+  %1 = stablehlo.slice %0#0 [0:3] : (tensor<2000xf32>) -> tensor<3xf32>
+  %2 = stablehlo.slice %0#1 [0:3] : (tensor<2000xi32>) -> tensor<3xi32>
+  return %1, %2 : tensor<3xf32>, tensor<3xi32>
+}
+
+// -----
 // Collectives stack blocks along a new first dim; integers are gathered and added on every core.
 // CHECK-LABEL: func.func @main
 // CHECK-NEXT:    %0 = "neuron.all_gather"(%arg0) {groups = {{\[\[}}0, 1]]} : (tensor<4x8xf32>) -> tensor<2x4x8xf32>

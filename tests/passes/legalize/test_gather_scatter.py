@@ -173,6 +173,15 @@ def test_a_table_that_is_given_away_is_updated_in_place() -> None:
     assert [t.name for t in executable.compiled.program.tensors if t.alias]
 
 
+def test_a_table_of_more_rows_than_float32_counts() -> None:
+    rows = 2**24 + 40
+    i = np.array([2**24 + 1, 2**24 + 3, rows - 1, rows, 2**31 - 1, -1, 5], np.int32)
+    x = np.arange(rows, dtype=np.int32)
+    executable = axonc.compile(jax.jit(lambda x, i: x[i]).lower(x, i))
+    (found,) = executable.run(x, i)
+    np.testing.assert_array_equal(found, x[np.where(i < 0, i + rows, np.minimum(i, rows - 1))])
+
+
 def test_too_many_windows_are_refused() -> None:
     x, i = values(5), np.zeros(2000, np.int32)
     lowered = jax.jit(lambda x, i: x.at[i].multiply(2.0)).lower(x, i)

@@ -149,3 +149,18 @@ func.func @evacuation_is_open(%x: tensor<64x1000xf32>, %w: tensor<64x64xf32>) ->
   %y = "neuron.dot"(%x, %w) ({}) {lhs_batch = [], rhs_batch = [], lhs_contract = [0], rhs_contract = [0]} : (tensor<64x1000xf32>, tensor<64x64xf32>) -> tensor<1000x64xf32>
   return %y : tensor<1000x64xf32>
 }
+
+// -----
+
+// 200 rows go to their places in two transfers, one after the other; what has no place is skipped.
+// CHECK-LABEL: module attributes
+// CHECK:      "ntile.dma_copy"(%result0, %rows, %load)
+// CHECK-SAME: op = "add", oob = "skip", indirect = "scatter"
+// CHECK:      "ntile.dma_copy"(%result0, %rows, %load)
+// CHECK-SAME: op = "add", oob = "skip", indirect = "scatter"
+// CHECK-NOT:  indirect = "scatter"
+// CHECK:      {{^}$}}
+func.func @scattered_rows(%t: tensor<9x8xf32>, %i: tensor<200xi32>, %u: tensor<200x8xf32>) -> tensor<9x8xf32> {
+  %y = "neuron.scatter_rows"(%t, %i, %u) {kind = "add"} : (tensor<9x8xf32>, tensor<200xi32>, tensor<200x8xf32>) -> tensor<9x8xf32>
+  return %y : tensor<9x8xf32>
+}
