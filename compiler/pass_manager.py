@@ -28,6 +28,7 @@ import axonc.passes
 from axonc.diagnostics import AxoncError, InternalError, UsageError, nearest
 from axonc.output_files import written_whole
 from axonc.passes.base import REGISTRY, Pass, State, UpstreamPass, pass_label
+from axonc.passes.blocks import run_pass
 
 # ---- passes --------------------------------------------------------------------------------------
 
@@ -225,7 +226,7 @@ class PassManager:
         mark = state.fingerprint() if self.options.check_claims else b""
         start = time.perf_counter()
         try:
-            after, changed = item.run_on(state)
+            after, changed = run_pass(item, state)
         except AxoncError as error:
             _name_pass(error, item)
             raise

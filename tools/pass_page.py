@@ -45,8 +45,8 @@ def _kinds() -> list[type[Pass]]:
 
 
 _STAGES = (
-    "prepare", "expand", "legalize", "canonicalize", "recognize", "cast", "fuse", "layout",
-    "tile", "schedule", "memory", "lower",
+    "prepare", "expand", "control", "legalize", "canonicalize", "recognize", "cast", "fuse",
+    "layout", "tile", "schedule", "memory", "lower",
 )  # fmt: skip
 
 

@@ -21,13 +21,16 @@ from axonc.pass_manager import ManagerOptions, PassManager
 from axonc.passes.base import ModuleState, Pass
 from axonc.passes.cast.cast_data import CastData, Sample
 from axonc.passes.cast.cast_report import CastReport, CastRow
+from axonc.passes.control.split_control_flow import SplitControlFlowPass
 from axonc.passes.graph.module import cores_of, main_function
 from axonc.passes.layout.choose_layouts import ChooseLayoutsPass
 from axonc.passes.legalize.legalize_to_neuron import find_unsupported
 from axonc.passes.lower.check_collectives import CheckCollectivesPass
+from axonc.passes.lower.link_blocks import LinkBlocksPass
 from axonc.passes.lower.lower import LowerPass
 from axonc.passes.lower.lowered_state import LoweredState
 from axonc.passes.memory.allocate_memory import AllocateMemoryPass
+from axonc.passes.memory.place_blocks import PlaceBlocksPass
 from axonc.passes.memory.spill_buffers import SpillBuffersPass
 from axonc.passes.prepare.flatten_control_flow import FlattenControlFlowPass
 from axonc.passes.prepare.inline_calls import InlineCallsPass
@@ -79,8 +82,11 @@ def machine_pipeline(target: str, *, exact_transposes: bool = False) -> tuple[Pa
         SpillBuffersPass(),
         # Before scheduling: reuse of a buffer orders its users.
         AllocateMemoryPass(),
+        PlaceBlocksPass(),
         SchedulePass(),
         LowerPass(),
+        # After it: collectives are counted along whole streams.
+        LinkBlocksPass(),
         CheckCollectivesPass(),
     )
 
@@ -178,14 +184,25 @@ def _require_mesh(imported: ImportedProgram, cores: int) -> None:
 
 def find_unsupported_ops(imported: ImportedProgram) -> list[Finding]:
     """Everything in the program that cannot be compiled; empty when all can."""
-    state = ModuleState(load_module(imported))
-    prepared = (InlineCallsPass(), FlattenControlFlowPass(), *expansions())
-    passes = (*prepared, SimplifyPass(), ScanWindowsPass(), ExpandRegionsPass())
-    PassManager(passes).run(state)
-    with state.module.context, ir.Location.unknown():
-        wide = narrow_and_find(state.module.operation)
-    # What is in both lists is told once: the first looks at 64-bit integers alone.
-    return list(dict.fromkeys([*wide, *find_unsupported(state.module)]))
+    passes = (
+        InlineCallsPass(),
+        FlattenControlFlowPass(),
+        SplitControlFlowPass(),
+        *expansions(),
+        SimplifyPass(),
+        ScanWindowsPass(),
+        ExpandRegionsPass(),
+    )
+    state = PassManager(passes).run(ModuleState(load_module(imported)))
+    found = [_unsupported_in(module) for module in state.targets("builtin.module")]
+    return list(dict.fromkeys(finding for findings in found for finding in findings))
+
+
+def _unsupported_in(module: ir.Operation) -> list[Finding]:
+    """What is in both lists is told once: the first looks at 64-bit integers alone."""
+    with module.context, ir.Location.unknown():
+        wide = narrow_and_find(module)
+    return [*wide, *find_unsupported(module)]
 
 
 def _check_samples(

@@ -25,6 +25,7 @@ from axonc.passes.cast.auto_cast import AutoCastPass
 from axonc.passes.cast.cast_data import CastData
 from axonc.passes.cast.plan_casts import PlanCastsPass
 from axonc.passes.cast.quantize import QuantizePass
+from axonc.passes.control.split_control_flow import SplitControlFlowPass
 from axonc.passes.expand.expand_complex import ExpandComplexPass
 from axonc.passes.expand.expand_random import ExpandRandomPass
 from axonc.passes.expand.expand_small_types import ExpandSmallTypesPass
@@ -109,6 +110,8 @@ def stablehlo_pipeline(options: TensorOptions) -> tuple[Pass, ...]:
         InlineCallsPass(),
         # Layers of a loop are layers from here on.
         FlattenControlFlowPass(),
+        # From here on, what control flow is left runs between blocks, each like a program.
+        SplitControlFlowPass(),
         *outline,
         *expansions(),
         SimplifyPass(),

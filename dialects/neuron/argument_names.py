@@ -1,4 +1,4 @@
-"""Names of the attributes that arguments, results and modules carry. No MLIR in here."""
+"""Names of the attributes that arguments, results, loops and modules carry. No MLIR in here."""
 
 NAME = "neuron.name"
 """Attribute of an argument or result: what the user calls it."""
@@ -24,3 +24,16 @@ PARTS = "neuron.parts"
 RANDOM_KEY = "axonc.random_key"
 """Name of the argument that random numbers are drawn from: two ui32, the seed and the number of the
 call, which the host gives."""
+
+BLOCK = "neuron.block"
+"""Of a module: it is one straight-line block of a program with control flow."""
+
+PLACE = "neuron.place"
+"""Of an argument of a block: the result that `neuron.alias` names has to lie in its memory when the
+block ends."""
+
+CONTROL = "neuron.control"
+"""Of a result of a block: the sequencers branch by it."""
+
+COUNT = "neuron.count"
+"""Of a loop of StableHLO that stays a loop: how often its body runs, where that is known."""

@@ -36,6 +36,7 @@ from axonc.dialects.neuron.table import ANY
 from axonc.passes.base import Pass
 from axonc.passes.graph.custom_calls import ANY_FORM, called, custom_call_problem
 from axonc.passes.graph.fold_constants import fold
+from axonc.passes.graph.loop_counts import CONTROL_FLOW
 from axonc.passes.graph.module import main_function
 from axonc.passes.graph.rewrite import in_place_of
 from axonc.passes.legalize.bitcast import bitcast_convert
@@ -80,7 +81,6 @@ _EXPANDED = {
 """What passes before have replaced, with restrictions."""
 
 _NEAREST_FORMS = {
-    "stablehlo.while": "a number of iterations that is known when the model is traced",
     "stablehlo.cholesky": "compute it on the host",
     "stablehlo.imag": "compute with float32",
     "stablehlo.real": "compute with float32",
@@ -108,6 +108,7 @@ def supported_operations() -> list[tuple[str, str]]:
         "stablehlo.all_to_all": "one tensor; groups of one size",
     }
     plain = [(n, notes.get(n, "")) for n in LEGALIZERS if n != "stablehlo.composite"]
+    plain += [(name, "by branches of the sequencers, or straight-line") for name in CONTROL_FLOW]
     plain = sorted(plain + list(_EXPANDED.items()))
     return plain + [(f"composite {name}", "") for name in sorted(COMPOSITES)]
 
@@ -124,9 +125,9 @@ class LegalizeToNeuronPass(Pass, name="legalize-to-neuron"):
         return _drop_other_functions(op, kept) or changed
 
 
-def find_unsupported(module: ir.Module) -> list[Finding]:
+def find_unsupported(module: ir.Operation) -> list[Finding]:
     """Every operation of a simplified module that cannot be compiled; the module is not changed."""
-    copy = module.operation.clone()
+    copy = module.clone().operation
     with module.context, ir.Location.unknown():
         return _legalize_all(called_functions(main_function(copy)))[1]
 
@@ -176,9 +177,6 @@ def _unknown(op: ir.Operation) -> tuple[str, str]:
     """(reason, hint) for an operation without a legalizer."""
     if op.name == "stablehlo.custom_call":
         return custom_call_problem(op)
-    if op.name == "stablehlo.while":
-        reason = "a loop whose iterations depend on data, or are too many to be unrolled"
-        return reason, _NEAREST_FORMS[op.name]
     return "not supported", _NEAREST_FORMS.get(op.name, ANY_FORM)
 
 

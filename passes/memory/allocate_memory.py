@@ -94,7 +94,7 @@ def _place_hbm(program: TileProgram, plan: MemoryPlan) -> None:
         buffer.address = address
         buffer.tensor = replace(buffer.tensor, address=address)
         address += aligned(max(1, buffer.tensor.size_bytes), ALIGNMENT)
-    address = _place_iterations(program, address)
+    address = place_iterations(program, address)
     plan.hbm_bytes = address
     _place_aliases(program)
     if address > program.target.hbm_bytes:
@@ -102,7 +102,7 @@ def _place_hbm(program: TileProgram, plan: MemoryPlan) -> None:
         raise device_memory_error(tensors, address, program.target.hbm_bytes)
 
 
-def _place_iterations(program: TileProgram, address: int) -> int:
+def place_iterations(program: TileProgram, address: int) -> int:
     """The tensors of each repeat: all of the first iteration, all of the second, and so on, every
     iteration alike. Returns the first free address."""
     for number, repeat in enumerate(program.repeats):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch_mlir import ir
 
 from axonc.dialects.attributes import integer
-from axonc.passes.prepare.known_scalars import Known, known_scalar
+from axonc.passes.graph.known_scalars import Known, known_scalar
 from axonc.passes.prepare.stacked_updates import updated_as_a_whole
 
 

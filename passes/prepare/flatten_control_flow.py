@@ -1,11 +1,16 @@
-"""Make loops and branches straight-line: loops are unrolled, of branches all are computed.
+"""Make short loops and cheap branches straight-line: the loops are unrolled, of branches all are
+computed.
 
-Why: everything after works on one graph. A loop of layers becomes layers, whose weights are slices
-of the stacked ones; what a branch computes is cheap beside a decision the engines would wait for.
+Why: what is in one graph is scheduled as a whole. A loop of layers becomes layers, whose weights
+are slices of the stacked ones; what a small branch computes is cheap beside a decision the engines
+would wait for.
 
 Precondition: StableHLO, calls inlined (`inline-calls`).
-Postcondition: no `while`, `case` or `if` but loops whose number of iterations depends on data (or
-is beyond `limit`); `legalize-to-neuron` names them.
+Postcondition: the `while`, `case` and `if` that are left are worth a branch of the sequencers
+(`split-control-flow`): loops whose number of iterations depends on data; loops of more than
+`most-layers` iterations that would become more than `limit` operations, which say how often they
+run (`neuron.count`); branches with such loops in them, whose untaken sides need not end; and
+branches that take `jump_ns` longer if all are computed than if one is.
 
 Before:
     func.func @main(%x: tensor<4xf32>) -> tensor<4xf32> {
@@ -31,15 +36,17 @@ After:
     }
 
 A branch that is not taken is computed like the other and then not selected, so its infinities and
-NaN reach no result. The parts of a tensor that a loop writes one after the other are concatenated
-(collected_slices.py), or written into the tensor they come from (stacked_updates.py).
+NaN reach no result. The parts of a tensor that an unrolled loop writes one after the other are
+concatenated (collected_slices.py), or written into the tensor they come from (stacked_updates.py).
 
-Refuses: loops of more than `limit` operations when unrolled (UnsupportedOpError).
+A loop that stays runs several iterations at a time (`together` operations or so), and what is left
+of them after it: each time costs a barrier and a way through device memory.
+
+Refuses: loops of more than `most_operations` operations when unrolled (UnsupportedOpError).
 """
 
 from __future__ import annotations
 
-from collections import ChainMap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -47,32 +54,42 @@ import numpy as np
 from torch_mlir import ir
 
 from axonc.diagnostics import UnsupportedOpError
-from axonc.dialects.attributes import numpy_to_dense
+from axonc.dialects.attributes import integer, numpy_to_dense
 from axonc.dialects.locations import source_location
+from axonc.dialects.neuron.argument_names import COUNT
 from axonc.passes.base import Pass
+from axonc.passes.graph.branch_cost import cost_ns
+from axonc.passes.graph.copies import rename
+from axonc.passes.graph.known_scalars import Known, is_countable, known_scalar
+from axonc.passes.graph.loop_counts import (
+    CONTROL_FLOW,
+    iterations,
+    operation_count,
+)
 from axonc.passes.graph.rewrite import in_place_of
 from axonc.passes.prepare.collected_slices import concatenated
-from axonc.passes.prepare.known_scalars import Known, is_countable, known_scalar
-
-CONTROL_FLOW = frozenset({"stablehlo.while", "stablehlo.case", "stablehlo.if"})
 
 
 @dataclass(frozen=True)
 class FlattenControlFlowPass(Pass, name="flatten-control-flow"):
-    """Unroll loops, compute all branches."""
+    """Unroll short loops, compute all of cheap branches."""
 
-    limit: int = 50_000
-    """Operations that a function's may become."""
+    limit: int = 8_000
+    """Operations that a loop of many iterations may become."""
+    most_layers: int = 128
+    """Iterations that are unrolled however large they are: layers."""
+    most_operations: int = 50_000
+    """Operations that a function's loops may become."""
+    together: int = 400
+    """Operations of a loop that stays, several iterations together."""
+    jump_ns: float = 10_000.0
+    """What a jump costs (assumed): two barriers, and values through device memory."""
 
     def apply(self, op: ir.Operation) -> bool:
         changed = False
         for function in op.regions[0].blocks[0].operations:
             if function.operation.name == "func.func":
-                found = [o.operation for o in function.operation.regions[0].blocks[0].operations]
-                flattener = _Flattener(self.limit)
-                for each in found:
-                    if each.name in CONTROL_FLOW:
-                        changed |= flattener.flatten(each)
+                changed |= _Flattener(self).flatten_all(function.operation.regions[0].blocks[0])
         return changed
 
 
@@ -80,16 +97,26 @@ class FlattenControlFlowPass(Pass, name="flatten-control-flow"):
 class _Flattener:
     """Works in one function."""
 
-    limit: int
+    options: FlattenControlFlowPass
     known: Known = field(default_factory=dict)
     """See `known_scalars`."""
     made: int = 0
     """Operations copied so far."""
 
+    def flatten_all(self, block: ir.Block) -> bool:
+        """Everything in a block, also in what stays."""
+        changed = False
+        for op in _control_flow(block):
+            changed |= self.flatten(op)
+        for op in _control_flow(block):
+            for region in op.regions:
+                changed |= self.flatten_all(region.blocks[0])
+        return changed
+
     def flatten(self, op: ir.Operation) -> bool:
-        """Replace `op` by straight-line code before it; whether that was possible."""
+        """Replace `op` by straight-line code before it; whether anything changed."""
         with in_place_of(op):
-            results = self._unroll(op) if op.name == "stablehlo.while" else self._choose(op)
+            results = self._flattened(op)
         if results is None:
             return False
         for old, new in zip(op.results, results, strict=True):
@@ -98,6 +125,10 @@ class _Flattener:
         op.erase()
         return True
 
+    def _flattened(self, op: ir.Operation) -> list[ir.Value] | None:
+        """Its results in straight-line code at the insertion point; None if it stays."""
+        return self._unroll(op) if op.name == "stablehlo.while" else self._choose(op)
+
     def _forget(self, op: ir.Operation) -> None:
         for result in op.results:
             self.known.pop(result, None)
@@ -105,11 +136,27 @@ class _Flattener:
     # ---- loops
 
     def _unroll(self, op: ir.Operation) -> list[ir.Value] | None:
-        count = self._iterations(op)
+        if COUNT in op.attributes:
+            return None
+        count = iterations(op, self.known, self.options.most_operations)
         if count is None:
             return None
+        if not self._is_short(op, count):
+            return self._roll(op, count)
+        return self._iterated(op, list(op.operands), count)
+
+    def _is_short(self, op: ir.Operation, count: int) -> bool:
+        total = count * operation_count(op.regions[1].blocks[0], self.known)
+        limit = self.options.limit
+        return total <= (
+            limit if count > self.options.most_layers else self.options.most_operations
+        )
+
+    def _iterated(self, op: ir.Operation, begin: list[ir.Value], count: int) -> list[ir.Value]:
+        """What the loop's values are after `count` iterations from `begin`, in straight-line
+        code."""
         block = op.regions[1].blocks[0]
-        history = [list(op.operands)]
+        history = [begin]
         for _ in range(count):
             history.append(self._inline(block, history[-1]))
         return [
@@ -117,24 +164,36 @@ class _Flattener:
             for i in range(len(op.results))
         ]
 
-    def _iterations(self, op: ir.Operation) -> int | None:
-        """How often the body runs; None when that depends on data or is too much to unroll."""
-        condition, body = (region.blocks[0] for region in op.regions)
-        most = self.limit // max(1, len(list(body.operations)))
-        carried = [known_scalar(v, self.known) for v in op.operands]
-        for count in range(most + 1):
-            proceed = _returned(condition, carried, self.known)[0]
-            if proceed is None:
-                return None
-            if not proceed:
-                return count
-            carried = _returned(body, carried, self.known)
-        return None
+    def _roll(self, op: ir.Operation, count: int) -> list[ir.Value]:
+        """A loop that runs several iterations at a time and says how often, and those that are
+        left after it."""
+        body = op.regions[1].blocks[0]
+        together = max(1, min(count, self.options.together // operation_count(body, self.known)))
+        times, rest = divmod(count, together)
+        results = list(self._rolled(op, together, times).results)
+        for _ in range(rest):
+            results = self._inline(body, results)
+        return results
+
+    def _rolled(self, op: ir.Operation, together: int, times: int) -> ir.Operation:
+        """A loop over a body of several iterations."""
+        kinds = [v.type for v in op.results]
+        attributes = {COUNT: integer(times)}
+        rolled = ir.Operation.create(op.name, kinds, list(op.operands), attributes, regions=2)
+        for number, (old, region) in enumerate(zip(op.regions, rolled.regions, strict=True)):
+            block = region.blocks.append(*kinds, arg_locs=[op.location] * len(kinds))
+            with ir.InsertionPoint(block):
+                values = list(block.arguments)
+                for _ in range(together if number else 1):
+                    values = self._inline(old.blocks[0], values)
+                ir.Operation.create("stablehlo.return", [], values)
+        return rolled
 
     # ---- branches
 
-    def _choose(self, op: ir.Operation) -> list[ir.Value]:
-        """Of `if` the first region is taken for true; of `case` the last for a wrong number."""
+    def _choose(self, op: ir.Operation) -> list[ir.Value] | None:
+        """Of `if` the first region is taken for true; of `case` the last for a wrong number. None
+        if the machine had better jump."""
         blocks = [region.blocks[0] for region in op.regions]
         number = known_scalar(op.operands[0], self.known)
         if op.name == "stablehlo.if":
@@ -142,6 +201,8 @@ class _Flattener:
         if number is not None:
             inside = 0 <= int(number) < len(blocks)
             return self._inline(blocks[int(number) if inside else -1], ())
+        if self._is_worth_a_jump(blocks):
+            return None
         values = [self._inline(block, ()) for block in blocks]
         chosen = values[-1]
         for place, candidate in enumerate(values[:-1]):
@@ -149,6 +210,23 @@ class _Flattener:
             pairs = zip(candidate, chosen, strict=True)
             chosen = [a if a == b else _select(wanted, a, b) for a, b in pairs]
         return chosen
+
+    def _is_worth_a_jump(self, blocks: Sequence[ir.Block]) -> bool:
+        costs = [cost_ns(block.operations) for block in blocks]
+        if sum(costs) - max(costs) > self.options.jump_ns:
+            return True
+        return any(self._has_lasting_loop(block) for block in blocks)
+
+    def _has_lasting_loop(self, block: ir.Block) -> bool:
+        """Whether some loop in it, or in what is in it, is not unrolled."""
+        for op in _control_flow(block):
+            if op.name == "stablehlo.while":
+                count = iterations(op, self.known, self.options.most_operations)
+                if count is None or not self._is_short(op, count):
+                    return True
+            if any(self._has_lasting_loop(region.blocks[0]) for region in op.regions):
+                return True
+        return False
 
     # ---- copies
 
@@ -161,7 +239,7 @@ class _Flattener:
                 return [values.get(v, v) for v in op.operands]
             self._count(op)
             copy = op.clone()
-            _rename(copy.operation, values)
+            rename(copy.operation, values)
             made = [self._simplest(result) for result in copy.results]
             values |= zip(op.results, made, strict=True)
             if op.name in CONTROL_FLOW:
@@ -170,9 +248,10 @@ class _Flattener:
 
     def _count(self, op: ir.Operation) -> None:
         self.made += 1
-        if self.made > self.limit:
+        most = self.options.most_operations
+        if self.made > most:
             raise UnsupportedOpError(
-                f"loops of more than {self.limit} operations when unrolled",
+                f"loops of more than {most} operations when unrolled",
                 location=source_location(op),
                 op=op.name,
                 hint="fewer iterations or layers to a program",
@@ -183,7 +262,7 @@ class _Flattener:
     ) -> None:
         """Inner control flow; what stays is named later."""
         with in_place_of(copy):
-            results = self._unroll(copy) if op.name == "stablehlo.while" else self._choose(copy)
+            results = self._flattened(copy)
         if results is not None:
             values |= zip(op.results, results, strict=True)
             self._forget(copy)
@@ -199,28 +278,8 @@ class _Flattener:
         return made
 
 
-def _returned(
-    block: ir.Block, arguments: Sequence[np.ndarray | None], outside: Known
-) -> list[np.ndarray | None]:
-    """What is known of the values a region returns, for what is known of its arguments."""
-    known = ChainMap(dict(zip(block.arguments, arguments, strict=True)), outside)
-    last = list(block.operations)[-1].operation
-    return [known_scalar(v, known) for v in last.operands]
-
-
-def _rename(op: ir.Operation, values: dict[ir.Value, ir.Value]) -> None:
-    """Let a copy, and what is in its regions, read the copies of values."""
-
-    def visit(each: ir.Operation) -> ir.WalkResult:
-        for number, operand in enumerate(each.operands):
-            if operand in values:
-                each.operands[number] = values[operand]
-        return ir.WalkResult.ADVANCE
-
-    if op.regions:
-        op.walk(visit)
-    else:
-        visit(op)
+def _control_flow(block: ir.Block) -> list[ir.Operation]:
+    return [o.operation for o in block.operations if o.operation.name in CONTROL_FLOW]
 
 
 def _constant(number: np.ndarray, kind: ir.RankedTensorType) -> ir.Value:

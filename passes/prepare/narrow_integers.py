@@ -41,7 +41,7 @@ from torch_mlir import ir
 from axonc.diagnostics import CompileError, Finding, unsupported_error
 from axonc.dialects.attributes import dense_to_numpy, element_name, numpy_to_dense
 from axonc.dialects.locations import source_location
-from axonc.dialects.neuron.argument_names import ALIAS, HOST_DTYPE, NAME, WEIGHT
+from axonc.dialects.neuron.argument_names import ALIAS, BLOCK, HOST_DTYPE, NAME, WEIGHT
 from axonc.dialects.neuron.repeat import REPEAT
 from axonc.passes.base import Pass, Reporting
 from axonc.passes.graph.module import main_function
@@ -171,7 +171,7 @@ def _plan(root: ir.Operation, main: ir.Operation) -> _Plan:
 def _planned(root: ir.Operation, main: ir.Operation, margin: int) -> _Plan:
     """The module is not changed."""
     states, operations = _states(main), wide_operations(root)
-    forced: set[ir.Value] = set()
+    forced = _borders(main) if BLOCK in root.attributes else set()
     while True:
         promises = _promises(main, margin, forced, {a for a, _ in states})
         ranges = IntegerRanges({v: p.limits for v, p in promises.items()})
@@ -208,6 +208,14 @@ def _states(main: ir.Operation) -> list[tuple[ir.Value, ir.Value]]:
         for argument, given in zip(block.arguments, _attributes(main), strict=True)
         if ALIAS in given and is_wide_type(argument.type)
     ]
+
+
+def _borders(main: ir.Operation) -> set[ir.Value]:
+    """Of a block: 64-bit integers that come from others or go to them, all of which see them in two
+    words, whatever they know of the values."""
+    block = body_of(main)
+    values = [*block.arguments, *list(block.operations)[-1].operands]
+    return {v for v in values if is_wide_type(v.type)}
 
 
 def _attributes(main: ir.Operation) -> list[ir.DictAttr]:

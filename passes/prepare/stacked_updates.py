@@ -16,8 +16,8 @@ from torch_mlir import ir
 
 from axonc.dialects.attributes import numpy_to_dense
 from axonc.dialects.stablehlo import dense_integers
+from axonc.passes.graph.known_scalars import Known, known_scalar
 from axonc.passes.graph.rewrite import in_place_of, redirect
-from axonc.passes.prepare.known_scalars import Known, known_scalar
 
 UPDATE = "stablehlo.dynamic_update_slice"
 

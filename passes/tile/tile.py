@@ -30,7 +30,14 @@ from axonc.backends.targets.target import Target
 from axonc.diagnostics import AxoncError, CompileError, UnsupportedOpError
 from axonc.dialects.attributes import dense_to_numpy
 from axonc.dialects.locations import source_location
-from axonc.dialects.neuron.argument_names import ALIAS, HOST_DTYPE, NAME, WEIGHT
+from axonc.dialects.neuron.argument_names import (
+    ALIAS,
+    CONTROL,
+    HOST_DTYPE,
+    NAME,
+    PLACE,
+    WEIGHT,
+)
 from axonc.dialects.neuron.ops import (
     COLLECTIVES,
     ConcatenateOp,
@@ -88,6 +95,7 @@ from axonc.passes.tile.ops.reduce import tile_layer_norm, tile_reduce, tile_rms_
 from axonc.passes.tile.ops.repeat import RepeatTiler, only_varying
 from axonc.passes.tile.ops.scatter import tile_scatter_rows
 from axonc.passes.tile.ops.sort import tile_sort
+from axonc.passes.tile.places import Places, hand_to_sequencers
 from axonc.passes.tile.returned_pieces import places, returned_concatenations
 from axonc.passes.tile.store_result import for_output, store_result
 from axonc.passes.tile.stored_dtype import is_float_conversion, narrowing_uses, raises_bytes
@@ -138,6 +146,7 @@ class Tiler:
         self.donated: dict[ir.Value, int] = {}
         # By number of a result: the memory of the argument it may take, and its own.
         self.aliases: dict[int, Storage] = {}
+        self.places = Places(self.values)
         self.outputs: dict[int, Storage] = {}
         # By operand of a concatenation that is a result: where in results it is stored.
         self.result_parts: dict[ir.Value, list[Storage]] = {}
@@ -232,6 +241,8 @@ class Tiler:
             self.values.add(argument, storage)
             if argument in self.donated:
                 self.aliases[self.donated[argument]] = storage
+                if PLACE in given:
+                    self.places.add(self.donated[argument], argument, storage)
 
     def _plan_updates(self, block: ir.Block) -> None:
         """What is updated in place; results that begin as a copy of something have their memory
@@ -239,6 +250,8 @@ class Tiler:
         declared = {a: n for a, n in self.donated.items() if a in self.values.storages}
         self.values.updates = plan_updates(block, declared)
         results = list(block.operations)[-1].operands
+        for number in self.places.storages.keys() & set(self.values.updates.ends.values()):
+            self.values.updates.forget_end(number)
         for value, number in self.values.updates.ends.items():
             storage = self._declare_result(number, results[number])
             self.values.outputs[value] = self.outputs[number] = storage
@@ -247,7 +260,7 @@ class Tiler:
         """Results that are stored piece by piece, each as it is made."""
         results = list(block.operations)[-1].operands
         for value, number in returned_concatenations(block).items():
-            if number not in self.outputs:
+            if number not in self.outputs and number not in self.places.storages:
                 out = self._declare_result(number, results[number])
                 whole = out.reshaped(shape_of(value))
                 assert whole is not None, "contiguous memory allows every reshape"
@@ -267,8 +280,20 @@ class Tiler:
         self.values.add(op.results[0], self.values.returned[op.results[0]])
 
     def _return(self, op: ir.Operation) -> None:
+        self.places.set_apart(list(op.operands))
         for number, value in enumerate(op.operands):
-            self._store_result(number, value)
+            if self._is_control(number):
+                hand_to_sequencers(self.values, value)
+            elif number in self.places.storages:
+                self._declare_result(number, value, self.places.storages[number].buffer.name)
+                self.places.store(number, value)
+            else:
+                self._store_result(number, value)
+
+    def _is_control(self, number: int) -> bool:
+        if "res_attrs" not in self.function.attributes:
+            return False
+        return CONTROL in ir.DictAttr(ir.ArrayAttr(self.function.attributes["res_attrs"])[number])
 
     def _declare_result(self, number: int, value: ir.Value, alias: str = "") -> Storage:
         element = str(ir.RankedTensorType(value.type).element_type)

@@ -40,6 +40,10 @@ class UpdatePlan:
     """For results of updates that start in fresh memory, the number of the program's result that
     memory becomes."""
 
+    def forget_end(self, number: int) -> None:
+        """Result `number` has memory of its own already."""
+        self.ends = {value: end for value, end in self.ends.items() if end != number}
+
 
 def plan_updates(block: ir.Block, donated: Mapping[ir.Value, int]) -> UpdatePlan:
     """The plan of a function's only block. donated: arguments whose memory may be written, with

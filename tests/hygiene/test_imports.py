@@ -63,10 +63,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "passes": set(),
     "passes.base": DIALECTS | {"passes"},
     "passes.unsupported": DIALECTS | {"passes"},
+    "passes.blocks": DIALECTS | {"passes", "passes.base"},
     "passes.graph": GRAPH,
     "passes.prepare": GRAPH,
     # Its words are StableHLO on integers, and what is inlined there needs the same inlining here.
     "passes.expand": GRAPH | {"passes.prepare"},
+    "passes.control": GRAPH | {"passes.blocks"},
     "passes.legalize": GRAPH,
     "passes.canonicalize": GRAPH,
     "passes.recognize": GRAPH,
@@ -78,8 +80,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     # the verbs: tiles
     "passes.tile_level": TILES,
     "passes.schedule": TILES,
-    "passes.memory": TILES,
-    "passes.lower": TILES,
+    "passes.memory": TILES | {"passes.blocks"},
+    "passes.lower": TILES | {"passes.blocks"},
     # what a program is before our dialects
     "sharding": {"backends.targets", "backends.numerics"},
     "options": {"backends.targets", "backends.numerics"},
@@ -90,15 +92,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "frontends": IMPORTED | {"partition"},
     # compiling and running
     "context": DIALECTS | {"passes.base"},
-    "pass_manager": GRAPH | {"output_files"},
+    "pass_manager": GRAPH | {"passes.blocks", "output_files"},
     "program": BACKENDS | SHARED | {"passes.cast.cast_report", "output_files"},
     "driver": GRAPH
     | TILES
     | IMPORTED
     | {
         "context", "pass_manager", "program", "partition", "frontends", "passes.prepare",
-        "passes.expand", "passes.legalize", "passes.canonicalize", "passes.recognize",
-        "passes.cast",
+        "passes.expand", "passes.control", "passes.legalize", "passes.canonicalize",
+        "passes.recognize", "passes.cast",
         "passes.fuse", "passes.layout", "passes.tile", "passes.schedule", "passes.memory",
         "passes.lower",
     },

@@ -85,3 +85,49 @@ func.func @main(%x: tensor<i32>) -> tensor<i32> {
   }
   return %0 : tensor<i32>
 }
+
+// -----
+
+// A loop of many iterations stays, says how often it runs, and runs several of them at a time; what
+// is left comes after it.
+// CHECK-LABEL: func.func @main
+// CHECK:         %[[r:.*]]:2 = stablehlo.while
+// CHECK:         attributes {neuron.count = 200 : i64}
+// CHECK:           stablehlo.tanh
+// CHECK:           stablehlo.tanh
+// CHECK:           stablehlo.return
+// CHECK:         %[[t:.*]] = stablehlo.tanh %[[r]]#1
+// CHECK:         return %[[t]]
+func.func @main(%x: tensor<4xf32>) -> tensor<4xf32> {
+  %zero = stablehlo.constant dense<0> : tensor<i32>
+  %0:2 = stablehlo.while(%i = %zero, %a = %x) : tensor<i32>, tensor<4xf32>
+  cond {
+    %n = stablehlo.constant dense<20001> : tensor<i32>
+    %c = stablehlo.compare LT, %i, %n : (tensor<i32>, tensor<i32>) -> tensor<i1>
+    stablehlo.return %c : tensor<i1>
+  } do {
+    %one = stablehlo.constant dense<1> : tensor<i32>
+    %n = stablehlo.add %i, %one : tensor<i32>
+    %b = stablehlo.tanh %a : tensor<4xf32>
+    stablehlo.return %n, %b : tensor<i32>, tensor<4xf32>
+  }
+  return %0#1 : tensor<4xf32>
+}
+
+// -----
+
+// Branches that are dear stay: the machine jumps to one.
+// CHECK-LABEL: func.func @main
+// CHECK:         stablehlo.if
+func.func @main(%p: tensor<i1>, %x: tensor<1024x1024xf32>) -> tensor<1024x1024xf32> {
+  %0 = "stablehlo.if"(%p) ({
+    %1 = stablehlo.dot_general %x, %x, contracting_dims = [1] x [0]
+      : (tensor<1024x1024xf32>, tensor<1024x1024xf32>) -> tensor<1024x1024xf32>
+    stablehlo.return %1 : tensor<1024x1024xf32>
+  }, {
+    %1 = stablehlo.dot_general %x, %x, contracting_dims = [0] x [1]
+      : (tensor<1024x1024xf32>, tensor<1024x1024xf32>) -> tensor<1024x1024xf32>
+    stablehlo.return %1 : tensor<1024x1024xf32>
+  }) : (tensor<i1>) -> tensor<1024x1024xf32>
+  return %0 : tensor<1024x1024xf32>
+}

@@ -141,19 +141,3 @@ def test_updates_of_other_parts_are_stacked() -> None:
     rng = np.random.default_rng(9)
     caches = rng.normal(size=(3, 5, 4)).astype(np.float32)
     assert_as_xla(step, (caches, caches[0, :1], np.int32(2)))
-
-
-def test_iterations_that_depend_on_data_are_refused_by_name() -> None:
-    def until(x: jax.Array) -> jax.Array:
-        return lax.while_loop(lambda c: c.sum() < 10, lambda c: c * 2, x)
-
-    lowered = jax.jit(until).lower(X)
-    with pytest.raises(axonc.UnsupportedOpError, match=r"stablehlo\.while: .* depend on data"):
-        axonc.compile(lowered)
-    assert [finding.op for finding in axonc.check(lowered)] == ["stablehlo.while"]
-
-
-def test_too_many_iterations_are_refused() -> None:
-    lowered = jax.jit(lambda x: lax.fori_loop(0, 10**6, lambda i, c: c + i, x)).lower(X)
-    with pytest.raises(axonc.UnsupportedOpError, match="too many to be unrolled"):
-        axonc.compile(lowered)

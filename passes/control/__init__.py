@@ -1,0 +1,1 @@
+"""From control flow in StableHLO to straight-line blocks."""
