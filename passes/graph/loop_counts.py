@@ -14,6 +14,9 @@ from axonc.passes.graph.known_scalars import Known, known_scalar
 
 CONTROL_FLOW = frozenset({"stablehlo.while", "stablehlo.case", "stablehlo.if"})
 
+BLOCK_OPERATIONS = 100
+"""What a straight-line block of its own costs to compile, in operations (assumed)."""
+
 _TRIED = 20_000
 """Iterations that are gone through where no formula tells the number."""
 
@@ -101,7 +104,7 @@ def _step(body: ir.Block, number: int, known: Known) -> int | None:
 
 def operation_count(block: ir.Block, known: Known) -> int:
     """Operations of a block when it is flattened, at least 1; inner loops whose number of
-    iterations is not known yet count once."""
+    iterations is not known yet count as blocks of their own."""
     total = 0
     for view in block.operations:
         op = view.operation
@@ -109,5 +112,5 @@ def operation_count(block: ir.Block, known: Known) -> int:
         if op.name in CONTROL_FLOW:
             inner = sum(operation_count(region.blocks[0], known) for region in op.regions)
             count = iterations(op, known, _TRIED) if op.name == "stablehlo.while" else 1
-            total += inner * (1 if count is None else count)
+            total += BLOCK_OPERATIONS + inner if count is None else count * inner
     return max(1, total)
