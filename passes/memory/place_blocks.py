@@ -25,6 +25,7 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from axonc.backends.program import HbmTensor, TensorKind
+from axonc.diagnostics import InternalError
 from axonc.dialects.ntile.program import TileProgram
 from axonc.passes.base import Pass, State
 from axonc.passes.blocks import MADE, PLACE_PREFIX, BlocksState
@@ -73,6 +74,7 @@ class _Placer:
                 found = self._new(buffer.tensor)
                 if key is not None:
                     self.shared[key] = found
+            _require_alike(buffer.tensor, found)
             buffer.tensor, buffer.address = found, found.address
         self._place_iterations(program)
 
@@ -99,6 +101,15 @@ class _Placer:
                 buffer.tensor = buffer.each[0]
         self.end = place_iterations(program, self.end)
         self.tensors += [t for b in program.buffers for t in b.each]
+
+
+def _require_alike(tensor: HbmTensor, found: HbmTensor) -> None:
+    """Blocks see what they share in one way. Raises: InternalError."""
+    if (tensor.shape, tensor.dtype) != (found.shape, found.dtype):
+        raise InternalError(
+            f"'{tensor.name}' is {tensor.dtype.name}{list(tensor.shape)} in one block and "
+            f"{found.dtype.name}{list(found.shape)} in another"
+        )
 
 
 def _key(tensor: HbmTensor) -> Hashable:

@@ -136,7 +136,7 @@ def _expand(root: ir.Operation) -> tuple[Sequence[object], Sequence[Finding]]:
     if plan.wide.expanded:
         fold_ranges(wide_operations(root), plan.ranges)
         states = {v for pair in _states(main) for v in pair}
-        forced = tuple(states & plan.wide.values)
+        forced = (*(states & plan.wide.values), *_borders(root, main))
         plan.wide = find_wide_values(wide_operations(root), plan.ranges, forced)
     reports = [
         _report(main, v, p) for v, p in plan.promises.items() if _is_worth_telling(main, v, p)
@@ -171,7 +171,7 @@ def _plan(root: ir.Operation, main: ir.Operation) -> _Plan:
 def _planned(root: ir.Operation, main: ir.Operation, margin: int) -> _Plan:
     """The module is not changed."""
     states, operations = _states(main), wide_operations(root)
-    forced = _borders(main) if BLOCK in root.attributes else set()
+    forced = _borders(root, main)
     while True:
         promises = _promises(main, margin, forced, {a for a, _ in states})
         ranges = IntegerRanges({v: p.limits for v, p in promises.items()})
@@ -210,9 +210,11 @@ def _states(main: ir.Operation) -> list[tuple[ir.Value, ir.Value]]:
     ]
 
 
-def _borders(main: ir.Operation) -> set[ir.Value]:
+def _borders(root: ir.Operation, main: ir.Operation) -> set[ir.Value]:
     """Of a block: 64-bit integers that come from others or go to them, all of which see them in two
-    words, whatever they know of the values."""
+    words, whatever they know of the values. Of a whole program: none."""
+    if BLOCK not in root.attributes:
+        return set()
     block = body_of(main)
     values = [*block.arguments, *list(block.operations)[-1].operands]
     return {v for v in values if is_wide_type(v.type)}
