@@ -54,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
     elif options.sharding:
         print("\n".join(executable.compiled.shardings) or "nothing was cut")
     elif options.json:
-        print(program_report.facts_json(executable, executable.profile()))
+        print(program_report.facts_json(executable, program_report.profile_of(executable)))
     else:
-        print(program_report.overview(executable, executable.profile()))
+        print(program_report.overview(executable, program_report.profile_of(executable)))
     return 0

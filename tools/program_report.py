@@ -17,38 +17,66 @@ from axonc.run.executable import Executable
 from axonc.run.profile import Profile
 from axonc.tools.core_report import core_facts, core_lines, device_memory_bytes
 
+_TIME_OF_A_CALL = """\
+modelled time: depends on data, as control flow does
+'axonc profile PROGRAM --inputs FILE' tells that of one call"""
 _MAP_CELLS = 64
 _SHADES = " .:-=+*#%@"
 
 
-def facts(executable: Executable, profile: Profile) -> dict[str, Any]:
-    """The figures scripts want. Times are modelled, not measured; sbuf_peak_bytes is per
-    partition."""
-    compiled, timeline = executable.compiled, profile.timeline
+def profile_of(executable: Executable) -> Profile | None:
+    """The profile of any call; None where each has its own, as control flow depends on data."""
+    return None if executable.time_depends_on_data else executable.profile()
+
+
+def facts(executable: Executable, profile: Profile | None) -> dict[str, Any]:
+    """The figures scripts want. Times are modelled, not measured; sbuf_peak_bytes is per partition.
+    Without a profile those of a call are null, and instructions those of the streams."""
+    compiled = executable.compiled
     return {
         "target": compiled.program.target,
         "inputs": list(map(str, compiled.inputs)),
         "results": list(map(str, compiled.results)),
-        "modelled_seconds": profile.modelled_seconds,
+        "time_depends_on_data": executable.time_depends_on_data,
         "cores": compiled.cores,
         "instance": instance_name(compiled.program),
-        "collectives": len(timeline.collectives),
-        "collective_seconds": timeline.collective_ns * 1e-9,
-        "instructions": {e.value: n for e, n in timeline.instruction_count.items()},
-        "dma_transfers": timeline.transfer_count,
         "sbuf_peak_bytes": compiled.program.sbuf_peak_bytes,
-        "hbm_bytes_read": profile.hbm_bytes_read,
-        "spill_save_bytes": profile.spill_save_bytes,
-        "spill_reload_bytes": profile.spill_reload_bytes,
-        "hbm_bytes": timeline.hbm_bytes,
         "device_memory_bytes": device_memory_bytes(compiled.program),
-        "busy_seconds": {e.value: ns * 1e-9 for e, ns in timeline.busy_ns.items()},
-        "bound_seconds": profile.bound_seconds,
-        **core_facts(executable),
+        **(_unknown_facts(compiled.program) if profile is None else _call_facts(profile)),
+        **({} if profile is None else core_facts(executable)),
         "options": compiled.options.as_dict(),
         "source_sha256": compiled.source_hash,
         "stages": [{"name": s.name, "ir_sha256": s.ir_hash} for s in compiled.stages],
         "notes": list(compiled.program.notes),
+    }
+
+
+def _call_facts(profile: Profile) -> dict[str, Any]:
+    """Of one call."""
+    timeline = profile.timeline
+    return {
+        "modelled_seconds": profile.modelled_seconds,
+        "collectives": len(timeline.collectives),
+        "collective_seconds": timeline.collective_ns * 1e-9,
+        "instructions": {e.value: n for e, n in timeline.instruction_count.items()},
+        "dma_transfers": timeline.transfer_count,
+        "hbm_bytes_read": profile.hbm_bytes_read,
+        "spill_save_bytes": profile.spill_save_bytes,
+        "spill_reload_bytes": profile.spill_reload_bytes,
+        "hbm_bytes": timeline.hbm_bytes,
+        "busy_seconds": {e.value: ns * 1e-9 for e, ns in timeline.busy_ns.items()},
+        "bound_seconds": profile.bound_seconds,
+    }
+
+
+def _unknown_facts(program: Program) -> dict[str, Any]:
+    """What is known of a call before it is made."""
+    streams = program.streams.items()
+    return {
+        "modelled_seconds": None,
+        "instructions": {e.value: len(decode_stream(data)) for e, data in streams},
+        "hbm_bytes_read": None,
+        "bound_seconds": None,
     }
 
 
@@ -58,13 +86,13 @@ def instance_name(program: Program) -> str:
     return instance.name if instance is not None else program.target
 
 
-def facts_json(executable: Executable, profile: Profile) -> str:
+def facts_json(executable: Executable, profile: Profile | None) -> str:
     """`facts` as indented JSON."""
     return json.dumps(facts(executable, profile), indent=2)
 
 
-def overview(executable: Executable, profile: Profile) -> str:
-    """Interfaces, options, memory and the profile's table."""
+def overview(executable: Executable, profile: Profile | None) -> str:
+    """Interfaces, options, memory and the profile's table, if there is one for all calls."""
     compiled = executable.compiled
     program, target = compiled.program, TARGETS[compiled.program.target]
     weight_bytes = sum(t.size_bytes for t in compiled.tensors(TensorKind.WEIGHT))
@@ -78,9 +106,9 @@ def overview(executable: Executable, profile: Profile) -> str:
         f"  SBUF peak {program.sbuf_peak_bytes:,} of {target.sbuf_partition_bytes:,} bytes "
         f"per partition; device memory {device_memory_bytes(program) / 1e6:,.2f} MB",
         *(f"  note: {note}" for note in executable.notes),
-        *core_lines(executable),
+        *([] if profile is None else core_lines(executable)),
         "",
-        profile.summary(),
+        _TIME_OF_A_CALL if profile is None else profile.summary(),
     ]
     return "\n".join(lines)
 

@@ -162,7 +162,8 @@ class MultiCoreMachine:
         """Modelled time of every core; see `Machine.timeline`."""
         if self.is_data_dependent and not self._has_order:
             raise ExecutionError(
-                "the time of this program depends on its data", hint="run it first"
+                "the time of this program depends on its data",
+                hint="run it first ('axonc profile' takes --inputs)",
             )
         self._find_order()
         return [machine.timeline(record) for machine in self.machines]

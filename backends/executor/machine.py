@@ -214,7 +214,8 @@ class Machine:
         """
         if self.order is None and self.is_data_dependent:
             raise ExecutionError(
-                "the time of this program depends on its data", hint="run it first"
+                "the time of this program depends on its data",
+                hint="run it first ('axonc profile' takes --inputs)",
             )
         timeline = self._schedule().timeline
         return timeline if record else replace(timeline, engines={}, transfers=None, stalls=())

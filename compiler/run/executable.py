@@ -63,6 +63,7 @@ class Executable:
         self.compiled = compiled
         self._machines: dict[Mode, MultiCoreMachine] = {}
         self._loaded: set[Mode] = set()
+        self._latest: Mode = "fast"
         self.check_report = CheckReport()
         self._program = compiled.core_program
         self._holders = {kind: holders(self._program, kind) for kind in TensorKind}
@@ -153,6 +154,7 @@ class Executable:
         cores = self.cores(mode)
         self.check_files()
         outputs = cores.run(inputs)
+        self._latest = mode
         results = [self.whole_result(host, outputs) for host in self.results]
         return results, cores.check_report
 
@@ -345,14 +347,24 @@ class Executable:
     # ---- time
 
     @property
+    def time_depends_on_data(self) -> bool:
+        """Whether control flow does: then the modelled time is that of the latest call."""
+        return self._unloaded().is_data_dependent
+
+    def _timed(self) -> MultiCoreMachine:
+        """The executor that knows the time of a call."""
+        return self._unloaded(self._latest if self.time_depends_on_data else "fast")
+
+    @property
     def modelled_seconds(self) -> float:
-        """Modelled, not measured, time of one call on the target, start-up and tear-down included.
+        """Modelled, not measured, time of one call on the target, start-up and tear-down included;
+        of the latest call where `time_depends_on_data`.
 
         Raises:
             ExecutionError: control flow depends on data and the program has not been run.
         """
         with self._turn:
-            return self._unloaded().timeline().seconds
+            return self._timed().timeline().seconds
 
     def profile(self, *arrays: object) -> Profile:
         """The timeline of one call, of the core that ends last. With arrays the program is run and
@@ -366,7 +378,7 @@ class Executable:
 
         with self._turn:
             outputs = self.run(*arrays) if arrays else []
-            return make_profile(self._unloaded().slowest, outputs)
+            return make_profile(self._timed().slowest, outputs)
 
     def core_profiles(self) -> list[Profile]:
         """The modelled timeline of one call on every core; needs neither inputs nor weights.
@@ -377,7 +389,7 @@ class Executable:
         from axonc.run.profile import make_profile
 
         with self._turn:
-            cores = self._unloaded()
+            cores = self._timed()
             cores.timelines()
             return [make_profile(machine, []) for machine in cores.machines]
 

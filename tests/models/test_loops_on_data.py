@@ -3,7 +3,9 @@ modes."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +14,7 @@ import pytest
 from jax import lax
 
 import axonc
+from axonc.tools.cli import main
 
 X = np.linspace(0.1, 1, 4 * 8, dtype=np.float32).reshape(4, 8)
 W = np.random.default_rng(3).normal(scale=0.4, size=(8, 8)).astype(np.float32)
@@ -106,3 +109,97 @@ def test_the_time_belongs_to_a_run() -> None:
     short = executable.modelled_seconds
     executable.run(np.int32(20), X)
     assert executable.modelled_seconds > short
+
+
+def test_a_program_file_keeps_loops(tmp_path: Path) -> None:
+    function = lambda n, x: counted(n, x, lambda i, s: s * 2 + i)  # noqa: E731
+    path = tmp_path / "loop.axon"
+    axonc.compile(jax.jit(function).lower(1, X)).save(path)
+    loaded = axonc.load(path)
+    assert loaded.time_depends_on_data
+    for checked in (True, False):
+        (found,) = loaded.run(np.int32(4), X, checked=checked)
+        np.testing.assert_allclose(found, function(4, X), rtol=1e-5)
+
+
+def test_inspect_says_that_time_depends_on_data(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "loop.axon"
+    executable = axonc.compile(jax.jit(lambda n, x: counted(n, x, lambda i, s: -s)).lower(1, X))
+    executable.save(path)
+    assert main(["inspect", str(path)]) == 0
+    assert "modelled time: depends on data" in capsys.readouterr().out
+    assert main(["inspect", str(path), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["modelled_seconds"] is None
+    assert facts["time_depends_on_data"]
+    assert facts["instructions"]["sync"] > 0
+    assert main(["profile", str(path)]) == 1
+    assert "'axonc profile' takes --inputs" in capsys.readouterr().err
+
+
+def test_the_time_of_a_checked_run_is_known(tmp_path: Path) -> None:
+    executable = axonc.compile(jax.jit(lambda n, x: counted(n, x, lambda i, s: -s)).lower(1, X))
+    executable.run(np.int32(3), X, checked=True)
+    checked = executable.modelled_seconds
+    executable.run(np.int32(3), X)
+    assert executable.modelled_seconds == checked
+
+
+def test_state_that_a_loop_updates_stays_in_a_session() -> None:
+    def step(n: jax.Array, state: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        state = lax.fori_loop(0, n, lambda i, s: s * 0.5 + x, state)
+        return state, state.sum()
+
+    executable = axonc.compile(jax.jit(step, donate_argnums=1).lower(1, X, X))
+    session = executable.session({"state": X}, checked=True)
+    state = X
+    for n in (2, 0, 3):
+        state, total = step(np.int32(n), state, X)
+        np.testing.assert_allclose(session.run(np.int32(n), X)[0], total, rtol=1e-5)
+    np.testing.assert_allclose(session.state()["state"], state, rtol=1e-5)
+
+
+BRANCHES = [
+    lambda n, x: counted(n, x, lambda i, s: s * 2),
+    lambda n, x: x + 1,
+    lambda n, x: counted(n, x, lambda i, s: s + i),
+]
+
+
+@pytest.mark.parametrize("number", [-1, 0, 1, 2, 5])
+def test_branches_with_loops_are_jumped_to(number: int) -> None:
+    """The loop of a branch that is not taken might never end."""
+    executable = assert_as_xla(
+        lambda k, n, x: lax.switch(k, BRANCHES, n, x), np.int32(number), np.int32(3), X
+    )
+    assert executable.time_depends_on_data
+
+
+@pytest.mark.parametrize("taken", [True, False])
+def test_dear_branches_are_jumped_to(taken: bool) -> None:
+    w = np.random.default_rng(4).normal(scale=0.05, size=(512, 512)).astype(np.float32)
+    executable = assert_as_xla(
+        lambda p, x, w: lax.cond(p, lambda y: jnp.tanh(y @ w @ w), lambda y: y @ w.T @ w, x),
+        np.bool_(taken),
+        w,
+        w,
+        rtol=1e-3,
+    )
+    assert executable.time_depends_on_data
+
+
+def test_a_long_loop_of_known_length_stays_a_loop() -> None:
+    def step(h: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        h = jnp.tanh(h @ W + x)
+        for _ in range(12):
+            h = h * 0.9 + 0.01
+        return h, h.sum()
+
+    xs = np.random.default_rng(5).normal(size=(301, 4, 8)).astype(np.float32)
+    executable = assert_as_xla(lambda h, xs: lax.scan(step, h, xs), X, xs, rtol=1e-4)
+    assert not executable.time_depends_on_data
+    instructions = sum(len(data) for data in executable.compiled.program.streams.values())
+    assert instructions < 301 * 30 * 64
+    assert executable.modelled_seconds > 0
