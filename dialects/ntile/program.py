@@ -249,6 +249,8 @@ class TileProgram:
     """How many run it."""
     groups: list[Groups] = field(default_factory=list)
     """The table that collectives refer to."""
+    branches_alike: bool = False
+    """All cores take the same branches wherever there are collectives on the way."""
     control: View | None = None
     """Of a block between which the sequencers branch: the number (i32) that they branch by."""
     _location_index: dict[SourceLocation, int] = field(

@@ -42,6 +42,7 @@ from axonc.passes.blocks import (
     While,
 )
 from axonc.passes.control.block_module import Argument, Assignment, BlockWriter, Home, Output, Place
+from axonc.passes.control.core_differences import require_alike
 from axonc.passes.control.loop_conditions import as_number, prepare_loops
 from axonc.passes.graph.loop_counts import CONTROL_FLOW
 from axonc.passes.graph.module import main_function
@@ -87,6 +88,7 @@ class _Splitter:
     def run(self) -> tuple[Node, ...]:
         main = main_function(self.module.operation)
         block = main.regions[0].blocks[0]
+        require_alike(main)
         self.writer = BlockWriter(self.module, main)
         self.conditions = prepare_loops(block)
         for number, argument in enumerate(block.arguments):

@@ -12,68 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
 from torch_mlir import ir
-from torch_mlir._mlir_libs import _stablehlo
 
-from axonc.backends.isa.collective_groups import Groups
-from axonc.dialects.attributes import dense_to_numpy, element_name
+from axonc.dialects.attributes import element_name
 from axonc.dialects.neuron import builder as build
 from axonc.dialects.neuron.table import CORE_REDUCTIONS, FLOAT
 from axonc.passes.graph.module import Processes
+from axonc.passes.graph.replica_groups import groups_of, pairs_of
 from axonc.passes.legalize.movement import reduction_kind_of
 from axonc.passes.unsupported import Unsupported
-
-# ---- groups --------------------------------------------------------------------------------------
-
-
-def _channel(op: ir.Operation) -> int:
-    if "channel_handle" not in op.attributes:
-        return 0
-    return int(_stablehlo.ChannelHandle(op.attributes["channel_handle"]).handle)
-
-
-def _listed(op: ir.Operation, name: str) -> Groups:
-    array = dense_to_numpy(op.attributes[name])
-    if array.size and int(array.min()) < 0:
-        raise Unsupported("replica groups of different sizes", "make all groups equally large")
-    return tuple(tuple(int(n) for n in row) for row in np.atleast_2d(array) if len(row))
-
-
-def _groups(op: ir.Operation, *, and_partitions: bool) -> Groups:
-    """The cores of each group. and_partitions: with a channel, groups list replicas, and every
-    partition of them takes part (all_reduce and its kin); else they list partitions."""
-    processes = Processes.of(op)
-    listed = _listed(op, "replica_groups")
-    everyone = (tuple(range(processes.cores)),)
-    if "use_global_device_ids" in op.attributes:
-        found = listed or everyone
-    elif _channel(op) > 0 and and_partitions:
-        replicas = listed or (tuple(range(processes.replicas)),)
-        count = processes.partitions
-        found = tuple(tuple(r * count + p for p in range(count) for r in g) for g in replicas)
-    elif _channel(op) > 0 or processes.replicas > 1:
-        found = listed or everyone
-    else:  # groups of replicas, of which there is one: every core for itself
-        found = tuple((core,) for core in range(processes.cores))
-    ranks = sorted(rank for group in found for rank in group)
-    if ranks != list(range(processes.cores)) or len({len(group) for group in found}) != 1:
-        raise Unsupported(
-            f"replica groups {list(map(list, found))} on {processes.cores} cores",
-            "groups of one size that hold each core once",
-        )
-    return found
-
-
-def _pairs(op: ir.Operation) -> Groups:
-    processes = Processes.of(op)
-    pairs = _listed(op, "source_target_pairs")
-    if _channel(op) <= 0 and processes.partitions > 1:
-        return tuple((core, core) for core in range(processes.cores)) if (0, 0) in pairs else ()
-    if any(rank >= processes.cores for pair in pairs for rank in pair):
-        raise Unsupported(f"pairs {list(map(list, pairs))} on {processes.cores} cores")
-    return pairs
-
 
 # ---- dims ----------------------------------------------------------------------------------------
 
@@ -113,7 +60,7 @@ def _reduces_on_machine(value: ir.Value, kind: str) -> bool:
 
 
 def all_reduce(op: ir.Operation) -> ir.Value:
-    value, groups = _one_tensor(op), _groups(op, and_partitions=True)
+    value, groups = _one_tensor(op), groups_of(op, and_partitions=True)
     kind = reduction_kind_of(op)
     if len(groups[0]) == 1:
         return value
@@ -123,7 +70,7 @@ def all_reduce(op: ir.Operation) -> ir.Value:
 
 
 def reduce_scatter(op: ir.Operation) -> ir.Value:
-    value, groups = _one_tensor(op), _groups(op, and_partitions=True)
+    value, groups = _one_tensor(op), groups_of(op, and_partitions=True)
     kind, count = reduction_kind_of(op), len(groups[0])
     if count == 1:
         return value
@@ -134,14 +81,14 @@ def reduce_scatter(op: ir.Operation) -> ir.Value:
 
 
 def all_gather(op: ir.Operation) -> ir.Value:
-    value, groups = _one_tensor(op), _groups(op, and_partitions=True)
+    value, groups = _one_tensor(op), groups_of(op, and_partitions=True)
     if len(groups[0]) == 1:
         return value
     return _join_first(build.all_gather(value, groups), _dim(op, "all_gather_dim"))
 
 
 def all_to_all(op: ir.Operation) -> ir.Value:
-    value, groups = _one_tensor(op), _groups(op, and_partitions=False)
+    value, groups = _one_tensor(op), groups_of(op, and_partitions=False)
     count = len(groups[0])
     if count == 1:
         return value
@@ -150,7 +97,7 @@ def all_to_all(op: ir.Operation) -> ir.Value:
 
 
 def collective_permute(op: ir.Operation) -> ir.Value:
-    pairs = _pairs(op)
+    pairs = pairs_of(op)
     value = op.operands[0]
     if all(source == target for source, target in pairs) and len(pairs) == Processes.of(op).cores:
         return value

@@ -56,6 +56,8 @@ class CoreStreams:
     streams: Streams
     locations: Sequence[SourceLocation]
     """Its table of source places."""
+    branches_alike: bool = False
+    """Cores that run it are known to take the same branches (`split-control-flow`)."""
 
 
 @dataclass(frozen=True)
@@ -120,12 +122,33 @@ def _decoded(program: Program) -> Streams:
 
 
 def _follow(program: CoreStreams, target: Target) -> dict[Engine, list[Instruction]]:
-    """The collectives of every stream, in order, loops followed."""
-    return {
-        engine: list(_collectives(engine, stream, program.locations, target))
+    """The collectives of every stream, in order, loops followed. Of cores that branch alike each
+    one once: wherever the branches lead, all cores come to the same ones in the same order."""
+    streams = {
+        engine: stream
         for engine, stream in program.streams.items()
         if any(is_collective(instruction) for instruction in stream)
     }
+    if program.branches_alike:
+        _require_one_engine(streams, program.locations)
+        return {e: [i for i in stream if is_collective(i)] for e, stream in streams.items()}
+    return {
+        engine: list(_collectives(engine, stream, program.locations, target))
+        for engine, stream in streams.items()
+    }
+
+
+def _require_one_engine(streams: Streams, locations: Sequence[SourceLocation]) -> None:
+    """With two of them, the order in which cores wait for each other would depend on branches."""
+    for stream in list(streams.values())[1:]:
+        first = next(i for i in stream if is_collective(i))
+        raise CompileError(
+            f"{' and '.join(e.value for e in streams)} trigger collectives in a program with "
+            "branches on data",
+            op=first.spec.mnemonic,
+            location=locations[first.location],
+            hint="let one engine trigger them all",
+        )
 
 
 def _collectives(
@@ -305,7 +328,7 @@ class CheckCollectivesPass(Pass, name="check-collectives"):
             raise CompileError("this pass works on instruction streams", hint="run 'lower' first")
         program = state.program
         if program.cores > 1:
-            streams = CoreStreams(state.streams, program.locations)
+            streams = CoreStreams(state.streams, program.locations, program.branches_alike)
             same = (0,) * program.cores
             check_collectives((streams,), same, tuple(program.groups), program.target)
         return state, False

@@ -190,7 +190,7 @@ def _final_counts(program: TileProgram) -> list[int]:
 
 def _joined(programs: Sequence[TileProgram]) -> TileProgram:
     """A program without operations that has what programs share."""
-    joined = TileProgram(programs[0].target, cores=programs[0].cores)
+    joined = TileProgram(programs[0].target, cores=programs[0].cores, branches_alike=True)
     groups: dict[Groups, None] = {}
     buffers: dict[str, Buffer] = {}
     notes: dict[str, None] = {}
