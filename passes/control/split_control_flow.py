@@ -44,21 +44,8 @@ from axonc.passes.blocks import (
 from axonc.passes.control.block_module import Argument, Assignment, BlockWriter, Home, Output, Place
 from axonc.passes.control.core_differences import require_alike
 from axonc.passes.control.loop_conditions import as_number, prepare_loops
-from axonc.passes.graph.loop_counts import CONTROL_FLOW
+from axonc.passes.graph.loop_counts import CONTROL_FLOW, has_control_flow
 from axonc.passes.graph.module import main_function
-
-
-def has_control_flow(root: ir.Operation) -> bool:
-    """Whether a loop or branch is anywhere in it."""
-    found = False
-
-    def visit(op: ir.Operation) -> ir.WalkResult:
-        nonlocal found
-        found = found or op.name in CONTROL_FLOW
-        return ir.WalkResult.INTERRUPT if found else ir.WalkResult.ADVANCE
-
-    root.walk(visit)
-    return found
 
 
 @dataclass(frozen=True)

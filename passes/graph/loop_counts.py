@@ -21,6 +21,19 @@ _TRIED = 20_000
 """Iterations that are gone through where no formula tells the number."""
 
 
+def has_control_flow(root: ir.Operation) -> bool:
+    """Whether a loop or branch is anywhere in it."""
+    found = False
+
+    def visit(op: ir.Operation) -> ir.WalkResult:
+        nonlocal found
+        found = found or op.name in CONTROL_FLOW
+        return ir.WalkResult.INTERRUPT if found else ir.WalkResult.ADVANCE
+
+    root.walk(visit)
+    return found
+
+
 def iterations(op: ir.Operation, known: Known, most: int) -> int | None:
     """How often the body of a `while` runs; None when that depends on data, or is hard to tell.
     known: see `known_scalar`. most: operations that may be looked at."""

@@ -38,6 +38,8 @@ After:
 A branch that is not taken is computed like the other and then not selected, so its infinities and
 NaN reach no result. The parts of a tensor that an unrolled loop writes one after the other are
 concatenated (collected_slices.py), or written into the tensor they come from (stacked_updates.py).
+Where something stays, layers that were outlined are inlined again: the blocks that the program is
+cut into are searched for layers by themselves.
 
 A loop that stays runs several iterations at a time (`together` operations or so), and what is left
 of them after it: each time costs a barrier and a way through device memory.
@@ -63,11 +65,13 @@ from axonc.passes.graph.copies import rename
 from axonc.passes.graph.known_scalars import Known, is_countable, known_scalar
 from axonc.passes.graph.loop_counts import (
     CONTROL_FLOW,
+    has_control_flow,
     iterations,
     operation_count,
 )
 from axonc.passes.graph.rewrite import in_place_of
 from axonc.passes.prepare.collected_slices import concatenated
+from axonc.passes.prepare.inline_blocks import InlineBlocksPass
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,8 @@ class FlattenControlFlowPass(Pass, name="flatten-control-flow"):
         for function in op.regions[0].blocks[0].operations:
             if function.operation.name == "func.func":
                 changed |= _Flattener(self).flatten_all(function.operation.regions[0].blocks[0])
+        if has_control_flow(op):
+            changed |= InlineBlocksPass().apply(op)
         return changed
 
 

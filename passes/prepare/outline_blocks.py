@@ -22,7 +22,8 @@ Blocks may read: what the one before made (carried), what all read alike (invari
 `@main` of their own (varying), and constants, which are made again in the function. `@main` may
 read what the last one hands on, and return anything of each, but not twice (collected). Blocks
 with other operands or results stay as they were; so do groups of less than `min-count` blocks or
-`min-ops` operations a block. Operations keep the locations of the first block.
+`min-ops` operations a block. In a block of a program with control flow only weights may differ from
+layer to layer. Operations keep the locations of the first block.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from dataclasses import dataclass
 
 from torch_mlir import ir
 
+from axonc.dialects.neuron.argument_names import BLOCK, WEIGHT
 from axonc.dialects.neuron.repeat import OPERAND_RUNS, RESULT_RUNS, function_named, repeat
 from axonc.passes.base import Pass
 from axonc.passes.graph.module import main_function
@@ -53,6 +55,8 @@ class OutlineBlocksPass(Pass, name="outline-blocks"):
         body = read_body(main, Signatures(op))
         groups = find_groups(body, max(self.min_ops, 1), max(self.min_count, 2))
         outlined = [group for group in groups if _fits(body, group)]
+        if BLOCK in op.attributes:
+            outlined = [group for group in outlined if _is_alone(main, body, group)]
         for group in outlined:
             _outline(op, body, group)
         return bool(outlined)
@@ -69,6 +73,17 @@ def _fits(body: Body, group: Group) -> bool:
     }
     fits = slots <= OPERAND_RUNS and len(_results(body, group)) <= RESULT_RUNS
     return fits and not collected & body.repeatedly
+
+
+def _is_alone(main: ir.Operation, body: Body, group: Group) -> bool:
+    """Of a block of a program with control flow: whether no other block can see what the iterations
+    have to themselves, as that lies in memory by iterations: weights, of which each block may have
+    its own copy."""
+    arguments = list(main.regions[0].blocks[0].arguments)
+    given = ir.ArrayAttr(main.attributes["arg_attrs"])
+    weights = {a for a, d in zip(arguments, given, strict=True) if WEIGHT in ir.DictAttr(d)}
+    varying = {body.values[number] for slot in group.varying for number in slot}
+    return not group.collected and varying <= weights
 
 
 def _by_type(body: Body, slots: Sequence[int]) -> list[int]:
