@@ -209,6 +209,7 @@ class MultiCoreMachine:
         if network.missing() or any(s.blocked_engines() for s in simulations):
             raise self._deadlock(simulations, network)
         for machine, simulation in zip(self.machines, simulations, strict=True):
+            machine.execute_pending()
             machine.adopt(simulation)
         self._has_order = True
 
@@ -216,6 +217,8 @@ class MultiCoreMachine:
         for machine, simulation in zip(self.machines, simulations, strict=True):
             with machine.failures():
                 simulation.begin()
+                if len(simulations) == 1:
+                    simulation.advance()
         while True:
             simulation = min(simulations, key=lambda s: s.next_ns)
             now = simulation.next_ns

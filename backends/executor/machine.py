@@ -48,6 +48,18 @@ from axonc.diagnostics import ExecutionError, SourceLocation, nearest
 Result = TypeVar("Result")
 Mode = Literal["fast", "checked"]
 DEFAULT_MAX_STEPS = 50_000_000
+MAX_STRETCHES = 256
+"""Plans that are kept of what runs between two loads of registers."""
+
+Plan = list[tuple[Prepared, Closure | None]]
+"""What is run, in order; None: a collective."""
+
+
+def _ends_with_a_load(steps: Steps) -> bool:
+    """Whether the tensor engine has loaded a matrix that it has not used yet."""
+    tensor = (p.action for p in reversed(steps.prepared) if p.engine is Engine.TENSOR)
+    matrix = (a for a in tensor if a in (Action.LOAD_STATIONARY, Action.MULTIPLY))
+    return next(matrix, None) is Action.LOAD_STATIONARY
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +110,9 @@ class Machine:
         if self._checker is not None:
             self._bindings.report = self._checker.report
         self._closures: dict[Prepared, Closure] = {}
-        self._plan: list[tuple[Prepared, Closure | None]] | None = None
+        self._plan: Plan | None = None
+        self._stretches: dict[tuple[Prepared, ...], Plan] = {}
+        self._pending = Steps()
         self._has_weights = False
         self.order: Order | None = None
         """Found by the first run, or by the first question for the time; a core that does the same
@@ -140,6 +154,7 @@ class Machine:
             check_stored(known[name], array)
             self._memory.bind(known[name], array)
         self._closures.clear()
+        self._stretches.clear()
         self._plan = None
 
     def _check_weights_loaded(self) -> None:
@@ -161,6 +176,7 @@ class Machine:
         with np.errstate(all="ignore"), one_blas_thread():
             if self.is_data_dependent:
                 self._simulate(self.execute_now)
+                self.execute_pending()
             else:
                 for prepared in self.execution():
                     raise AssertionError(f"a lone core came past {prepared.mnemonic}")
@@ -239,6 +255,7 @@ class Machine:
             state.generator = np.random.default_rng((self.seed, number, 0))
             state.rounding_rng = np.random.default_rng((self.seed, number, 1))
         self._bindings.array.stationary = None
+        self._pending = Steps()
         if self._checker is not None:
             self._checker.reset()
 
@@ -258,22 +275,26 @@ class Machine:
     def _execute_fast(self, steps: Steps) -> Iterator[Prepared]:
         if self._plan is None:
             self._plan = self._make_plan(steps)
+        yield from self._follow(self._plan)
+
+    def _follow(self, plan: Plan) -> Iterator[Prepared]:
+        """Run a plan; stops at collectives."""
         position = 0
         try:
-            for prepared, closure in self._plan:
+            for prepared, closure in plan:
                 if closure is None:
                     yield prepared
                 else:
                     closure()
                 position += 1
         except Violation as violation:
-            raise self._finding(violation, self._plan[position][0]) from None
+            raise self._finding(violation, plan[position][0]) from None
 
-    def _make_plan(self, steps: Steps) -> list[tuple[Prepared, Closure | None]]:
+    def _make_plan(self, steps: Steps, *, is_whole: bool = True) -> Plan:
         """What is run, in order, with its closure (None: a collective). A block of matmuls is
-        named by its first instruction."""
-        plan: list[tuple[Prepared, Closure | None]] = []
-        items = plan_blocks(steps.prepared, self._memory)
+        named by its first instruction. is_whole: the steps are all of a run."""
+        plan: Plan = []
+        items = plan_blocks(steps.prepared, self._memory, is_whole=is_whole)
         threads = self._bindings.workers.count > 1
         for item in overlap(items, steps.prepared) if threads else items:
             if isinstance(item, OverlappedBlock):
@@ -305,15 +326,42 @@ class Machine:
 
     def execute_now(self, prepared: Prepared, registers: Registers) -> None:
         """Run an instruction the event loop has just started (control depends on data). A
-        collective happens when all its cores have come to it."""
+        collective happens when all its cores have come to it. In fast mode what comes between two
+        loads of registers waits for the second, to be planned together."""
         if is_collective(prepared.instruction):
             return
         if prepared.action is Action.LOAD_REGISTER:
+            self.execute_pending()
             load = partial(load_register, prepared.instruction, self._bindings, registers)
             self._run_guarded(prepared, load)
             return
         is_store = prepared.action is Action.STORE_REGISTER
-        self._execute_step(prepared, registers.stored(prepared.instruction) if is_store else None)
+        stored = registers.stored(prepared.instruction) if is_store else None
+        if self._checker is None and self._decoded.runs_in_stretches:
+            if stored is not None:
+                self._pending.stored[len(self._pending.prepared)] = stored
+            self._pending.prepared.append(prepared)
+        else:
+            self._execute_step(prepared, stored)
+
+    def execute_pending(self) -> None:
+        """Run what waits. The order in which instructions started is one that all orders between
+        them allow, so whoever is about to read what they write calls this first."""
+        steps, self._pending = self._pending, Steps()
+        if not steps.prepared:
+            return
+        if steps.stored or _ends_with_a_load(steps):
+            for number, prepared in enumerate(steps.prepared):
+                self._execute_step(prepared, steps.stored.get(number))
+            return
+        key = tuple(steps.prepared)
+        plan = self._stretches.get(key)
+        if plan is None:
+            plan = self._make_plan(steps, is_whole=False)
+            if len(self._stretches) < MAX_STRETCHES:
+                self._stretches[key] = plan
+        for prepared in self._follow(plan):
+            raise AssertionError(f"{prepared.mnemonic} among steps without collectives")
 
     def _execute_step(self, prepared: Prepared, stored: int | None) -> None:
         if prepared.instruction.spec.touches_memory:
@@ -336,6 +384,7 @@ class Machine:
 
     def collective_source(self, prepared: Prepared) -> np.ndarray:
         """What this core brings to a collective: flat, in the storage type."""
+        self.execute_pending()
         access = prepared.instruction.operand("src")
         assert access is not None
         view = self._guarded(prepared, partial(self._memory.view, access))

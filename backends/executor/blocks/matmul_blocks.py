@@ -173,12 +173,14 @@ PlanItem = int | Block | Transpose
 """The number of a step that runs as it is, or what runs instead of some."""
 
 
-def plan_blocks(steps: Sequence[Prepared], memory: MemorySystem) -> list[PlanItem]:
+def plan_blocks(
+    steps: Sequence[Prepared], memory: MemorySystem, *, is_whole: bool = True
+) -> list[PlanItem]:
     """The steps with an effect in the order of fast mode, matmuls in blocks, copies that no step
-    reads left out."""
+    reads left out. is_whole: they are all of a run, not a part of it."""
     planner = _Planner(steps, WeightCopies(memory))
     planner.visit_all()
-    unneeded = planner.copies.unneeded_steps()
+    unneeded = planner.copies.unneeded_steps(is_whole=is_whole)
     return [item for item in planner.items if not isinstance(item, int) or item not in unneeded]
 
 

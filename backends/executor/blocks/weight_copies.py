@@ -89,9 +89,12 @@ class WeightCopies:
         self._pages: dict[int, list[WeightCopy]] = defaultdict(list)
         self._made: list[WeightCopy] = []
 
-    def unneeded_steps(self) -> set[int]:
-        """Steps whose copies only operands that were traced to device memory read."""
-        return {copy.step for copy in self._made if not copy.is_needed}
+    def unneeded_steps(self, *, is_whole: bool) -> set[int]:
+        """Steps whose copies only operands that were traced to device memory read. is_whole: nobody
+        reads SBUF after the last step; else copies that are left then are needed."""
+        return {
+            copy.step for copy in self._made if not copy.is_needed and (is_whole or not copy.left)
+        }
 
     def source(self, tile: TileAccess) -> HbmAccess | None:
         """The device memory that `tile` is a copy of. None: it is not; SBUF is read."""

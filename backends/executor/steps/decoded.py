@@ -59,6 +59,29 @@ class DecodedProgram:
             for prepared in stream
         )
 
+    @cached_property
+    def runs_in_stretches(self) -> bool:
+        """Whether between two branches or loads of a register the tensor engine uses no matrix that
+        was loaded before the first, and loads none for after the second: then what lies between can
+        be planned by itself."""
+        stream = self.streams.get(Engine.TENSOR, [])
+        targets = {
+            prepared.instruction.integer("target")
+            for prepared in stream
+            if prepared.action is Action.BRANCH
+        }
+        last = Action.NOTHING
+        for index, prepared in enumerate(stream):
+            if index in targets or prepared.action in (Action.BRANCH, Action.LOAD_REGISTER):
+                if last is Action.LOAD_STATIONARY:
+                    return False
+                last = Action.NOTHING
+            if prepared.action is Action.MULTIPLY and last is Action.NOTHING:
+                return False
+            if prepared.action in (Action.MULTIPLY, Action.LOAD_STATIONARY):
+                last = prepared.action
+        return True
+
 
 def _decoded(
     program: Program, engine: Engine, preparer: Preparer, verifier: Verifier | None
