@@ -49,12 +49,15 @@ class Places:
     def store(self, number: int, value: ir.Value) -> None:
         """Result `number` goes to its place."""
         place = self.storages[number]
-        if self._is_there(number, value) or 0 in place.shape:
-            return
+        if not self._is_there(number, value) and 0 not in place.shape:
+            self.store_at(place, number, value)
+
+    def store_at(self, out: Storage, number: int, value: ir.Value) -> None:
+        """Result `number` goes to `out`, from the copy that was made of it, if there is one."""
         if number in self.apart:
-            copy_device_memory(self.values.builder, place, self.apart[number])
+            copy_device_memory(self.values.builder, out, self.apart[number])
         else:
-            store_result(self.values, place, value)
+            store_result(self.values, out, value)
 
     def _is_there(self, number: int, value: ir.Value) -> bool:
         place = self.storages.get(number)

@@ -97,7 +97,7 @@ from axonc.passes.tile.ops.scatter import tile_scatter_rows
 from axonc.passes.tile.ops.sort import tile_sort
 from axonc.passes.tile.places import Places, hand_to_sequencers
 from axonc.passes.tile.returned_pieces import places, returned_concatenations
-from axonc.passes.tile.store_result import for_output, store_result
+from axonc.passes.tile.store_result import for_output
 from axonc.passes.tile.stored_dtype import is_float_conversion, narrowing_uses, raises_bytes
 from axonc.passes.tile.update_in_place import plan_updates
 from axonc.passes.tile.values import Values, hbm_storage, is_whole
@@ -325,9 +325,8 @@ class Tiler:
             self._declare_result(number, value, alias.buffer.name)
             return
         out = self.outputs.get(number) or self._declare_result(number, value)
-        if out.buffer in made or 0 in out.shape:
-            return
-        store_result(self.values, out, value)
+        if out.buffer not in made and 0 not in out.shape:
+            self.places.store_at(out, number, value)
 
     def _constant(self, op: ir.Operation) -> None:
         attribute = ir.DenseElementsAttr(op.value)

@@ -203,3 +203,17 @@ def test_a_long_loop_of_known_length_stays_a_loop() -> None:
     instructions = sum(len(data) for data in executable.compiled.program.streams.values())
     assert instructions < 301 * 30 * 64
     assert executable.modelled_seconds > 0
+
+
+def test_an_old_value_is_handed_on_though_its_place_is_written() -> None:
+    """What the loop carries second is the first of the iteration before, and is never read in the
+    body; the first is updated row by row."""
+
+    def function(n: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        def step(i: jax.Array, s: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+            return s[0].at[i % 4].set(s[0][3 - i % 4] * 2), s[0]
+
+        return lax.fori_loop(0, n, step, (x, jnp.zeros_like(x)))
+
+    for n in (1, 2, 5):
+        assert_as_xla(function, np.int32(n), X)
