@@ -21,7 +21,10 @@ from axonc.pass_manager import ManagerOptions, PassManager
 from axonc.passes.base import ModuleState, Pass
 from axonc.passes.cast.cast_data import CastData, Sample
 from axonc.passes.cast.cast_report import CastReport, CastRow
+from axonc.passes.control.core_differences import find_differences
 from axonc.passes.control.split_control_flow import SplitControlFlowPass
+from axonc.passes.expand.expand_random import ExpandRandomPass
+from axonc.passes.graph.loop_counts import has_control_flow
 from axonc.passes.graph.module import cores_of, main_function
 from axonc.passes.layout.choose_layouts import ChooseLayoutsPass
 from axonc.passes.legalize.legalize_to_neuron import find_unsupported
@@ -184,16 +187,15 @@ def _require_mesh(imported: ImportedProgram, cores: int) -> None:
 
 def find_unsupported_ops(imported: ImportedProgram) -> list[Finding]:
     """Everything in the program that cannot be compiled; empty when all can."""
-    passes = (
-        InlineCallsPass(),
-        FlattenControlFlowPass(),
-        SplitControlFlowPass(),
-        *expansions(),
-        SimplifyPass(),
-        ScanWindowsPass(),
-        ExpandRegionsPass(),
-    )
-    state = PassManager(passes).run(ModuleState(load_module(imported)))
+    module = load_module(imported)
+    PassManager((InlineCallsPass(), FlattenControlFlowPass())).run(ModuleState(module))
+    if has_control_flow(module.operation):
+        differing = find_differences(main_function(module.operation))
+        if differing:
+            return differing
+    cut = (ExpandRandomPass(before_blocks=True), SplitControlFlowPass())
+    passes = (*cut, *expansions(), SimplifyPass(), ScanWindowsPass(), ExpandRegionsPass())
+    state = PassManager(passes).run(ModuleState(module))
     found = [_unsupported_in(module) for module in state.targets("builtin.module")]
     return list(dict.fromkeys(finding for findings in found for finding in findings))
 

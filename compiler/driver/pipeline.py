@@ -110,6 +110,8 @@ def stablehlo_pipeline(options: TensorOptions) -> tuple[Pass, ...]:
         InlineCallsPass(),
         # Layers of a loop are layers from here on.
         FlattenControlFlowPass(),
+        # Keys of random numbers are numbered over all blocks.
+        ExpandRandomPass(before_blocks=True),
         # From here on, what control flow is left runs between blocks, each like a program.
         SplitControlFlowPass(),
         *outline,

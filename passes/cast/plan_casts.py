@@ -44,6 +44,7 @@ from axonc.backends.numerics.format_names import SCALE_OPTIONS
 from axonc.backends.numerics.quantize import FORMATS
 from axonc.diagnostics import CompileError, UsageError, nearest
 from axonc.dialects.locations import source_location
+from axonc.dialects.neuron.argument_names import BLOCK
 from axonc.dialects.neuron.ops import kind_of
 from axonc.dialects.neuron.repeat import REPEAT, repeats_in
 from axonc.passes.base import Pass, Reporting
@@ -92,6 +93,11 @@ class PlanCastsPass(Reporting, Pass, name="plan-casts", anchor="func.func"):
     def apply_and_report(self, op: ir.Operation) -> tuple[bool, list[CastReport]]:
         if not self.is_needed:
             return False, []
+        if self.data.samples and _is_of_a_block(op):
+            raise UsageError(
+                "sample inputs are evaluated for programs without loops and branches on data",
+                hint="leave --calibrate out",
+            )
         if repeats_in(op):
             raise CompileError(
                 "casts are chosen layer by layer, and the layers are one block",
@@ -157,7 +163,8 @@ class PlanCastsPass(Reporting, Pass, name="plan-casts", anchor="func.func"):
         """The choice of every operation that has one.
 
         Raises:
-            UsageError: an override matches no operation.
+            UsageError: an override matches no operation; of a program with control flow it may be
+                meant for another block.
         """
         names = weight_names(function)
         overrides = [Override(text) for text in self.overrides]
@@ -181,7 +188,7 @@ class PlanCastsPass(Reporting, Pass, name="plan-casts", anchor="func.func"):
                 for override in matching:
                     unused.pop(override, None)
                 plan[one] = CastChoice(self._choice(matching).compute)
-        for override in unused:
+        for override in () if _is_of_a_block(function) else unused:
             hint = nearest(override.pattern, known) or f"names: {', '.join(sorted(set(known))[:5])}"
             raise UsageError(f"override '{override.text}' matches no operation", hint=hint)
         return plan
@@ -189,6 +196,11 @@ class PlanCastsPass(Reporting, Pass, name="plan-casts", anchor="func.func"):
     def _choice(self, matching: list[Override]) -> CastChoice:
         default = self._default()
         return matching[-1].choice(default) if matching else default
+
+
+def _is_of_a_block(function: ir.Operation) -> bool:
+    """Whether the program is cut into blocks, and this is one of them."""
+    return function.parent is not None and BLOCK in function.parent.operation.attributes
 
 
 def _without_weight(choice: CastChoice, op: ir.Operation, names: dict[int, str]) -> CastChoice:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from torch_mlir import ir
 
-from axonc.diagnostics import Finding, unsupported_error
+from axonc.diagnostics import Finding
 from axonc.dialects.attributes import integers
 from axonc.dialects.locations import source_location
 from axonc.dialects.neuron.argument_names import PARTS
@@ -36,20 +36,16 @@ COLLECTIVES = _MEETING | frozenset(
 )
 
 
-def require_alike(main: ir.Operation) -> None:
-    """All cores take the same way wherever there are collectives on it.
-
-    Raises:
-        UnsupportedOpError: names the loops and branches of which that is not known.
-    """
+def find_differences(main: ir.Operation) -> list[Finding]:
+    """Loops and branches with collectives that cores may go through differently, for all that is
+    known."""
     if cores_of(main.parent.operation) == 1:
-        return
+        return []
     differences = _Differences()
     block = main.regions[0].blocks[0]
     differences.values.update(_cut_arguments(main, block))
     differences.visit(block)
-    if differences.findings:
-        raise unsupported_error(list(differences.findings.values()))
+    return list(differences.findings.values())
 
 
 def _cut_arguments(main: ir.Operation, block: ir.Block) -> Iterable[ir.Value]:

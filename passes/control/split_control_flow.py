@@ -30,6 +30,7 @@ from typing import ClassVar
 
 from torch_mlir import ir
 
+from axonc.diagnostics import unsupported_error
 from axonc.dialects.neuron.argument_names import COUNT
 from axonc.passes.base import ModuleState, Pass, State
 from axonc.passes.blocks import (
@@ -42,7 +43,7 @@ from axonc.passes.blocks import (
     While,
 )
 from axonc.passes.control.block_module import Argument, Assignment, BlockWriter, Home, Output, Place
-from axonc.passes.control.core_differences import require_alike
+from axonc.passes.control.core_differences import find_differences
 from axonc.passes.control.loop_conditions import as_number, prepare_loops
 from axonc.passes.graph.loop_counts import CONTROL_FLOW, has_control_flow
 from axonc.passes.graph.module import main_function
@@ -75,7 +76,8 @@ class _Splitter:
     def run(self) -> tuple[Node, ...]:
         main = main_function(self.module.operation)
         block = main.regions[0].blocks[0]
-        require_alike(main)
+        if differing := find_differences(main):
+            raise unsupported_error(differing)
         self.writer = BlockWriter(self.module, main)
         self.conditions = prepare_loops(block)
         for number, argument in enumerate(block.arguments):

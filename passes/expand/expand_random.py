@@ -35,6 +35,7 @@ from axonc.dialects.locations import source_location
 from axonc.dialects.neuron.argument_names import NAME, RANDOM_KEY
 from axonc.passes.base import Pass
 from axonc.passes.expand import random_bits
+from axonc.passes.graph.loop_counts import has_control_flow
 from axonc.passes.graph.module import main_function
 from axonc.passes.graph.rewrite import body_of, in_place_of, replace
 from axonc.passes.prepare import words
@@ -48,8 +49,14 @@ GENERATOR, DRAW = "stablehlo.rng_bit_generator", "stablehlo.rng"
 class ExpandRandomPass(Pass, name="expand-random"):
     """Make random numbers by integer arithmetic, with the bits of XLA."""
 
+    before_blocks: bool = False
+    """Only if there are loops and branches on data, before the program is cut at them."""
+
     def apply(self, op: ir.Operation) -> bool:
+        if self.before_blocks and not has_control_flow(op):
+            return False
         draws = _operations(op, DRAW)
+        _require_outside_of_loops(draws)
         if draws:
             InlineBlocksPass().apply(op)
             draws = _operations(op, DRAW)
@@ -73,6 +80,25 @@ def _operations(root: ir.Operation, name: str) -> list[ir.Operation]:
 
     root.walk(visit, ir.WalkOrder.PRE_ORDER)
     return found
+
+
+def _require_outside_of_loops(draws: Sequence[ir.Operation]) -> None:
+    """Every iteration would draw the same. Raises: UnsupportedOpError."""
+    reason = "random numbers in a loop that is not unrolled"
+    hint = "draw by a key that the loop carries, as jax.random does"
+    findings = [
+        Finding(op.name, reason, source_location(op), hint) for op in draws if _is_in_a_loop(op)
+    ]
+    if findings:
+        raise unsupported_error(findings)
+
+
+def _is_in_a_loop(op: ir.Operation) -> bool:
+    while op.name != "func.func":
+        op = op.parent.operation
+        if op.name == "stablehlo.while":
+            return True
+    return False
 
 
 # ---- rng_bit_generator ---------------------------------------------------------------------

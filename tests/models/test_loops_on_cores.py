@@ -19,11 +19,15 @@ MESH = AbstractMesh((2,), ("d",), axis_types=(AxisType.Auto,))
 X = np.linspace(0.1, 1, 32, dtype=np.float32).reshape(4, 8)
 
 
-def compiled(body: Callable[..., object], *arguments: object) -> axonc.Executable:
+def lowered(body: Callable[..., object], *arguments: object) -> jax.stages.Lowered:
     """All arrays are cut along their first dim, scalars are everywhere."""
     specs = tuple(P("d") if np.ndim(a) else P() for a in arguments)
     function = jax.shard_map(body, mesh=MESH, in_specs=specs, out_specs=P("d"), check_vma=False)
-    return axonc.compile(jax.jit(function).trace(*arguments).lower(lowering_platforms=("cpu",)))
+    return jax.jit(function).trace(*arguments).lower(lowering_platforms=("cpu",))
+
+
+def compiled(body: Callable[..., object], *arguments: object) -> axonc.Executable:
+    return axonc.compile(lowered(body, *arguments))
 
 
 def test_a_sum_over_cores_in_the_body() -> None:
@@ -75,3 +79,4 @@ def test_a_collective_that_cores_may_come_to_differently_is_refused() -> None:
 
     with pytest.raises(axonc.UnsupportedOpError, match=r"stablehlo\.while: a collective in it"):
         compiled(body, X)
+    assert [finding.op for finding in axonc.check(lowered(body, X))] == ["stablehlo.while"]
