@@ -44,6 +44,8 @@ def reason_name(reason: str) -> str:
     queue = index - len(engines)
     if queue < DMA_QUEUES:
         return f"wait for dma queue {queue}"
+    if index in INF2.barrier_semaphores:
+        return "wait at a barrier"
     return f"wait for collectives of group {queue - DMA_QUEUES}"
 
 

@@ -110,6 +110,11 @@ class Target:
         return self.semaphores - len(Engine) - self.dma.queues
 
     @property
+    def barrier_semaphores(self) -> range:
+        """The last ones: of barriers between straight-line blocks, two rounds of two each."""
+        return range(self.semaphores - 4, self.semaphores)
+
+    @property
     def max_cores(self) -> int:
         """Cores of the largest instance."""
         return max(instance.cores for instance in self.instances)

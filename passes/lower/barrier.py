@@ -34,8 +34,8 @@ class Barrier:
     branches by."""
 
     def __init__(self, target: Target, register: int) -> None:
-        last = target.semaphores - 1
-        self.first, self.second = _Round(last - 3, last - 2), _Round(last - 1, last)
+        first, second, third, fourth = target.barrier_semaphores
+        self.first, self.second = _Round(first, second), _Round(third, fourth)
         self.register = register
 
     def check_room(self, semaphores: int) -> None:

@@ -78,12 +78,12 @@ def _fits(body: Body, group: Group) -> bool:
 def _is_alone(main: ir.Operation, body: Body, group: Group) -> bool:
     """Of a block of a program with control flow: whether no other block can see what the iterations
     have to themselves, as that lies in memory by iterations: weights, of which each block may have
-    its own copy."""
+    its own copy. Without any, they are the iterations of a loop that runs several at a time."""
     arguments = list(main.regions[0].blocks[0].arguments)
     given = ir.ArrayAttr(main.attributes["arg_attrs"])
     weights = {a for a, d in zip(arguments, given, strict=True) if WEIGHT in ir.DictAttr(d)}
     varying = {body.values[number] for slot in group.varying for number in slot}
-    return not group.collected and varying <= weights
+    return not group.collected and bool(varying) and varying <= weights
 
 
 def _by_type(body: Body, slots: Sequence[int]) -> list[int]:
