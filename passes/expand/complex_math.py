@@ -19,10 +19,12 @@ LARGEST = 3.4028234663852886e38
 
 @dataclass(frozen=True)
 class Complex:
-    """re, im: f32 tensors of one shape."""
+    """Complex numbers as two tensors of f32, of one shape."""
 
     re: ir.Value
+    """The real parts."""
     im: ir.Value
+    """The imaginary parts."""
 
     @property
     def parts(self) -> tuple[ir.Value, ir.Value]:

@@ -18,14 +18,18 @@ F32_BIAS, F32_MANTISSA = 127, 23
 
 @dataclass(frozen=True)
 class Float8:
-    """mantissa: its bits. largest: the bits of the largest number. nan: those of NaN, which what is
-    too large becomes. has_negative_zero: else 0x80 is NaN, and there is one zero."""
+    """An 8-bit float type as its bits."""
 
     mantissa: int
+    """Bits of the mantissa."""
     bias: int
+    """What is added to the exponent."""
     largest: int
+    """The bits of the largest number."""
     nan: int
+    """The bits of the NaN that numbers too large become."""
     has_negative_zero: bool
+    """Whether 0x80 is a zero; else it is NaN, and there is one zero."""
 
 
 FORMATS = {

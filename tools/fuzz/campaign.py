@@ -68,7 +68,7 @@ def _some_mode(rng: np.random.Generator) -> str:
 
 @dataclass(frozen=True)
 class Report:
-    """How one case ended; folder: where it was written down, if it was bad."""
+    """How one case ended."""
 
     case: Case
     mode: str
@@ -77,6 +77,7 @@ class Report:
     operations: tuple[str, ...]
     seconds: float
     folder: str = ""
+    """Where it was written down, if it was bad."""
 
 
 def try_case(case: Case, out: str = "") -> Report:

@@ -45,11 +45,13 @@ Body = Callable[[Pattern], Sequence[int]]
 
 @dataclass(frozen=True)
 class Miss:
-    """rules: names of the passes whose patterns the body draws. modes: in which it is tried."""
+    """A program drawn close to what rules rewrite."""
 
     rules: tuple[str, ...]
+    """Names of the passes whose patterns the body draws."""
     body: Body
     modes: tuple[str, ...] = ("default", "default", "bf16-products", "weights")
+    """The modes it is tried in."""
 
 
 _MANY = ("default", "flat", "weights", "two-cores-tensor", "two-cores-data", "bf16-products")

@@ -42,11 +42,12 @@ class Outcome(Enum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """outcome, and why. known: the share of the results' elements that were compared."""
+    """An outcome, and why."""
 
     outcome: Outcome
     reason: str = ""
     known: float = 0.0
+    """The share of the results' elements that were compared."""
 
 
 @dataclass(frozen=True)

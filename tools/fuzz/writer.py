@@ -10,9 +10,10 @@ from axonc.tools.fuzz.program import BOOL, FLOATS, Kind
 
 @dataclass(frozen=True)
 class Value:
-    """name: in the text, `%v7`."""
+    """A value of the text."""
 
     name: str
+    """As the text has it, such as `%v7`."""
     kind: Kind
 
     def __str__(self) -> str:

@@ -31,14 +31,12 @@ Lowering = Callable[..., Any]
 
 @dataclass(frozen=True)
 class MaskedRows:
-    """The tensor that keeps, of the candidates `rows` along `axis`, those where `kept` is true.
-
-    mask: the array the user selected with; selections by the same one have the same rows kept.
-    """
+    """The tensor that keeps, of the candidates `rows` along `axis`, those where `kept` is true."""
 
     rows: Array
     axis: int
     mask: Array
+    """The array the user selected with; selections by the same one have the same rows kept."""
 
     @property
     def kept(self) -> Array:
