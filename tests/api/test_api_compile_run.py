@@ -149,19 +149,17 @@ def test_check_finds_everything_at_once() -> None:
 
 
 def test_check_finds_64_bit_arithmetic_beside_other_things() -> None:
-    text = """func.func @main(%a: tensor<4xi64>, %b: tensor<2x2xf32>)
-        -> (tensor<3xi64>, tensor<2x2xf32>) {
-      %least = stablehlo.constant dense<-9223372036854775808> : tensor<i64>
-      %0 = "stablehlo.reduce_window"(%a, %least) <{window_dimensions = array<i64: 2>}> ({
-      ^bb0(%x: tensor<i64>, %y: tensor<i64>):
-        %2 = stablehlo.maximum %x, %y : tensor<i64>
-        stablehlo.return %2 : tensor<i64>
-      }) : (tensor<4xi64>, tensor<i64>) -> tensor<3xi64>
+    kind = "tensor<1x2x8xi64>"
+    text = f"""func.func @main(%a: {kind}, %w: tensor<4x2x3xi64>, %b: tensor<2x2xf32>)
+        -> (tensor<1x4x6xi64>, tensor<2x2xf32>) {{
+      %0 = stablehlo.convolution(%a, %w) dim_numbers = [b, f, 0]x[o, i, 0]->[b, f, 0],
+          window = {{stride = [1]}} {{batch_group_count = 1 : i64, feature_group_count = 1 : i64}}
+          : ({kind}, tensor<4x2x3xi64>) -> tensor<1x4x6xi64>
       %1 = stablehlo.cholesky %b : tensor<2x2xf32>
-      return %0, %1 : tensor<3xi64>, tensor<2x2xf32>
-    }"""
+      return %0, %1 : tensor<1x4x6xi64>, tensor<2x2xf32>
+    }}"""
     found = [finding.op for finding in axonc.check(text)]
-    assert found == ["stablehlo.reduce_window", "stablehlo.cholesky"]
+    assert found == ["stablehlo.convolution", "stablehlo.cholesky"]
 
 
 def test_unsupported_ops_are_refused_all_at_once() -> None:

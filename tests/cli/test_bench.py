@@ -67,5 +67,5 @@ def test_a_program_that_does_not_compile_says_why(tmp_path: Path) -> None:
     np.savez(weights, arg0=np.zeros((8, 8), np.float32))
     done = compile_program(artifact, weights, tmp_path / "m.axon")
     assert done.exit_code == 1
-    assert done.complaint.endswith("m.mlir:1:1: error: argument 1: element type f64")
+    assert done.complaint.endswith("m.mlir:1:1: error: argument 'arg1': element type f64")
     assert "Traceback" not in done.errors
