@@ -14,7 +14,7 @@ from functools import lru_cache
 import numpy as np
 
 from axonc.backends.executor.laws.happens_before import Clock, HappensBefore, engine_key
-from axonc.backends.executor.laws.shadow import byte_dims
+from axonc.backends.executor.laws.shadow import ByteDims, byte_dims
 from axonc.backends.executor.steps.describe import describe_instruction
 from axonc.backends.executor.steps.findings import FindingKind, Violation
 from axonc.backends.executor.steps.prepared import Prepared
@@ -80,6 +80,8 @@ class AccessHistory:
         """Record `new`; the answer is an access it races with, if any."""
         memory = new.access.memory
         size = PAGE_BYTES[memory]
+        # Those that stand in several pages are compared once.
+        cleared: set[Entry] = set()
         for page in range(new.first // size, (new.end - 1) // size + 1):
             entries = self._pages.get((memory, page))
             if entries is None:
@@ -92,8 +94,10 @@ class AccessHistory:
                     kept.append(old)
                     continue
                 is_ordered = clock[old.agent] >= old.time
-                if not is_ordered and _conflict(old, new):
-                    return old
+                if not is_ordered and old not in cleared:
+                    if _conflict(old, new):
+                        return old
+                    cleared.add(old)
                 if not (is_ordered and _replaces(new, old, low, high)):
                     kept.append(old)
             kept.append(new)
@@ -135,11 +139,36 @@ def _replaces(new: Entry, old: Entry, low: int, high: int) -> bool:
 
 def bytes_meet(a: Access, b: Access) -> bool:
     """Whether two accesses whose boxes overlap touch a common byte (of one partition)."""
+    distance = b.byte_range()[0] - a.byte_range()[0]
+    if _lie_apart(byte_dims(a), byte_dims(b), distance):
+        return False
     start = min(a.byte_range()[0], b.byte_range()[0])
     end = max(a.byte_range()[1], b.byte_range()[1])
     mask = np.zeros(end - start, np.bool_)
     _pattern(mask, start, a)[...] = True
     return bool(_pattern(mask, start, b).any())
+
+
+@lru_cache(maxsize=4096)
+def _lie_apart(ours: ByteDims, theirs: ByteDims, distance: int) -> bool:
+    """Whether a stride of two patterns, the second of which begins `distance` later, tells them
+    apart without looking at bytes: modulo the stride each touches an interval, and these do not
+    meet. Such are columns of one matrix."""
+    for pitch in {abs(stride) for stride, _ in (*ours, *theirs)} - {0, 1}:
+        first, second = _run(ours, pitch), _run(theirs, pitch)
+        if (
+            max(first, second) <= pitch
+            and first <= distance % pitch
+            and second <= -distance % pitch
+        ):
+            return True
+    return False
+
+
+def _run(dims: ByteDims, pitch: int) -> int:
+    """Length of the interval from the first byte on that holds all, modulo `pitch`: steps of
+    multiples of it lead nowhere."""
+    return 1 + sum(abs(stride) * (count - 1) for stride, count in dims if stride % pitch)
 
 
 def _pattern(mask: np.ndarray, start: int, access: Access) -> np.ndarray:

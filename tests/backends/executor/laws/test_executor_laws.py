@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 from executor_program_maker import ENGINE_SEMAPHORE, ProgramMaker, psum, sbuf
 
+from axonc.backends.executor.laws.races import bytes_meet
 from axonc.backends.executor.machine import Machine
 from axonc.backends.executor.steps.findings import FindingError, FindingKind
+from axonc.backends.isa.access_pattern import HbmAccess
+from axonc.backends.numerics.dtypes import F32
 from axonc.backends.program import TensorKind
 from axonc.backends.targets.target import Engine
 
@@ -547,3 +550,24 @@ def test_findings_name_the_op_of_the_model():
     made.add("tensor_copy", V, {"dst": A, "src": B}, line=5)
     error = find(made, FindingKind.UNWRITTEN_READ)
     assert "from op5" in str(error)
+
+
+def test_patterns_that_lie_apart_touch_no_common_byte() -> None:
+    """Of random pairs of columns: the short answer is never another than that of all bytes."""
+    rng = np.random.default_rng(11)
+    apart = 0
+    for _ in range(2000):
+        columns = [int(n) for n in rng.integers(1, 6, 2)]
+        pitches = [int(n) for n in rng.choice([4, 6, 8, 12], 2)]
+        starts = [int(n) * 4 for n in rng.integers(0, 24, 2)]
+        a, b = (
+            HbmAccess(F32, start, ((pitch, 5), (1, count)))
+            for start, pitch, count in zip(starts, pitches, columns, strict=True)
+        )
+        touched = [
+            {start // 4 + row * pitch + n for row in range(5) for n in range(count)}
+            for start, pitch, count in zip(starts, pitches, columns, strict=True)
+        ]
+        assert bytes_meet(a, b) == bool(touched[0] & touched[1])
+        apart += not touched[0] & touched[1]
+    assert 200 < apart < 1800
