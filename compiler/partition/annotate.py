@@ -49,13 +49,15 @@ def populate_rules(module: ir.Module) -> None:
     PassManager.parse(passes, context=module.context).run(module.operation)
 
 
-def annotate_arguments(
-    module: ir.Module, main: ir.OpView, mesh: Mesh, cuts: dict[int, int], axis: str
-) -> None:
+Cuts = dict[str, dict[int, int]]
+"""By axis of the mesh: the dim that is cut along it, by the number of an argument."""
+
+
+def annotate_arguments(module: ir.Module, main: ir.OpView, mesh: Mesh, cuts: Cuts) -> None:
     """Declare the mesh and give every argument its sharding, whole where `cuts` has no dim."""
     add_mesh(module, mesh)
     shardings = [
-        sharding_with_dim(mesh, ir.RankedTensorType(kind).rank, cuts.get(i), axis)
+        sharding_of(mesh, ir.RankedTensorType(kind).rank, cuts, i)
         for i, kind in enumerate(main.type.inputs)
     ]
     main.operation.attributes["arg_attrs"] = ir.ArrayAttr.get(
@@ -66,9 +68,10 @@ def annotate_arguments(
             del view.operation.attributes[RULE_KEY]
 
 
-def sharding_with_dim(mesh: Mesh, dims: int, cut: int | None, axis: str) -> Sharding:
-    """Only dim `cut` (None: no dim) is cut, along `axis`."""
-    return Sharding(mesh, tuple((axis,) if i == cut else () for i in range(dims)))
+def sharding_of(mesh: Mesh, rank: int, cuts: Cuts, argument: int) -> Sharding:
+    """Of an argument: each dim is cut along the axes that name it, in the order of the mesh."""
+    axes = [[a for a, _ in mesh.axes if cuts.get(a, {}).get(argument) == d] for d in range(rank)]
+    return Sharding(mesh, tuple(map(tuple, axes)))
 
 
 def partitioned(

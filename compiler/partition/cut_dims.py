@@ -9,7 +9,8 @@ that needs the dim whole blocks it.
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 
 from jaxlib.mlir import ir
 from jaxlib.mlir.dialects import sdy
@@ -19,14 +20,21 @@ from axonc.partition.shardy_guard import RULE_KEY
 # (value number, dim)
 Cut = tuple[int, int]
 
+# (operation's index, number of one of its factors)
+FactorOf = tuple[int, int]
+
 
 class Blocked(Exception):
-    """The dim has to stay whole. reason: in words; location: of the operation that needs it."""
+    """The dim has to stay whole. reason: in words; location: of the operation that needs it; size:
+    of a dim that does not divide."""
 
-    def __init__(self, reason: str, location: ir.Location | None = None) -> None:
+    def __init__(
+        self, reason: str, location: ir.Location | None = None, size: int | None = None
+    ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.location = location
+        self.size = size
 
 
 @dataclass(frozen=True)
@@ -54,6 +62,8 @@ class Graph:
     numbers: dict[ir.Value, int]
     touching: dict[int, list[int]]
     factors: dict[int, Factors | None] = field(default_factory=dict)
+    divided: dict[FactorOf, int] = field(default_factory=dict)
+    """Into how many parts factors are cut already, along other axes of the mesh."""
 
     @classmethod
     def of(cls, main: ir.OpView) -> Graph:
@@ -71,8 +81,23 @@ class Graph:
     def factors_of(self, index: int) -> Factors | None:
         """None for an operation without a sharding rule."""
         if index not in self.factors:
-            self.factors[index] = _factors(self.operations[index], self.numbers)
+            found = _factors(self.operations[index], self.numbers)
+            self.factors[index] = found and self._without_cuts(index, found)
         return self.factors[index]
+
+    def _without_cuts(self, index: int, factors: Factors) -> Factors:
+        sizes = [n // self.divided.get((index, f), 1) for f, n in enumerate(factors.sizes)]
+        return replace(factors, sizes=tuple(sizes))
+
+    def of_part(self, cut: Iterable[FactorOf], parts: int) -> Graph:
+        """The graph of what one of `parts` has, where these factors are cut."""
+        divided = self.divided | {each: self.divided.get(each, 1) * parts for each in cut}
+        return replace(self, factors={}, divided=divided)
+
+    def reduced(self, index: int) -> frozenset[int]:
+        """The factors an operation sums over."""
+        factors = self.factors_of(index)
+        return factors.reduced if factors is not None else frozenset()
 
     def shape(self, value: int) -> tuple[int, ...]:
         return tuple(ir.RankedTensorType(self.values[value].type).shape)
@@ -86,6 +111,8 @@ class Closure:
     """Dim by value number."""
     sums: tuple[int, ...]
     """Operations (by index) whose result is summed over cores."""
+    factors: frozenset[FactorOf] = frozenset()
+    """What is cut of each operation."""
 
 
 def follow(graph: Graph, start: Cut, parts: int, summing: frozenset[int]) -> Closure:
@@ -97,6 +124,7 @@ def follow(graph: Graph, start: Cut, parts: int, summing: frozenset[int]) -> Clo
     """
     cuts: dict[int, int] = {}
     sums: set[int] = set()
+    factors: set[FactorOf] = set()
     waiting = [start]
     while waiting:
         value, dim = waiting.pop()
@@ -106,37 +134,30 @@ def follow(graph: Graph, start: Cut, parts: int, summing: frozenset[int]) -> Clo
             continue
         cuts[value] = dim
         for index in graph.touching[value]:
-            waiting += _across(graph, index, value, dim, parts, summing, sums)
-    return Closure(cuts, tuple(sorted(sums)))
+            for factor in _cut_factors(graph, index, value, dim, parts):
+                if factor in graph.reduced(index):
+                    if index not in summing:
+                        op = graph.operations[index]
+                        raise Blocked(f"{op.name} reduces over it", op.location)
+                    sums.add(index)
+                factors.add((index, factor))
+                waiting += _with_factor(graph, index, factor)
+    return Closure(cuts, tuple(sorted(sums)), frozenset(factors))
 
 
-def _across(
-    graph: Graph,
-    index: int,
-    value: int,
-    dim: int,
-    parts: int,
-    summing: frozenset[int],
-    sums: set[int],
-) -> list[Cut]:
-    """The further cuts one operation asks for."""
+def _cut_factors(graph: Graph, index: int, value: int, dim: int, parts: int) -> list[int]:
+    """The factors of one operation that a cut dim is."""
     op = graph.operations[index]
     if op.name == "func.return":
         return []
     factors = graph.factors_of(index)
     if factors is None:
         raise Blocked(f"{op.name} needs it whole", op.location)
-    found: list[Cut] = []
-    for number, dims in zip(factors.values, factors.dims, strict=True):
-        if number != value:
-            continue
-        factor = _major(op, factors, dims[dim], parts)
-        if factor in factors.reduced:
-            if index not in summing:
-                raise Blocked(f"{op.name} reduces over it", op.location)
-            sums.add(index)
-        found += _with_factor(op, factors, factor)
-    return found
+    return [
+        _major(op, factors, dims[dim], parts)
+        for number, dims in zip(factors.values, factors.dims, strict=True)
+        if number == value
+    ]
 
 
 def _major(op: ir.Operation, factors: Factors, of_dim: tuple[int, ...], parts: int) -> int:
@@ -146,12 +167,14 @@ def _major(op: ir.Operation, factors: Factors, of_dim: tuple[int, ...], parts: i
         raise Blocked(f"{op.name} needs it whole", op.location)
     size = factors.sizes[large[0]]
     if size % parts:
-        raise Blocked(f"{size} does not divide by {parts}", op.location)
+        raise Blocked(f"{size} does not divide by {parts}", op.location, size)
     return large[0]
 
 
-def _with_factor(op: ir.Operation, factors: Factors, factor: int) -> list[Cut]:
+def _with_factor(graph: Graph, index: int, factor: int) -> list[Cut]:
     """Every dim of operands and results that has `factor`, as its major one."""
+    op, factors = graph.operations[index], graph.factors_of(index)
+    assert factors is not None, "it has this factor"
     found = []
     for number, dims in zip(factors.values, factors.dims, strict=True):
         for dim, of_dim in enumerate(dims):

@@ -33,7 +33,7 @@ def shard_by_batch(program: ImportedProgram, cores: int) -> ImportedProgram:
         populate_rules(module)
         main = stablehlo_module.main_function(module)
         cuts = _cuts(main, program, cores)
-        annotate_arguments(module, main, mesh, cuts, AXIS)
+        annotate_arguments(module, main, mesh, {AXIS: cuts})
     names = [program.arguments[i].name for i in sorted(cuts)]
     return partitioned(module, program, (f"batch over {cores} cores: {', '.join(names)}",))
 

@@ -5,9 +5,10 @@ by names. A product with a weight cuts the weight's output dim ("columns") when 
 follows goes on part by part up to the contraction of further products with weights ("rows"), whose
 partial sums one all_reduce adds. In a feed-forward block that pairs the first product with the
 second; in attention it cuts queries, keys and values by heads and the output projection by rows:
-two all_reduces a layer. A last product may end at the program's results, which are then cut. What
-has to stay whole (a norm or softmax over the dim, heads that do not divide) keeps its weights on
-every core; the report says why.
+two all_reduces a layer. Where there are more cores than heads of keys and values, some cores share
+a head and divide the queries that read it: the mesh has two axes then. A last product may end at
+the program's results, which are then cut. What has to stay whole (a norm or softmax over the dim,
+heads that do not divide) keeps its weights on every core; the report says why.
 
 Before: `dot(gelu(dot(x, w1)), w2)`, one core. After: w1 cut `[-, tp]`, w2 `[tp, -]`; Shardy writes
 the all_reduce after the second product.
@@ -15,7 +16,8 @@ the all_reduce after the second product.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 
 from jaxlib.mlir import ir
 
@@ -23,17 +25,20 @@ from axonc.diagnostics import SourceLocation
 from axonc.imported import stablehlo_module
 from axonc.imported.program import Argument, ImportedProgram
 from axonc.partition.annotate import (
+    Cuts,
     analysable,
     annotate_arguments,
     partitioned,
     populate_rules,
-    sharding_with_dim,
+    sharding_of,
 )
 from axonc.partition.cut_dims import Blocked, Closure, Graph, follow
 from axonc.partition.split_weights import split_fused_weights
 from axonc.sharding import Mesh, Sharding
 
-AXIS = "tp"
+AXIS, GROUP_AXIS = "tp", "tp_group"
+"""Of the mesh. Cores that differ along the second one, if there is one, hold the same heads of keys
+and values, and different ones of the queries that read them."""
 
 # What a weight may pass through on its way to a product.
 _VIEWS = ("stablehlo.reshape", "stablehlo.transpose", "stablehlo.convert")
@@ -58,11 +63,14 @@ class Choice:
 class Plan:
     """A choice of arguments to cut, and what it costs."""
 
-    cuts: dict[int, int]
-    """The cut dim of each argument that has one, by index."""
+    mesh: Mesh
+    cuts: Cuts
+    """The cut dims of arguments."""
     sums: int
     """Number of all_reduces."""
     choices: tuple[Choice, ...]
+    undivided: frozenset[int] = frozenset()
+    """Sizes of dims that would have been cut if they divided."""
 
 
 def shard_by_tensor(program: ImportedProgram, cores: int) -> ImportedProgram:
@@ -74,50 +82,92 @@ def shard_by_tensor(program: ImportedProgram, cores: int) -> ImportedProgram:
         UsageError: the program is sharded already.
         UnsupportedOpError: Shardy cannot partition it.
     """
-    mesh = Mesh(((AXIS, cores),))
     module = analysable(program)
     program = split_fused_weights(module, program)
     with module.context, ir.Location.unknown():
         populate_rules(module)
         main = stablehlo_module.main_function(module)
-        plan = make_plan(main, program, mesh)
-        annotate_arguments(module, main, mesh, plan.cuts, AXIS)
+        plan = best_plan(main, program, cores)
+        annotate_arguments(module, main, plan.mesh, plan.cuts)
     return partitioned(module, program, tuple(map(str, plan.choices)))
 
 
+def best_plan(main: ir.OpView, program: ImportedProgram, cores: int) -> Plan:
+    """All cores along one axis; or along two, if a core has less of the weights then: fewer heads
+    of keys and values than cores are cut along the first, and their queries along both."""
+    first = make_plan(main, program, Mesh(((AXIS, cores),)))
+    plans = [first]
+    for outer in sorted({math.gcd(size, cores) for size in first.undivided} - {1, cores}):
+        axes = ((AXIS, outer), (GROUP_AXIS, cores // outer))
+        plans.append(make_plan(main, program, Mesh(axes)))
+    return min(plans, key=lambda plan: _elements_per_core(program, plan))
+
+
+def _elements_per_core(program: ImportedProgram, plan: Plan) -> float:
+    sizes = dict(plan.mesh.axes)
+    total = 0.0
+    for index, argument in enumerate(program.arguments):
+        parts = [sizes[axis] for axis, cuts in plan.cuts.items() if index in cuts]
+        total += math.prod(argument.shape) / math.prod(parts)
+    return total
+
+
 def make_plan(main: ir.OpView, program: ImportedProgram, mesh: Mesh) -> Plan:
-    """Decide for every product with a weight, in order; the first cut of a tensor stands."""
+    """Decide for every product with a weight, in order; the first cut of a tensor stands. Of a mesh
+    of two axes the second one cuts what the first one leaves to a core."""
     graph = Graph.of(main)
     products = _products(graph, program.arguments)
-    summing = frozenset(products)
-    cuts: dict[int, int] = {}
+    given = range(len(program.arguments))
+    cuts: Cuts = {}
     sums: set[int] = set()
-    whole: dict[int, str] = {}
+    blocked = _Obstacles()
+    for axis, parts in mesh.axes:
+        found, closures = _cuts_along(graph, products, parts, blocked)
+        cuts[axis] = {i: found[i] for i in given if i in found}
+        sums.update(index for closure in closures for index in closure.sums)
+        graph = graph.of_part({f for closure in closures for f in closure.factors}, parts)
+    choices = [
+        _choice(program.arguments[i], i, mesh, cuts, blocked.reasons)
+        for i in given
+        if i in blocked.reasons or any(i in along for along in cuts.values())
+    ]
+    return Plan(mesh, cuts, len(sums), tuple(choices), frozenset(blocked.sizes))
+
+
+@dataclass
+class _Obstacles:
+    """What kept weights whole."""
+
+    reasons: dict[int, str] = field(default_factory=dict)
+    """By argument."""
+    sizes: set[int] = field(default_factory=set)
+    """Of dims that did not divide."""
+
+
+def _cuts_along(
+    graph: Graph, products: dict[int, tuple[int, int]], parts: int, blocked: _Obstacles
+) -> tuple[dict[int, int], list[Closure]]:
+    """What is cut into `parts`: dims by value, and the closures they come from."""
+    cuts: dict[int, int] = {}
+    closures = []
     for index, (weight, operand) in products.items():
         if weight in cuts:
             continue
-        closure = _first_closure(graph, index, operand, mesh.size, summing, cuts)
+        closure = _first_closure(graph, index, operand, parts, frozenset(products), cuts, blocked)
         if isinstance(closure, str):
-            whole.setdefault(weight, closure)
+            blocked.reasons.setdefault(weight, closure)
             continue
         cuts.update(closure.cuts)
-        sums.update(closure.sums)
-    given = range(len(program.arguments))
-    chosen = {i: cuts[i] for i in given if i in cuts}
-    choices = [
-        _choice(program.arguments[i], i, mesh, chosen, whole)
-        for i in given
-        if i in chosen or i in whole
-    ]
-    return Plan(chosen, len(sums), tuple(choices))
+        closures.append(closure)
+    return cuts, closures
 
 
 def _choice(
-    argument: Argument, index: int, mesh: Mesh, chosen: dict[int, int], whole: dict[int, str]
+    argument: Argument, index: int, mesh: Mesh, cuts: Cuts, whole: dict[int, str]
 ) -> Choice:
-    if index not in chosen:
+    if not any(index in along for along in cuts.values()):
         return Choice(argument.name, None, whole[index])
-    return Choice(argument.name, sharding_with_dim(mesh, len(argument.shape), chosen[index], AXIS))
+    return Choice(argument.name, sharding_of(mesh, len(argument.shape), cuts, index))
 
 
 def _first_closure(
@@ -127,6 +177,7 @@ def _first_closure(
     parts: int,
     summing: frozenset[int],
     cuts: dict[int, int],
+    obstacles: _Obstacles,
 ) -> Closure | str:
     """What cutting one of the weight's output dims leads to; or why none can be cut."""
     reasons = ["it has no output dim"]
@@ -137,6 +188,7 @@ def _first_closure(
         except Blocked as blocked:
             place = blocked.location and stablehlo_module.source_location(str(blocked.location))
             reasons.append(f"{blocked.reason}{_at(place)}")
+            obstacles.sizes.update([blocked.size] if blocked.size else [])
             continue
         if any(cuts.get(value, cut) != cut for value, cut in closure.cuts.items()):
             reasons.append("another product cuts another dim of it")

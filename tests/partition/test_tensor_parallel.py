@@ -120,11 +120,47 @@ def test_data_parallel_equals_one_core(
 
 
 def test_heads_that_do_not_divide_stay_whole(program: ImportedProgram) -> None:
-    sharded = shard_by_tensor(program, 16)
-    notes = {n.split(":")[0].removeprefix("w."): n for n in sharded.sharding_notes}
-    assert "whole on every core: 8 does not divide by 16" in notes["qkv"]
+    notes = _notes(shard_by_tensor(program, 3))
+    assert "whole on every core: 8 does not divide by 3" in notes["qkv"]
     assert HERE_IN_PROJECT in notes["qkv"]
-    assert "cut [-, tp]" in notes["up"]
+
+
+def test_more_cores_than_heads_share_them(program: ImportedProgram) -> None:
+    notes = _notes(shard_by_tensor(program, 16))
+    assert "cut [-, -, tp]" in notes["qkv"]
+    assert "cut [-, tp.tp_group]" in notes["up"]
+
+
+def _notes(sharded: ImportedProgram) -> dict[str, str]:
+    return {n.split(":")[0].removeprefix("w."): n for n in sharded.sharding_notes}
+
+
+@pytest.mark.parametrize(("key_heads", "cores"), [(2, 4), (2, 8), (4, 8)])
+def test_cores_share_heads_of_keys_and_divide_their_queries(key_heads: int, cores: int) -> None:
+    """Grouped queries, with a cache of keys: more cores than heads of keys."""
+    size = WIDTH // HEADS
+    shapes = {"q": (WIDTH, WIDTH), "k": (WIDTH, key_heads * size), "out": (WIDTH, WIDTH)}
+
+    def attention(w: dict[str, Any], x: Any, cache: Any) -> Any:
+        normed = _norm(x, 1.0)
+        query = (normed @ w["q"]).reshape(TOKENS, key_heads, HEADS // key_heads, size)
+        keys = jnp.concatenate([cache, (normed @ w["k"]).reshape(TOKENS, key_heads, size)])
+        shares = jax.nn.softmax(jnp.einsum("tkgd,skd->kgts", query, keys), axis=-1)
+        mixed = jnp.einsum("kgts,skd->tkgd", shares, keys)
+        return _norm(x + mixed.reshape(TOKENS, WIDTH) @ w["out"], 1.0)
+
+    rng = np.random.default_rng(0)
+    params = {n: rng.normal(size=s, scale=0.2).astype(np.float32) for n, s in shapes.items()}
+    arrays = [
+        rng.normal(size=s).astype(np.float32) for s in ((TOKENS, WIDTH), (8, key_heads, size))
+    ]
+    lowered = jax.jit(attention).lower(params, *arrays)
+    program = shard_by_tensor(import_program(lowered, weights=params), cores)
+    report = dict(line.split(": ", 1) for line in program.sharding_notes)
+    assert report["w.q"] == "cut [-, tp.tp_group]"
+    assert report["w.k"] == "cut [-, tp]"
+    (found,) = axonc.compile(lowered, weights=params, parallel="tensor", cores=cores).run(*arrays)
+    assert error(found, np.asarray(jax.jit(attention)(params, *arrays))) < 1e-5
 
 
 def test_a_batch_that_is_mixed_or_does_not_divide_is_refused(program: ImportedProgram) -> None:
