@@ -99,5 +99,5 @@ def test_errors_name_a_file_that_can_be_opened(
         monkeypatch.chdir(folder)
         with pytest.raises(axonc.UnsupportedOpError) as caught:
             axonc.compile(Path(os.path.relpath(model)))
-        assert str(caught.value).startswith(f"{shown}:1:1: error: argument 1: ")
+        assert str(caught.value).startswith(f"{shown}:1:1: error: argument 'arg1': ")
         assert caught.value.location.file == "u.mlir"
