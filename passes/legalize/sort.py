@@ -70,11 +70,13 @@ def _read_elements(op: ir.Operation, dim: int) -> int:
 
 @dataclass(frozen=True)
 class _Sort:
-    """A sort along `dim` of which `count` elements are wanted, as rows [rows, n]."""
+    """A sort, done in rows [rows, n]."""
 
     op: ir.Operation
     dim: int
+    """The dim that is sorted along."""
     count: int
+    """How many elements, from the first on, are wanted."""
 
     def results(self) -> tuple[ir.Value, ...]:
         """Each [..., count, ...]."""

@@ -2,7 +2,7 @@
 
 Each partition says by its index which row of the table it writes; an index outside of the table is
 skipped. Transfers into one table follow one another, and rows within a transfer do so in the order
-of partitions (machine.md#operators), so that rows for one place meet in order.
+of partitions (assumed), so that rows for one place meet in order.
 """
 
 from __future__ import annotations

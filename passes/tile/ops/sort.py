@@ -58,13 +58,16 @@ FULL_SORT = 8
 
 @dataclass(frozen=True)
 class Layout:
-    """Rows in groups of `tiles` times `rows`: those lie on partitions, `chunks` for each row. A row
-    has `length` elements, a power of two."""
+    """Where the elements of a group of rows lie."""
 
     length: int
+    """Elements of a row, a power of two."""
     chunks: int
+    """Partitions of a row."""
     rows: int
+    """Rows that lie side by side on partitions: a tile."""
     tiles: int
+    """Tiles of the group, one behind the other in each partition."""
 
     @property
     def chunk(self) -> int:

@@ -22,17 +22,20 @@ Loops = tuple[tuple[int, int], ...]
 
 @dataclass(frozen=True)
 class Exchange:
-    """Pairs of elements: the smaller one goes to `low`, the larger one to `high`, or, in the
-    partitions whose chunk has bit `direction`, the other way round. keeps_low: nobody reads what
-    was to go to high. continues: of the same elements as the step before, other pairs."""
+    """Pairs of elements, of which the smaller one goes to `low`, the larger one to `high`."""
 
     low: int
+    """The first of the low elements."""
     low_loops: Loops
     high: int
+    """The first of the high elements."""
     high_loops: Loops
     direction: int | None = None
+    """A bit of the number of a chunk: where it is set, the larger ones go to low."""
     keeps_low: bool = False
+    """Whether what goes to high is not read any more."""
     continues: bool = False
+    """Whether it is about other pairs of the elements that the step before began with."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +47,12 @@ class Relayout:
 
 @dataclass(frozen=True)
 class Regroup:
-    """Of every partition the first `kept` elements stay; rows then lie in `chunks` partitions."""
+    """Of every partition the first elements stay; those of several come together in one."""
 
     kept: int
+    """Elements of a partition that stay."""
     chunks: int
+    """Partitions of a row afterwards."""
 
 
 Step = Exchange | Relayout | Regroup
