@@ -20,7 +20,7 @@ from axonc.diagnostics import UnsupportedOpError
 PAGE = Path("docs", "reference", "torch-operators.md")
 """In a checkout; the page is no part of the installed package."""
 
-DTYPES = ("float32",)
+DTYPES = ("float32", "int64")
 """The columns; `outcome` knows every type."""
 
 INTRODUCTION = """\
