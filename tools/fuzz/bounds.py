@@ -273,13 +273,30 @@ def unknown_near_zero(operand: int) -> Rule:
 
 
 def jumps(s: BoundWriter, op: Op, node: Node, operands: Sequence[Bounded]) -> Bounded:
-    """A remainder jumps by its divisor: nothing is known where errors may bring that about."""
+    """A remainder jumps by its divisor: nothing is known where errors may bring that about, of
+    which that of the divisor counts as often as it goes into the other operand."""
     found = unknown_near_zero(1)(s, op, node, operands)
     if found.error is None or not node.kind.is_float:
         return found
-    far = s.scaled(s.op("abs", operands[1].value), 0.25)
-    jumped = s.compare("GT", found.error, far)
+    a, b = operands
+    size = s.op("abs", b.value)
+    times = s.op("divide", s.op("abs", a.value), size)
+    reach = s.op("add", s.error_of(a), s.op("multiply", s.error_of(b), times))
+    jumped = s.compare("GT", reach, s.scaled(size, 0.25))
     return Bounded(found.value, s.total((found.error, s.infinite_where(jumped))))
+
+
+def powers(s: BoundWriter, op: Op, node: Node, operands: Sequence[Bounded]) -> Bounded:
+    """Negative numbers have powers for whole exponents alone: nothing is known where an error may
+    bring one about."""
+    found = unknown_near_zero(0)(s, op, node, operands)
+    base, exponent = operands
+    if exponent.error is None or not node.kind.is_float:
+        return found
+    negative = s.compare("LT", base.value, s.number(0.0, base.value))
+    unsure = s.compare("GT", exponent.error, s.number(0.0, exponent.error))
+    both = s.op("and", negative, unsure)
+    return Bounded(found.value, s.total((found.error, s.infinite_where(both))))
 
 
 def compares(s: BoundWriter, op: Op, node: Node, operands: Sequence[Bounded]) -> Bounded:

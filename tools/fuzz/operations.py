@@ -254,7 +254,7 @@ OPS: dict[str, Op] = {
     },
     "divide": Op(_plain, bounds.unknown_near_zero(1)),
     "remainder": Op(_plain, bounds.jumps),
-    "power": Op(_plain, bounds.unknown_near_zero(0)),
+    "power": Op(_plain, bounds.powers),
     "rsqrt": Op(_plain, bounds.unknown_near_zero(0)),
     "atan2": Op(_plain, bounds.unknown_near_zero(0)),
     "convert": Op(_convert, bounds.elementwise),
