@@ -3,7 +3,7 @@ are computed where what they read is made."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
 from torch_mlir import ir
@@ -24,9 +24,12 @@ class Conditions:
 
 
 def prepare_loops(block: ir.Block) -> dict[ir.Operation, Conditions]:
-    """Of every loop in it, also of inner ones, whose number of iterations is not known."""
+    """Of every loop in it, also of inner ones, whose number of iterations is not known. A condition
+    may have loops in it itself: its copies are found when they have been made."""
     found: dict[ir.Operation, Conditions] = {}
-    for op in [o.operation for o in block.operations if o.operation.name in CONTROL_FLOW]:
+    ready: set[ir.Operation] = set()
+    while op := _next_control_flow(block, ready):
+        ready.add(op)
         inner = list(op.regions)
         if op.name == "stablehlo.while":
             _share_invariants(op)
@@ -36,6 +39,11 @@ def prepare_loops(block: ir.Block) -> dict[ir.Operation, Conditions]:
         for region in inner:
             found |= prepare_loops(region.blocks[0])
     return found
+
+
+def _next_control_flow(block: ir.Block, ready: Set[ir.Operation]) -> ir.Operation | None:
+    operations = (view.operation for view in block.operations)
+    return next((op for op in operations if op.name in CONTROL_FLOW and op not in ready), None)
 
 
 def _share_invariants(op: ir.Operation) -> None:

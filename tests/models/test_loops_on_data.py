@@ -79,6 +79,14 @@ PROGRAMS: dict[str, tuple[Function, tuple[object, ...]]] = {
         ),
         (3, X),
     ),
+    "a loop in the condition": (
+        lambda n, a: lax.while_loop(
+            lambda s: lax.while_loop(lambda t: t * t < s[0], lambda t: t + 1, 0) < n,
+            lambda s: (s[0] + 3, s[1] * 2),
+            (0, a),
+        ),
+        (4, X),
+    ),
     "newton": (newton, (X,)),
     "power iteration": (power_iteration, (X.T @ X,)),
     "a mask": (doubled_until, (np.float32(20), X)),
