@@ -121,7 +121,7 @@ def test_data_parallel_equals_one_core(
 
 def test_heads_that_do_not_divide_stay_whole(program: ImportedProgram) -> None:
     notes = _notes(shard_by_tensor(program, 3))
-    assert "whole on every core: 8 does not divide by 3" in notes["qkv"]
+    assert "whole on every core: 32 does not divide by 3" in notes["qkv"]
     assert HERE_IN_PROJECT in notes["qkv"]
 
 
