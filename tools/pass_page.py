@@ -45,7 +45,7 @@ def _kinds() -> list[type[Pass]]:
 
 
 _STAGES = (
-    "prepare", "expand", "control", "legalize", "canonicalize", "recognize", "cast", "fuse",
+    "prepare", "control", "legalize", "canonicalize", "recognize", "cast", "fuse",
     "layout", "tile", "schedule", "memory", "lower",
 )  # fmt: skip
 

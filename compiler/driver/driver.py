@@ -23,7 +23,6 @@ from axonc.passes.cast.cast_data import CastData, Sample
 from axonc.passes.cast.cast_report import CastReport, CastRow
 from axonc.passes.control.core_differences import find_differences
 from axonc.passes.control.split_control_flow import SplitControlFlowPass
-from axonc.passes.expand.expand_random import ExpandRandomPass
 from axonc.passes.graph.loop_counts import has_control_flow
 from axonc.passes.graph.module import cores_of, main_function
 from axonc.passes.layout.choose_layouts import ChooseLayoutsPass
@@ -35,6 +34,7 @@ from axonc.passes.lower.lowered_state import LoweredState
 from axonc.passes.memory.allocate_memory import AllocateMemoryPass
 from axonc.passes.memory.place_blocks import PlaceBlocksPass
 from axonc.passes.memory.spill_buffers import SpillBuffersPass
+from axonc.passes.prepare.expand.expand_random import ExpandRandomPass
 from axonc.passes.prepare.flatten_control_flow import FlattenControlFlowPass
 from axonc.passes.prepare.inline_calls import InlineCallsPass
 from axonc.passes.prepare.narrow_integers import InputRange, narrow_and_find

@@ -26,9 +26,6 @@ from axonc.passes.cast.cast_data import CastData
 from axonc.passes.cast.plan_casts import PlanCastsPass
 from axonc.passes.cast.quantize import QuantizePass
 from axonc.passes.control.split_control_flow import SplitControlFlowPass
-from axonc.passes.expand.expand_complex import ExpandComplexPass
-from axonc.passes.expand.expand_random import ExpandRandomPass
-from axonc.passes.expand.expand_small_types import ExpandSmallTypesPass
 from axonc.passes.fuse.add_before_reduce import AddBeforeReducePass
 from axonc.passes.fuse.fuse_dot_epilogue import FuseDotEpiloguePass
 from axonc.passes.fuse.fuse_elementwise import FuseElementwisePass
@@ -39,6 +36,9 @@ from axonc.passes.fuse.split_reductions import SplitReductionsPass
 from axonc.passes.fuse.split_wide_results import SplitWideResultsPass
 from axonc.passes.graph.module import main_function
 from axonc.passes.legalize.legalize_to_neuron import LegalizeToNeuronPass
+from axonc.passes.prepare.expand.expand_complex import ExpandComplexPass
+from axonc.passes.prepare.expand.expand_random import ExpandRandomPass
+from axonc.passes.prepare.expand.expand_small_types import ExpandSmallTypesPass
 from axonc.passes.prepare.flatten_control_flow import FlattenControlFlowPass
 from axonc.passes.prepare.inline_blocks import InlineBlocksPass
 from axonc.passes.prepare.inline_calls import InlineCallsPass

@@ -66,8 +66,6 @@ MAY_IMPORT: dict[str, set[str]] = {
     "passes.blocks": DIALECTS | {"passes", "passes.base"},
     "passes.graph": GRAPH,
     "passes.prepare": GRAPH,
-    # Its words are StableHLO on integers, and what is inlined there needs the same inlining here.
-    "passes.expand": GRAPH | {"passes.prepare"},
     "passes.control": GRAPH | {"passes.blocks"},
     "passes.legalize": GRAPH,
     "passes.canonicalize": GRAPH,
@@ -99,7 +97,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     | IMPORTED
     | {
         "context", "pass_manager", "program", "partition", "frontends", "passes.prepare",
-        "passes.expand", "passes.control", "passes.legalize", "passes.canonicalize",
+        "passes.control", "passes.legalize", "passes.canonicalize",
         "passes.recognize", "passes.cast",
         "passes.fuse", "passes.layout", "passes.tile", "passes.schedule", "passes.memory",
         "passes.lower",

@@ -12,9 +12,9 @@ from __future__ import annotations
 import numpy as np
 from torch_mlir import ir
 
-from axonc.passes.expand import complex_math as math
-from axonc.passes.expand.complex_math import Complex
 from axonc.passes.prepare import words
+from axonc.passes.prepare.expand import complex_math as math
+from axonc.passes.prepare.expand.complex_math import Complex
 
 LONGEST_PRODUCT = 128
 """Rows and columns of the largest matrix: the tensor engine's own size."""

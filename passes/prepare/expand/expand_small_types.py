@@ -41,10 +41,10 @@ from axonc.dialects.attributes import (
 from axonc.dialects.locations import source_location
 from axonc.dialects.neuron.argument_names import HOST_DTYPE
 from axonc.passes.base import Pass
-from axonc.passes.expand import float8
 from axonc.passes.graph.module import main_function
 from axonc.passes.graph.rewrite import body_of, in_place_of, redirect
 from axonc.passes.prepare import words
+from axonc.passes.prepare.expand import float8
 from axonc.passes.prepare.inline_blocks import InlineBlocksPass
 from axonc.passes.unsupported import Unsupported
 

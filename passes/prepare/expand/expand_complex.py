@@ -41,12 +41,12 @@ from axonc.dialects.locations import source_location
 from axonc.dialects.neuron.argument_names import HOST_DTYPE
 from axonc.dialects.stablehlo import comparison_direction, dense_integers
 from axonc.passes.base import Pass
-from axonc.passes.expand import complex_math as math
-from axonc.passes.expand import fourier
-from axonc.passes.expand.complex_math import Complex
 from axonc.passes.graph.module import main_function
 from axonc.passes.graph.rewrite import body_of, in_place_of, redirect
 from axonc.passes.prepare import words
+from axonc.passes.prepare.expand import complex_math as math
+from axonc.passes.prepare.expand import fourier
+from axonc.passes.prepare.expand.complex_math import Complex
 from axonc.passes.prepare.inline_blocks import InlineBlocksPass
 from axonc.passes.unsupported import Unsupported
 

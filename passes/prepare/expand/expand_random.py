@@ -34,11 +34,11 @@ from axonc.dialects.attributes import element_name
 from axonc.dialects.locations import source_location
 from axonc.dialects.neuron.argument_names import NAME, RANDOM_KEY
 from axonc.passes.base import Pass
-from axonc.passes.expand import random_bits
 from axonc.passes.graph.loop_counts import has_control_flow
 from axonc.passes.graph.module import main_function
 from axonc.passes.graph.rewrite import body_of, in_place_of, replace
 from axonc.passes.prepare import words
+from axonc.passes.prepare.expand import random_bits
 from axonc.passes.prepare.inline_blocks import InlineBlocksPass
 from axonc.passes.unsupported import Unsupported
 
