@@ -3,7 +3,7 @@ are computed where what they read is made."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch_mlir import ir
@@ -25,25 +25,27 @@ class Conditions:
 
 def prepare_loops(block: ir.Block) -> dict[ir.Operation, Conditions]:
     """Of every loop in it, also of inner ones, whose number of iterations is not known. A condition
-    may have loops in it itself: its copies are found when they have been made."""
+    may have loops in it itself: its copies are found when they have been made.
+
+    Operations are looked up by what they read, so those of the result must not be changed."""
     found: dict[ir.Operation, Conditions] = {}
-    ready: set[ir.Operation] = set()
-    while op := _next_control_flow(block, ready):
-        ready.add(op)
-        inner = list(op.regions)
-        if op.name == "stablehlo.while":
-            _share_invariants(op)
-            inner = [op.regions[1]]
-            if COUNT not in op.attributes:
-                found[op] = _conditions(op)
-        for region in inner:
-            found |= prepare_loops(region.blocks[0])
+    ready: list[ir.Operation] = []
+    while fresh := [op for op in _control_flow(block) if op not in ready]:
+        for op in fresh:
+            inner = list(op.regions)
+            if op.name == "stablehlo.while":
+                _share_invariants(op)
+                inner = [op.regions[1]]
+                if COUNT not in op.attributes:
+                    found[op] = _conditions(op)
+            for region in inner:
+                found |= prepare_loops(region.blocks[0])
+        ready += fresh
     return found
 
 
-def _next_control_flow(block: ir.Block, ready: Set[ir.Operation]) -> ir.Operation | None:
-    operations = (view.operation for view in block.operations)
-    return next((op for op in operations if op.name in CONTROL_FLOW and op not in ready), None)
+def _control_flow(block: ir.Block) -> list[ir.Operation]:
+    return [o.operation for o in block.operations if o.operation.name in CONTROL_FLOW]
 
 
 def _share_invariants(op: ir.Operation) -> None:
