@@ -354,8 +354,9 @@ def _scatter(to: Expander, op: ir.Operation) -> Result:
     old, places, new = op.operands
     if is_wide_type(old.type):
         return reductions.scatter(op, to.pair(old), to.place(places), to.pair(new))
+    place = to.place(places)  # before the copy that reads it
     copy = op.clone().operation
-    copy.operands[1] = to.place(places)
+    copy.operands[1] = place
     return copy.results[0]
 
 

@@ -286,3 +286,26 @@ def test_programs_give_what_jax_gives(name: str) -> None:
     for found, right in zip(run_both(lowered, *arrays), wanted, strict=True):
         assert found.dtype == right.dtype
         np.testing.assert_array_equal(found, right)
+
+
+def test_a_scatter_follows_the_places_that_are_made_for_it() -> None:
+    """They are words of two because the program returns them, too."""
+    (found, places) = run_both(
+        """func.func @main(%x: tensor<5xf32>, %i: tensor<2xi64>, %u: tensor<2xf32>)
+            -> (tensor<5xf32>, tensor<2xi64>) {
+          %0 = "stablehlo.scatter"(%x, %i, %u) ({
+            ^bb0(%a: tensor<f32>, %b: tensor<f32>):
+              %c = stablehlo.minimum %a, %b : tensor<f32>
+              stablehlo.return %c : tensor<f32>
+          }) {scatter_dimension_numbers = #stablehlo.scatter<update_window_dims = [],
+                inserted_window_dims = [0], scatter_dims_to_operand_dims = [0],
+                index_vector_dim = 1>}
+            : (tensor<5xf32>, tensor<2xi64>, tensor<2xf32>) -> tensor<5xf32>
+          return %0, %i : tensor<5xf32>, tensor<2xi64>
+        }""",
+        np.zeros(5, np.float32),
+        np.array([3, 2**40], np.int64),
+        np.array([-1, -2], np.float32),
+    )
+    np.testing.assert_array_equal(found, [0, 0, 0, -1, 0])
+    np.testing.assert_array_equal(places, [3, 2**40])
