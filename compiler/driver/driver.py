@@ -193,9 +193,23 @@ def find_unsupported_ops(imported: ImportedProgram) -> list[Finding]:
         differing = find_differences(main_function(module.operation))
         if differing:
             return differing
-    cut = (ExpandRandomPass(before_blocks=True), SplitControlFlowPass())
-    passes = (*cut, *expansions(), SimplifyPass(), ScanWindowsPass(), ExpandRegionsPass())
-    state = PassManager(passes).run(ModuleState(module))
+    return _found_with(imported, expansions())
+
+
+def _found_with(imported: ImportedProgram, expanded: tuple[Pass, ...]) -> list[Finding]:
+    """What is found when these passes write types and algorithms out; without those that cannot."""
+    cut = (InlineCallsPass(), FlattenControlFlowPass(), ExpandRandomPass(before_blocks=True))
+    rest = (SimplifyPass(), ScanWindowsPass(), ExpandRegionsPass())
+    passes = (*cut, SplitControlFlowPass(), *expanded, *rest)
+    try:
+        state = PassManager(passes).run(ModuleState(load_module(imported)))
+    except UnsupportedOpError as error:
+        others = tuple(each for each in expanded if each.name != error.pass_name)
+        if len(others) == len(expanded):
+            raise
+        places = {(finding.op, finding.location) for finding in error.findings}
+        more = _found_with(imported, others)
+        return [*error.findings, *(f for f in more if (f.op, f.location) not in places)]
     found = [_unsupported_in(module) for module in state.targets("builtin.module")]
     return list(dict.fromkeys(finding for findings in found for finding in findings))
 

@@ -85,10 +85,15 @@ def test_scales_per_channel_and_only_moved_elements() -> None:
 
 def test_operations_keep_the_lines_of_the_file(tmp_path: Path) -> None:
     path = tmp_path / "model.mlir"
-    path.write_text(PRODUCT.replace("i8:f32", "i4:f32"))
-    found = [str(finding) for finding in axonc.check(path)]
-    assert all("element type i4 (convert to i8" in line for line in found)
-    assert any("model.mlir:3:8: stablehlo." in line for line in found)
+    scales = "%3 = stablehlo.convert %2 : (tensor<5x4xf32>) -> tensor<5x4xf8E8M0FNU>"
+    text = PRODUCT.replace("    -> tensor<5x4xf32> {", "    -> tensor<5x4xf8E8M0FNU> {")
+    path.write_text(
+        text.replace(
+            "return %2 : tensor<5x4xf32>", f"{scales}\n  return %3 : tensor<5x4xf8E8M0FNU>"
+        )
+    )
+    (found,) = axonc.check(path)
+    assert "model.mlir:10:8: stablehlo.convert" in str(found)
 
 
 def test_what_is_wrong_beside_quantized_types_is_told_with_its_place() -> None:

@@ -26,7 +26,7 @@ def test_a_program_without_weights_says_what_is_missing() -> None:
     text = gpt3_shape.report(executable, SMALL)
     assert "on 2 cores" in text and "ms per token" in text and "6 in place" in text
     with pytest.raises(
-        UsageError, match=r"weight 'p\..*' has no data[\s\S]*compile with the weights"
+        UsageError, match=r"weight 'p\..*' has no data[\s\S]*load it with the weights"
     ):
         executable.run(executable.random_inputs())
 

@@ -58,7 +58,8 @@ def body(lines: str, result: str, *arguments: str) -> str:
 
 
 ON_INTEGERS = {
-    "and", "not", "or", "xor", "shift_left", "shift_right_arithmetic", "shift_right_logical"
+    "and", "not", "or", "xor", "shift_left", "shift_right_arithmetic", "shift_right_logical",
+    "count_leading_zeros", "popcnt",
 }  # fmt: skip
 POSITIVE = {"log", "log_plus_one", "sqrt", "rsqrt", "power"}
 BINARY = {"add", "and", "atan2", "divide", "maximum", "minimum", "multiply", "or", "power"} | {
