@@ -26,11 +26,12 @@ from axonc.passes.prepare import wide_arithmetic as wide
 from axonc.passes.prepare import wide_conversions as conversions
 from axonc.passes.prepare import wide_division as division
 from axonc.passes.prepare import wide_reductions as reductions
+from axonc.passes.prepare import wide_scatters as scatters
 from axonc.passes.prepare import words
 from axonc.passes.prepare.integer_range import of_type
 from axonc.passes.prepare.integer_ranges import IntegerRanges
 from axonc.passes.prepare.wide_arithmetic import Wide
-from axonc.passes.prepare.wide_products import dot
+from axonc.passes.prepare.wide_products import convolution, dot
 from axonc.passes.prepare.wide_values import is_wide_type
 from axonc.passes.unsupported import Unsupported
 
@@ -353,7 +354,7 @@ def _scatter(to: Expander, op: ir.Operation) -> Result:
         raise Unsupported("scatter of several tensors", "scatter one at a time")
     old, places, new = op.operands
     if is_wide_type(old.type):
-        return reductions.scatter(op, to.pair(old), to.place(places), to.pair(new))
+        return scatters.scatter(op, to.pair(old), to.place(places), to.pair(new))
     place = to.place(places)  # before the copy that reads it
     copy = op.clone().operation
     copy.operands[1] = place
@@ -364,6 +365,12 @@ def _dot(to: Expander, op: ir.Operation) -> Wide:
     a, b = (to.ranges.integers(v) for v in op.operands)
     x, y = (_as_pair(to, v, words.is_signed(op.results[0])) for v in op.operands)
     return dot(op, x, y, (a, b))
+
+
+def _convolution(to: Expander, op: ir.Operation) -> Wide:
+    a, b = (to.ranges.integers(v) for v in op.operands)
+    x, y = (_as_pair(to, v, words.is_signed(op.results[0])) for v in op.operands)
+    return convolution(op, x, y, (a, b))
 
 
 def _as_pair(to: Expander, value: ir.Value, is_signed: bool) -> Wide:
@@ -454,6 +461,7 @@ RULES: dict[str, Rule] = {
     "concatenate": _moved(),
     "constant": _constant,
     "convert": _convert,
+    "convolution": _convolution,
     "copy": _moved(),
     "count_leading_zeros": _count_leading_zeros,
     "divide": _divide,

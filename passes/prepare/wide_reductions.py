@@ -1,4 +1,4 @@
-"""Reductions, windows and scatters of 64-bit integers that are pairs of 32-bit words.
+"""Reductions and windows of 64-bit integers that are pairs of 32-bit words.
 
 A sum is taken limb by limb: of limbs of so few bits that the sums of all terms stay in a word. The
 limbs' sums are put together at their places, with carries. Other reductions take the high words
@@ -12,7 +12,7 @@ from math import prod
 
 from torch_mlir import ir
 
-from axonc.dialects.stablehlo import dense_integers, scatter_dimensions
+from axonc.dialects.stablehlo import dense_integers
 from axonc.passes.prepare import wide_arithmetic as wide
 from axonc.passes.prepare import words
 from axonc.passes.prepare.integer_ranges import combination
@@ -78,7 +78,7 @@ def reduce(op: ir.Operation, value: Wide, first: Wide) -> Wide:
     if kind == "choose":
         kind = ""
     if kind not in _REDUCERS:
-        raise Unsupported(f"64-bit reduction by {_names(op)}", _HINT)
+        raise Unsupported(f"64-bit reduction by {names(op)}", _HINT)
     reduced = _REDUCERS[kind](value, dims)
     start = first.each(lambda v: words.broadcast(v, reduced.low.type.shape, ()))
     return _COMBINED[kind](reduced, start)
@@ -87,7 +87,8 @@ def reduce(op: ir.Operation, value: Wide, first: Wide) -> Wide:
 _HINT = "reduce with add, maximum, minimum, multiply, and, or"
 
 
-def _names(op: ir.Operation) -> str:
+def names(op: ir.Operation) -> str:
+    """The operations of its region, for a message."""
     body = [o.operation.name for o in op.regions[0].blocks[0].operations]
     return ", ".join(body[:-1]) or "nothing"
 
@@ -109,16 +110,16 @@ def _extreme(kind: str) -> Callable[[Wide, Sequence[int]], Wide]:
         shape = value.low.type.shape
         kept = [d for d in range(len(shape)) if d not in dims]
         high = words.convert(value.high, words.i32()) if value.is_signed else value.high
-        best = plain_reduce(high, kind, dims, _beyond(high, kind))
+        best = plain_reduce(high, kind, dims, beyond(high, kind))
         chosen = words.compare(high, "EQ", words.broadcast(best, shape, kept))
-        low = words.select(chosen, value.low, _beyond(value.low, kind))
-        found = plain_reduce(low, kind, dims, _beyond(low, kind))
+        low = words.select(chosen, value.low, beyond(value.low, kind))
+        found = plain_reduce(low, kind, dims, beyond(low, kind))
         return value.like(found, words.convert(best, words.u32()))
 
     return reduced
 
 
-def _beyond(word: ir.Value, kind: str) -> int:
+def beyond(word: ir.Value, kind: str) -> int:
     """What never is the extreme, or is so together with others."""
     low, high = (-(2**31), 2**31 - 1) if words.is_signed(word) else (0, 2**32 - 1)
     return low if kind == "maximum" else high
@@ -181,11 +182,11 @@ def all_reduce(op: ir.Operation, value: Wide, cores: int) -> Wide:
     if kind in ("and", "or"):
         return value.each(lambda v: _over_cores(op, v, kind))
     if kind not in ("maximum", "minimum"):
-        raise Unsupported(f"64-bit reduction over cores by {_names(op)}", _HINT)
+        raise Unsupported(f"64-bit reduction over cores by {names(op)}", _HINT)
     high = words.convert(value.high, words.i32()) if value.is_signed else value.high
     best = _over_cores(op, high, kind)
     chosen = words.compare(high, "EQ", best)
-    low = _over_cores(op, words.select(chosen, value.low, _beyond(value.low, kind)), kind)
+    low = _over_cores(op, words.select(chosen, value.low, beyond(value.low, kind)), kind)
     return value.like(low, words.convert(best, words.u32()))
 
 
@@ -210,7 +211,7 @@ def reduce_window(op: ir.Operation, value: Wide, first: Wide) -> Wide:
         return value.like(*(plain_windows_from(op, v, f, kind) for v, f in _paired(value, first)))
     if kind != "add":
         raise Unsupported(
-            f"windows of 64-bit integers by {_names(op)}", "add; or convert to int32 before"
+            f"windows of 64-bit integers by {names(op)}", "add; or convert to int32 before"
         )
     # The padding counts too: as many initial values as a window has elements, and one more.
     bits = limb_bits(2 * prod(dense_integers(op.attributes["window_dimensions"])) + 1)
@@ -220,46 +221,3 @@ def reduce_window(op: ir.Operation, value: Wide, first: Wide) -> Wide:
 
 def _paired(value: Wide, first: Wide) -> list[tuple[ir.Value, ir.Value]]:
     return list(zip(value.words, first.words, strict=True))
-
-
-# ---- scatter -------------------------------------------------------------------------------------
-
-
-def scatter(op: ir.Operation, old: Wide, places: ir.Value, new: Wide) -> Wide:
-    """Replaces, or adds: on zeros, limb by limb, the sum to what was there.
-
-    Raises:
-        Unsupported: another combination.
-    """
-    body = list(op.regions[0].blocks[0].operations)
-    if len(body) == 1 and body[0].operands[0] == op.regions[0].blocks[0].arguments[1]:
-        pairs = zip(old.words, new.words, strict=True)
-        return old.like(*(_scattered(op, o, places, n, None) for o, n in pairs))
-    kind = combination(op)
-    if kind in ("and", "or"):
-        pairs = zip(old.words, new.words, strict=True)
-        return old.like(*(_scattered(op, o, places, n, kind) for o, n in pairs))
-    if kind != "add":
-        raise Unsupported(
-            f"scatter of 64-bit integers by {_names(op)}", "set or add; or convert to int32 before"
-        )
-    vector = scatter_dimensions(op).index_vector_dim
-    bits = limb_bits(prod(n for d, n in enumerate(places.type.shape) if d != vector))
-    zeros = words.filled(0, old.low.type)
-    sums = [_scattered(op, zeros, places, limb, kind) for limb in limbs(new, bits)]
-    return wide.add(old, from_limbs(sums, bits, old))
-
-
-def _scattered(
-    op: ir.Operation, old: ir.Value, places: ir.Value, new: ir.Value, kind: str | None
-) -> ir.Value:
-    attributes = dict(op.attributes.items())
-    made = ir.Operation.create(op.name, [old.type], [old, places, new], attributes, regions=1)
-    scalar = ir.RankedTensorType.get([], old.type.element_type)
-    if kind is not None:
-        add_region(made, kind, scalar)
-        return made.results[0]
-    block = ir.Block.create_at_start(made.regions[0], [scalar, scalar], [op.location] * 2)
-    with ir.InsertionPoint(block):
-        ir.Operation.create("stablehlo.return", [], [block.arguments[1]])
-    return made.results[0]

@@ -250,6 +250,20 @@ PROGRAMS: dict[str, tuple[Callable[..., object], tuple[np.ndarray, ...]]] = {
         lambda m, y: (m > 0).astype(int) @ y,
         (RNG.standard_normal((5, 9)), hostile(9)),
     ),
+    "convolution": (
+        lambda x, w: lax.conv_general_dilated(
+            x, w, (2,), [(1, 2)], lhs_dilation=(2,), rhs_dilation=(3,)
+        ),
+        (hostile(2, 3, 11), hostile(4, 3, 3)),
+    ),
+    "convolution of groups": (
+        lambda x, w: lax.conv_general_dilated(x, w, (1, 1), "SAME", feature_group_count=2),
+        (hostile(1, 4, 5, 6).view(np.uint64), hostile(6, 2, 3, 2).view(np.uint64)),
+    ),
+    "convolution of many terms": (
+        lambda x, w: lax.conv(x, w, (1,), "VALID"),
+        (hostile(1, 130, 5), hostile(2, 130, 3)),
+    ),
     "powers": (lambda x: (x**0, x**2, x**3), (hostile(20),)),
     "computed powers": (
         jnp.power,
