@@ -45,12 +45,17 @@ def scatter(op: ir.Operation) -> tuple[ir.Value, ...]:
     if kinds is not None and _pays_to_use_rows(it, windows, kinds):
         return scatter_by_rows(op, kinds)
     if windows > MOST_WINDOWS:
-        names = ", ".join(o.operation.name for o in list(op.regions[0].blocks[0].operations)[:-1])
         raise Unsupported(
-            f"scatter of {windows} windows by {names}",
+            f"scatter of {windows} windows by {_combination(op)}",
             f"set, add, max, min; or at most {MOST_WINDOWS} windows",
         )
     return scatter_windows(op)
+
+
+def _combination(op: ir.Operation) -> str:
+    """The operations of its region, each once; that of a product in two words has many."""
+    body = [o.operation.name for o in op.regions[0].blocks[0].operations]
+    return ", ".join(dict.fromkeys(n for n in body[:-1] if n != "stablehlo.constant"))
 
 
 def _pays_to_use_rows(it: IndexedWindows, windows: int, kinds: list[Kind]) -> bool:

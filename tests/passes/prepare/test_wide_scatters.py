@@ -135,3 +135,8 @@ def test_other_combinations_are_refused_by_name() -> None:
         UnsupportedOpError, match="scatter of 64-bit integers by stablehlo.subtract"
     ):
         axonc.compile(scatter_of("subtract", "int64", 4))
+
+
+def test_products_of_too_many_windows_are_refused_with_the_limit() -> None:
+    with pytest.raises(UnsupportedOpError, match=r"scatter of 1500 windows by (?s:.*)at most 1024"):
+        axonc.compile(scatter_of("multiply", "int64", 1500))
