@@ -1,4 +1,5 @@
-"""Convolutions of torch, all forms: any rank, strides, padding, dilation, groups, transposed.
+"""Convolutions of torch, all forms: any rank, strides, padding, dilation, groups, transposed; and
+their gradients.
 
 torchax gives wrong numbers for transposed convolutions with groups, and takes the padding of
 `padding="valid"` (one number for all axes) for no padding list at all.
@@ -85,4 +86,35 @@ def each_axis(values: Sequence[int] | int, rank: int) -> tuple[int, ...]:
     return given * rank if len(given) == 1 else given
 
 
-CONVOLUTION_LOWERINGS: dict[Any, Callable[..., Any]] = {aten.convolution.default: convolution}
+def convolution_backward(
+    gradient: Array,
+    x: Array,
+    weight: Array,
+    bias_sizes: Sequence[int] | None,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    transposed: bool,
+    output_padding: Sequence[int],
+    groups: int,
+    output_mask: Sequence[bool],
+) -> tuple[Array | None, Array | None, Array | None]:
+    """(of x, of weight, of the bias) from the gradient of the result; None where output_mask says
+    that nobody wants it. A convolution is linear in x and in weight, so JAX transposes it."""
+    options = (stride, padding, dilation, transposed, output_padding, groups)
+    for_x, for_weight, for_bias = output_mask
+    of_x = of_weight = of_bias = None
+    if for_x:
+        (of_x,) = jax.vjp(lambda v: convolution(v, weight, None, *options), x)[1](gradient)
+    if for_weight:
+        (of_weight,) = jax.vjp(lambda v: convolution(x, v, None, *options), weight)[1](gradient)
+    if for_bias:
+        channels = gradient.ndim - weight.ndim + 1
+        of_bias = jnp.sum(gradient, [axis for axis in range(gradient.ndim) if axis != channels])
+    return of_x, of_weight, of_bias
+
+
+CONVOLUTION_LOWERINGS: dict[Any, Callable[..., Any]] = {
+    aten.convolution.default: convolution,
+    aten.convolution_backward.default: convolution_backward,
+}

@@ -1,4 +1,4 @@
-"""Pooling and nearest up-sampling of torch in the type of their operand.
+"""Pooling, its gradients, and nearest up-sampling of torch in the type of their operand.
 
 torchax pools through float64 when 64-bit types are on, and torch decomposes up-sampling into
 indexing; both would reach the compiler as operations a NeuronCore lacks.
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from axonc.frontends.torch.torch_convolution import each_axis
-from axonc.frontends.torch.torch_max_windows import largest_with_place, sliding_taps
+from axonc.frontends.torch.torch_max_windows import largest_with_place, sliding_taps, to_places
 
 aten = torch.ops.aten
 
@@ -55,6 +55,25 @@ def max_pool(
     return values, largest_with_place(x, [sliding_taps(*line) for line in lines])[1]
 
 
+def max_pool_backward(
+    gradient: Array,
+    x: Array,
+    kernel_size: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    ceil_mode: bool,
+    place: Array,
+) -> Array:
+    """The gradient of x from that of the values of `max_pool`, by their indices; torchax finds the
+    maxima anew, in other windows."""
+    rank = len(kernel_size)
+    steps, around = each_axis(stride or kernel_size, rank), each_axis(padding, rank)
+    sizes, outs, spread = x.shape[-rank:], place.shape[-rank:], each_axis(dilation, rank)
+    lines = zip(sizes, outs, kernel_size, steps, around, spread, strict=True)
+    return to_places(gradient, place, [sliding_taps(*line) for line in lines])
+
+
 def avg_pool(
     x: Array,
     kernel_size: Sequence[int],
@@ -83,6 +102,12 @@ def avg_pool(
     if jnp.issubdtype(x.dtype, jnp.integer):
         return jax.lax.div(sums, jnp.broadcast_to(jnp.asarray(counts, x.dtype), sums.shape))
     return sums / jnp.asarray(counts, x.dtype)
+
+
+def avg_pool_backward(gradient: Array, x: Array, *options: Any) -> Array:
+    """The gradient of x from that of `avg_pool(x, *options)`, which is linear in x."""
+    (found,) = jax.vjp(lambda value: avg_pool(value, *options), x)[1](gradient)
+    return found
 
 
 def _counts(
@@ -184,9 +209,13 @@ def _take(x: Array, chosen: np.ndarray, axis: int) -> Array:
 IMAGE_LOWERINGS: dict[Any, Callable[..., Any]] = {
     aten.max_pool2d_with_indices.default: max_pool,
     aten.max_pool3d_with_indices.default: max_pool,
+    aten.max_pool2d_with_indices_backward.default: max_pool_backward,
+    aten.max_pool3d_with_indices_backward.default: max_pool_backward,
     aten.avg_pool1d.default: avg_pool,
     aten.avg_pool2d.default: avg_pool,
     aten.avg_pool3d.default: avg_pool,
+    aten.avg_pool2d_backward.default: avg_pool_backward,
+    aten.avg_pool3d_backward.default: avg_pool_backward,
     aten.upsample_nearest1d.vec: nearest,
     aten.upsample_nearest2d.vec: nearest,
     aten.upsample_nearest3d.vec: nearest,

@@ -103,6 +103,28 @@ def _take(x: Array, chosen: np.ndarray, axis: int) -> Array:
     return jnp.take(x, jnp.asarray(chosen, jnp.int32), axis=axis, mode="clip")
 
 
+def to_places(gradient: Array, place: Array, axes: Sequence[AxisTaps]) -> Array:
+    """Each element of gradient [..., out] added to zeros [..., size] at its place, as
+    `largest_with_place` tells it, for windows that begin equally far apart.
+
+    A place is that of one tap of its window. So for each tap those that chose it are spread over
+    the operand, and the taps are added up; what falls outside of it is not there, thus zero."""
+    chosen, zero = place.astype(jnp.int32), np.zeros((), gradient.dtype)
+    lead = [(0, 0, 0)] * (gradient.ndim - len(axes))
+    total: Any = jnp.zeros((), gradient.dtype)
+    for taps in itertools.product(*(range(a.places.shape[1]) for a in axes)):
+        is_there, number, pads = np.ones((), bool), np.zeros((), np.int32), list(lead)
+        for tap, windows in zip(taps, axes, strict=True):
+            line = windows.places[:, tap]
+            is_there = np.logical_and.outer(is_there, windows.is_there[:, tap])
+            number = np.add.outer(number * windows.size, line).astype(np.int32)
+            step = int(line[1] - line[0]) if len(line) > 1 else 1
+            pads.append((int(line[0]), windows.size - 1 - int(line[-1]), step - 1))
+        taken = jnp.where((chosen == number) & is_there, gradient, zero)
+        total = total + jax.lax.pad(taken, zero, pads)
+    return total
+
+
 def adaptive_max(x: Array, output_size: Sequence[int]) -> tuple[Array, Array]:
     """(largest of each window, its place) over the last axes of x; windows as of adaptive means."""
     sizes = x.shape[x.ndim - len(output_size) :]

@@ -45,6 +45,13 @@ def adaptive_average(x: Array, output_size: Sequence[int]) -> Array:
     return along_axes(x, [_means(n, out) for n, out in zip(sizes, output_size, strict=True)])
 
 
+def adaptive_average_backward(gradient: Array, x: Array, rank: int) -> Array:
+    """The gradient of x from that of its `adaptive_average` over the last `rank` axes."""
+    sizes = gradient.shape[gradient.ndim - rank :]
+    (found,) = jax.vjp(lambda value: adaptive_average(value, sizes), x)[1](gradient)
+    return found
+
+
 def _equal_averages(x: Array, sizes: Sequence[int], output_size: Sequence[int]) -> Array:
     """Windows of one length that do not overlap: each axis is two, and one of them is averaged."""
     lead = x.ndim - len(sizes)
@@ -150,6 +157,8 @@ RESAMPLING_LOWERINGS: dict[Any, Callable[..., Any]] = {
     aten._adaptive_avg_pool2d.default: adaptive_average,
     aten._adaptive_avg_pool3d.default: adaptive_average,
     aten.adaptive_avg_pool1d.default: adaptive_average,
+    aten._adaptive_avg_pool2d_backward.default: lambda g, x: adaptive_average_backward(g, x, 2),
+    aten._adaptive_avg_pool3d_backward.default: lambda g, x: adaptive_average_backward(g, x, 3),
     aten._upsample_bilinear2d_aa.vec: bilinear_antialiased,
     aten._upsample_bicubic2d_aa.vec: bicubic_antialiased,
     aten._upsample_bilinear2d_aa.default: _by_axis(bilinear_antialiased),
