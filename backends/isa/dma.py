@@ -29,7 +29,7 @@ from axonc.backends.isa.operand_kinds import (
     write,
 )
 from axonc.backends.isa.rules import custom, total_elements
-from axonc.backends.isa.spec import Action, entry
+from axonc.backends.isa.spec import Action, Reach, entry
 from axonc.backends.targets.target import Target
 
 DMA_OPS = ("copy", "add", "max", "min")
@@ -102,6 +102,7 @@ def _posts_by_sixteens(instruction: Instruction, target: Target) -> str | None:
 entry(
     mnemonic="dma_copy",
     opcode=0x50,
+    reach=Reach.SAME_PLACE,
     action=Action.TRANSFER,
     engines=ALL_ENGINES,
     operands=(

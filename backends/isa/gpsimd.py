@@ -25,7 +25,7 @@ from axonc.backends.isa.rules import (
     same_partitions,
     unused_steps_are_zero,
 )
-from axonc.backends.isa.spec import entry
+from axonc.backends.isa.spec import Reach, entry
 from axonc.backends.targets.target import Target
 
 PARTITIONS_PER_CORE = 16
@@ -86,6 +86,7 @@ def _one_partition(instruction: Instruction, target: Target) -> str | None:
 entry(
     mnemonic="iota",
     opcode=0x40,
+    reach=Reach.SAME_PLACE,
     engines=GPSIMD,
     operands=(write("dst", SBUF),),
     fields=AFFINE_FIELDS,

@@ -12,7 +12,7 @@ from axonc.backends.isa.formula import Cost, Unit, choose, is_present, machine
 from axonc.backends.isa.instruction import Instruction
 from axonc.backends.isa.operand_kinds import F32_ONLY, SCALAR, enum, read, real, scalar_tile, write
 from axonc.backends.isa.rules import custom, element_count_is, same_elements, same_partitions
-from axonc.backends.isa.spec import Action, entry
+from axonc.backends.isa.spec import Action, Reach, entry
 from axonc.backends.targets.target import Target
 
 ACCUMULATE_CYCLES = machine(lambda engine, target: target.activation_accumulate_cycles)
@@ -26,6 +26,7 @@ def _reciprocal_has_no_bias(instruction: Instruction, target: Target) -> str | N
 entry(
     mnemonic="activation",
     opcode=0x30,
+    reach=Reach.SAME_PLACE,
     engines=SCALAR,
     operands=(
         write(),

@@ -73,6 +73,16 @@ class Rule:
     check: Callable[[Instruction, Target], str | None]
 
 
+class Reach(enum.StrEnum):
+    """What of its operands one element of a result depends on: where a tile may be cut."""
+
+    SAME_PLACE = "same_place"
+    """The elements at its place, or one value per partition."""
+    LAST_DIMS = "last_dims"
+    """Those along the last free dims of the operand, which the result does not have."""
+    ANY = "any"
+
+
 class Action(enum.StrEnum):
     """What an instruction makes the machine do. Code that treats some instructions unlike others
     (the event loop, the effects, the passes) reads this, never a mnemonic."""
@@ -144,6 +154,8 @@ class InstructionSpec:
     operands: tuple[OperandSpec, ...] = ()
     fields: tuple[FieldSpec, ...] = ()
     action: Action = Action.COMPUTE
+    reach: Reach = Reach.ANY
+    """Operands beside the data (a sum on the side, an index) may depend on more."""
     reads_destination: Condition | None = None
     """When the bytes in `dst` matter: for a `dst` that is written, and accumulated into when this
     holds; for one that is read and written, and read only when this holds. None: as its role

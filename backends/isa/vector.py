@@ -55,7 +55,7 @@ from axonc.backends.isa.rules import (
     same_partitions,
     scalar_operand_dtype,
 )
-from axonc.backends.isa.spec import entry
+from axonc.backends.isa.spec import Reach, entry
 from axonc.backends.numerics.dtypes import BF16, F16
 from axonc.backends.targets.target import Engine, Target
 
@@ -169,6 +169,7 @@ def shuffle_mask(instruction: Instruction) -> bytes:
 entry(
     mnemonic="tensor_tensor",
     opcode=0x10,
+    reach=Reach.SAME_PLACE,
     engines=VECTOR_OR_GPSIMD,
     operands=(write(), read("src0"), read("src1")),
     fields=(alu("op", "add"),),
@@ -199,6 +200,7 @@ entry(
 entry(
     mnemonic="tensor_scalar",
     opcode=0x11,
+    reach=Reach.SAME_PLACE,
     engines=VECTOR_OR_GPSIMD,
     operands=(
         write(),
@@ -233,6 +235,7 @@ entry(
 entry(
     mnemonic="scalar_tensor_tensor",
     opcode=0x12,
+    reach=Reach.SAME_PLACE,
     engines=VECTOR,
     operands=(
         write(),
@@ -266,6 +269,7 @@ entry(
 entry(
     mnemonic="tensor_reduce",
     opcode=0x13,
+    reach=Reach.LAST_DIMS,
     engines=VECTOR,
     operands=(write(), read("src")),
     fields=(
@@ -357,6 +361,7 @@ entry(
 entry(
     mnemonic="tensor_copy",
     opcode=0x17,
+    reach=Reach.SAME_PLACE,
     engines=VECTOR_OR_GPSIMD,
     operands=(write(), read("src")),
     cost=Cost(per_element("src")),
@@ -369,6 +374,7 @@ entry(
 entry(
     mnemonic="tensor_copy_predicated",
     opcode=0x18,
+    reach=Reach.SAME_PLACE,
     engines=VECTOR,
     operands=(update(), read("src"), read("predicate", dtypes=UNSIGNED_DTYPES)),
     fields=(flag("reverse_predicate", "copy where the predicate is zero"),),
@@ -412,6 +418,7 @@ entry(
 entry(
     mnemonic="reciprocal",
     opcode=0x1A,
+    reach=Reach.SAME_PLACE,
     engines=VECTOR,
     operands=(write(), read("src")),
     cost=Cost(streamed(8 * elements("src"))),
@@ -424,6 +431,7 @@ entry(
 entry(
     mnemonic="memset",
     opcode=0x1B,
+    reach=Reach.SAME_PLACE,
     engines=VECTOR_OR_GPSIMD,
     operands=(write(),),
     fields=(uint("value_bits", summary="bit pattern of one element of dst's type"),),

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from axonc.backends.isa.access_pattern import Memory
+from axonc.backends.isa.spec import Reach
 from axonc.backends.targets.target import Engine
 from axonc.dialects.ntile.program import (
     MAX_BLOCK_BYTES,
@@ -30,28 +31,6 @@ from axonc.dialects.ntile.program import (
 PIECE_BYTES = 16 * 1024
 """Most bytes per partition of one operand of a piece: DMA rows of this length reach full bandwidth,
 and instructions are long against their fixed cost."""
-
-ELEMENTWISE = frozenset(
-    (
-        "activation",
-        "dma_copy",
-        "iota",
-        "memset",
-        "reciprocal",
-        "scalar_tensor_tensor",
-        "tensor_copy",
-        "tensor_copy_predicated",
-        "tensor_scalar",
-        "tensor_tensor",
-    )
-)
-"""Instructions every element of whose result depends on the elements at its place alone."""
-
-REDUCTIONS = frozenset(("tensor_reduce",))
-"""Instructions that reduce the last free dims of an operand: the dims of the result are its first
-ones."""
-
-CUTTABLE = ELEMENTWISE | REDUCTIONS
 
 SIDE_RESULTS = ("accumulate", "index")
 """Operands that make an instruction depend on more."""
@@ -80,7 +59,7 @@ def _pieces(op: TileOp) -> Iterator[TileOp]:
 def _axis(op: TileOp, step: Step) -> int | None:
     """The free dim to cut, along which the widest tile goes farthest; None to leave the operation
     whole."""
-    if len(op.form.steps) > 1 or step.spec.mnemonic not in CUTTABLE or _has_side_result(step):
+    if len(op.form.steps) > 1 or step.spec.reach is Reach.ANY or _has_side_result(step):
         return None
     wide = [view for view in _tiles(step) if _is_work(view) and _span(view) > PIECE_BYTES]
     if not wide or not all(_follows(v, step) for v in _all(step)):
@@ -134,7 +113,7 @@ def _follows(view: View, step: Step) -> bool:
     sizes, result = tuple(size for _, size in view.dims), _sizes(step)
     if view.memory is Memory.HBM:
         return len(sizes) == len(result) + 1 and sizes[1:] == result
-    if step.spec.mnemonic in REDUCTIONS and view is not _tiles(step)[0]:
+    if step.spec.reach is Reach.LAST_DIMS and view is not _tiles(step)[0]:
         return sizes[: len(result)] == result
     return sizes == result or view.elements_per_partition == 1
 
