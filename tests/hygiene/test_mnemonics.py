@@ -15,7 +15,6 @@ OWNERS = ("backends/isa/", "backends/encoding/examples.py", "backends/executor/s
 """Entries, their examples, and what they compute."""
 
 EXCEPTIONS = {
-    "passes/memory/cut_operations.py": "which instructions that pass knows how to cut",
     "passes/prepare/expand_wide.py": "operations of StableHLO that have the names of instructions",
     "passes/prepare/integer_ranges.py": "operations of StableHLO with the names of instructions",
     "passes/legalize/collectives.py": "operations of StableHLO that have the names of instructions",
