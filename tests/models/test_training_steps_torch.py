@@ -276,6 +276,33 @@ def test_a_step_whose_gradients_overflow_moves_nothing_and_halves_the_scale() ->
         np.testing.assert_array_equal(new, old)
 
 
+class WithLoss(nn.Module):
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Any, y: Any) -> Any:
+        return F.cross_entropy(self.model(x), y.flatten())
+
+
+def test_the_joint_graph_that_export_makes_gives_the_gradients_by_name() -> None:
+    from torch.export.experimental import _export_forward_backward
+
+    model, x, y = WithLoss(ResNet(4, POOLS["average"])), drawn(4, 3, 8, 8), labels(4)
+    joint = _export_forward_backward(torch.export.export(model, (x, y)))
+    executable = axonc.compile(joint)
+    arguments = executable.initial_state() | {"x": x, "y": y}
+    loss, *rest = executable.run_by_name(arguments, checked=True).items()
+    wanted = model(x, y)
+    wanted.backward()
+    found = dict(rest)
+    for name, parameter in model.named_parameters():
+        assert_close([found[f"gradient.{name}"]], [parameter.grad])
+    for name, value in model.named_buffers():
+        assert_close([found[f"updated.{name}"]], [value])
+    assert_close([loss[1]], [wanted])
+
+
 @pytest.mark.slow
 @OPTIMIZERS
 def test_a_larger_residual_net(optimizer: Optimizer) -> None:

@@ -1,4 +1,5 @@
-"""The results of an exported torch program: what the user gets, then the tensors it has mutated.
+"""The results of an exported torch program: what the user gets, the gradients of a joint graph
+(`torch.export.experimental`), then the tensors it has mutated.
 
 torch.export puts the new values of mutated buffers and inputs before the user's outputs; we put
 them after, so that the first results are those of the module.
@@ -22,11 +23,19 @@ def updated_name(name: str) -> str:
     return f"updated.{name}"
 
 
-def _is_mutation(spec: Any) -> bool:
-    """Raises: UnsupportedOpError for outputs that only training has."""
+def _is_gradient(spec: Any) -> bool:
     from torch.export.graph_signature import OutputKind
 
-    if spec.kind in (OutputKind.USER_OUTPUT, OutputKind.TOKEN):
+    return spec.kind in (OutputKind.GRADIENT_TO_PARAMETER, OutputKind.GRADIENT_TO_USER_INPUT)
+
+
+def _is_mutation(spec: Any) -> bool:
+    """Raises: UnsupportedOpError for outputs of an unknown kind."""
+    from torch.export.graph_signature import OutputKind
+
+    if spec.kind in (OutputKind.USER_OUTPUT, OutputKind.LOSS_OUTPUT, OutputKind.TOKEN):
+        return False
+    if _is_gradient(spec):
         return False
     if spec.kind in (
         OutputKind.BUFFER_MUTATION,
@@ -52,13 +61,16 @@ def result_order(program: Any) -> list[int]:
     """Numbers of the graph's outputs in the order of the results."""
     specs = program.graph_signature.output_specs
     numbers = [i for i, spec in enumerate(specs) if not _is_fixed(spec)]
-    return sorted(numbers, key=lambda i: _is_mutation(specs[i]))
+    return sorted(numbers, key=lambda i: (_is_mutation(specs[i]), _is_gradient(specs[i])))
 
 
 def result_names(program: Any) -> list[str]:
     """The keys of the outputs (`last_hidden_state`), or `result0`, `result1` for a plain tuple;
-    then the names of mutated tensors."""
-    return _user_names(program) + [updated_name(name) for name in mutated(program)]
+    then the names of what the gradients are for, and of mutated tensors."""
+    specs = program.graph_signature.output_specs
+    gradients = [f"gradient.{s.target}" for s in specs if _is_gradient(s) and not _is_fixed(s)]
+    updates = [updated_name(name) for name in mutated(program)]
+    return _user_names(program) + gradients + updates
 
 
 def _user_names(program: Any) -> list[str]:
@@ -66,7 +78,8 @@ def _user_names(program: Any) -> list[str]:
     from torch.utils import _pytree as pytree
 
     signature = program.graph_signature.output_specs
-    specs = [s for s in signature if s.kind == OutputKind.USER_OUTPUT]
+    kinds = (OutputKind.USER_OUTPUT, OutputKind.LOSS_OUTPUT)
+    specs = [s for s in signature if s.kind in kinds]
     tree = pytree.tree_unflatten(list(range(len(specs))), program.call_spec.out_spec)
     spelled = [pytree.keystr(path) for path, _ in pytree.tree_flatten_with_path(tree)[0]]
     paths = [path for path, spec in zip(spelled, specs, strict=True) if not _is_fixed(spec)]
