@@ -149,17 +149,20 @@ def test_check_finds_everything_at_once() -> None:
 
 
 def test_check_finds_64_bit_arithmetic_beside_other_things() -> None:
-    kind = "tensor<1x2x8xi64>"
-    text = f"""func.func @main(%a: {kind}, %w: tensor<4x2x3xi64>, %b: tensor<2x2xf32>)
-        -> (tensor<1x4x6xi64>, tensor<2x2xf32>) {{
-      %0 = stablehlo.convolution(%a, %w) dim_numbers = [b, f, 0]x[o, i, 0]->[b, f, 0],
-          window = {{stride = [1]}} {{batch_group_count = 1 : i64, feature_group_count = 1 : i64}}
-          : ({kind}, tensor<4x2x3xi64>) -> tensor<1x4x6xi64>
+    text = """func.func @main(%a: tensor<9xi64>, %i: tensor<2000x1xi32>, %u: tensor<2000xi64>,
+        %b: tensor<2x2xf32>) -> (tensor<9xi64>, tensor<2x2xf32>) {
+      %0 = "stablehlo.scatter"(%a, %i, %u) ({
+      ^bb0(%x: tensor<i64>, %y: tensor<i64>):
+        %p = stablehlo.multiply %x, %y : tensor<i64>
+        stablehlo.return %p : tensor<i64>
+      }) {scatter_dimension_numbers = #stablehlo.scatter<inserted_window_dims = [0],
+          scatter_dims_to_operand_dims = [0], index_vector_dim = 1>}
+        : (tensor<9xi64>, tensor<2000x1xi32>, tensor<2000xi64>) -> tensor<9xi64>
       %1 = stablehlo.cholesky %b : tensor<2x2xf32>
-      return %0, %1 : tensor<1x4x6xi64>, tensor<2x2xf32>
-    }}"""
+      return %0, %1 : tensor<9xi64>, tensor<2x2xf32>
+    }"""
     found = [finding.op for finding in axonc.check(text)]
-    assert found == ["stablehlo.convolution", "stablehlo.cholesky"]
+    assert found == ["stablehlo.scatter", "stablehlo.cholesky"]
 
 
 def test_unsupported_ops_are_refused_all_at_once() -> None:
