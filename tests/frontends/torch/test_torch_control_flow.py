@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
-from torch._higher_order_ops.while_loop import while_loop
 
 import axonc
+
+torch = pytest.importorskip("torch")
+while_loop = pytest.importorskip("torch._higher_order_ops.while_loop").while_loop
 
 X = torch.linspace(-1, 1, 12).reshape(3, 4)
 
