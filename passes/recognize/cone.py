@@ -65,7 +65,7 @@ from axonc.dialects.neuron.ops import (
     kind_of,
 )
 from axonc.passes.graph.fold_constants import constant_attribute
-from axonc.passes.graph.uses import defining_op
+from axonc.passes.graph.uses import defining_op, only_user
 
 ANALYTIC_OPS: frozenset[OpClass] = frozenset(
     {
@@ -187,7 +187,7 @@ def find_cone(
     root: ir.Value, sources: tuple[ir.Value, ...], allowed: frozenset[OpClass]
 ) -> Cone | None:
     """The operations between `sources` and `root`; None when one is not allowed, or there is
-    another way in, or they are too many, or one rounds to a narrower type."""
+    another way in, or they are too many, or one rounds in a way that may matter."""
     found: dict[ir.Value, ir.Operation] = {}
     stops = set(sources)
     finished: list[ir.Operation] = []
@@ -202,7 +202,7 @@ def find_cone(
         op = defining_op(value)
         if op is None or kind_of(op) not in allowed or len(found) == MAX_OPS:
             return None
-        if _rounds_more_than(root, op):
+        if _is_narrowing(op) and not _may_round(value, root):
             return None
         found[value] = op
         stack.append((value, True))
@@ -210,16 +210,34 @@ def find_cone(
     return Cone(tuple(finished), sources) if finished else None
 
 
-def _rounds_more_than(root: ir.Value, op: ir.Operation) -> bool:
-    """Whether `op` converts to a type of fewer bits than `root` has.
-
-    No probe in float64 sees such a rounding, and the result would keep its error. One to the type
-    of the root is within what a computation in that type promises: the root is rounded so anyway
-    (bf16 softmax adds in float32, rounds the sum, and divides in bf16)."""
+def _is_narrowing(op: ir.Operation) -> bool:
+    """Whether it converts to a type of fewer bits: that rounds, which no probe in float64 sees."""
     if not isa(op, ConvertOp):
         return False
     before, after = (v.type.element_type.width for v in (op.operands[0], op.results[0]))
-    return bool(after < min(before, root.type.element_type.width))
+    return bool(after < before)
+
+
+def _may_round(value: ir.Value, root: ir.Value) -> bool:
+    """Whether rounding `value`, to the type of the root or a wider one, hardly matters there.
+
+    It is the root; or all that reads it, under other shapes, is the product or quotient which the
+    root is. With f the rounding of f (1 + d), |d| <= 2^-p for p bits, the root is off by the same d
+    to first order, whatever the values are: one rounding more to the type it is rounded to anyway.
+    So a bf16 softmax may round its sum, and a bf16 norm what it multiplies by gamma. A rounding in
+    front of anything else, such as a difference or an exponential, may grow without bound."""
+    if value.type.element_type.width < root.type.element_type.width:
+        return False
+    while value != root:
+        user = only_user(value)
+        if user is None:
+            return False
+        if isa(user, MultiplyOp, DivideOp):
+            return bool(user.results[0] == root and user.operands[0] != user.operands[1])
+        if not isa(user, BroadcastOp, ReshapeOp):
+            return False
+        value = user.results[0]
+    return True
 
 
 class Dominators:

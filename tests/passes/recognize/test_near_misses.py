@@ -38,6 +38,8 @@ CHANGES: dict[str, Change] = {
 }
 """By name: what is done to a value on the way; c is a number that ordinary values do not reach."""
 
+ROUNDINGS = frozenset({"bf16", "f16"})
+
 HOSTILE = np.array(
     [
         0,
@@ -122,9 +124,11 @@ def test_near_misses_compute_what_they_say(kind: str, part: int) -> None:
             continue
         seen.add(key)
         written, found = modules(pattern(kind, *key), *arguments)
-        (expected,), (result,) = (evaluate_module(m, list(arguments), f64=True)
+        rounds = name in ROUNDINGS  # which float64 would not do
+        (expected,), (result,) = (evaluate_module(m, list(arguments), f64=not rounds)
                                   for m in (written, found))  # fmt: skip
-        np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-5, err_msg=str(key))
+        limit = 1e-4 if rounds else 1e-5
+        np.testing.assert_allclose(result, expected, rtol=limit, atol=limit, err_msg=str(key))
 
 
 @pytest.mark.parametrize(
