@@ -10,12 +10,29 @@ Postcondition: a convolution's result, on its way through additions and multipli
 of its features (or constants), is never multiplied twice in a row, and no vector is subtracted.
 
 Before:
-    %1 = "neuron.subtract"(%conv, %mean) ; %2 = "neuron.multiply"(%1, %inverse)
-    %3 = "neuron.multiply"(%2, %gamma) ; %4 = "neuron.add"(%3, %beta)     // each vector broadcast
+    %c = "neuron.convolution"(%x, %k) ({})
+         {groups = 1 : i64, high = [0], lhs_dilation = [1], lhs_dims = [0, 1, 2], low = [0],
+          result_dims = [0, 1, 2], reversal = [0], rhs_dilation = [1], rhs_dims = [0, 1, 2],
+          strides = [1]}
+         : (tensor<1x3x9xf32>, tensor<8x3x2xf32>) -> tensor<1x8x8xf32>
+    %m = "neuron.broadcast"(%mean) {dims = [1]} : (tensor<8xf32>) -> tensor<1x8x8xf32>
+    %i = "neuron.broadcast"(%inverse) {dims = [1]} : (tensor<8xf32>) -> tensor<1x8x8xf32>
+    %g = "neuron.broadcast"(%gamma) {dims = [1]} : (tensor<8xf32>) -> tensor<1x8x8xf32>
+    %1 = "neuron.subtract"(%c, %m) : (tensor<1x8x8xf32>, tensor<1x8x8xf32>) -> tensor<1x8x8xf32>
+    %2 = "neuron.multiply"(%1, %i) : (tensor<1x8x8xf32>, tensor<1x8x8xf32>) -> tensor<1x8x8xf32>
+    %3 = "neuron.multiply"(%2, %g) : (tensor<1x8x8xf32>, tensor<1x8x8xf32>) -> tensor<1x8x8xf32>
 After:
-    %m = "neuron.negate"(%mean) ; %s = "neuron.multiply"(%inverse, %gamma)            // vectors
-    %1 = "neuron.add"(%conv, %m) ; %3 = "neuron.multiply"(%1, %s)         // each vector broadcast
-    %4 = "neuron.add"(%3, %beta)
+    %c = "neuron.convolution"(%x, %k) ({})
+         {groups = 1 : i64, high = [0], lhs_dilation = [1], lhs_dims = [0, 1, 2], low = [0],
+          result_dims = [0, 1, 2], reversal = [0], rhs_dilation = [1], rhs_dims = [0, 1, 2],
+          strides = [1]}
+         : (tensor<1x3x9xf32>, tensor<8x3x2xf32>) -> tensor<1x8x8xf32>
+    %n = "neuron.negate"(%mean) : (tensor<8xf32>) -> tensor<8xf32>
+    %m = "neuron.broadcast"(%n) {dims = [1]} : (tensor<8xf32>) -> tensor<1x8x8xf32>
+    %1 = "neuron.add"(%c, %m) : (tensor<1x8x8xf32>, tensor<1x8x8xf32>) -> tensor<1x8x8xf32>
+    %v = "neuron.multiply"(%inverse, %gamma) : (tensor<8xf32>, tensor<8xf32>) -> tensor<8xf32>
+    %s = "neuron.broadcast"(%v) {dims = [1]} : (tensor<8xf32>) -> tensor<1x8x8xf32>
+    %3 = "neuron.multiply"(%1, %s) : (tensor<1x8x8xf32>, tensor<1x8x8xf32>) -> tensor<1x8x8xf32>
 
 Proof: (c * v) * w and c * (v * w) are each within two roundings of the real product, so they differ
 by at most 2^-22 of it, whatever c, v and w are, as long as the products of two are normal numbers.

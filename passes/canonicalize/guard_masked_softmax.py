@@ -11,13 +11,22 @@ NaN where the softmax was.
 
 Before:
     %p = "neuron.softmax"(%s) {axis = 1 : i64} : (tensor<4x8xf32>) -> tensor<4x8xf32>
-    %o = "neuron.dot"(%p, %v) ({}) {...} : (tensor<4x8xf32>, tensor<8x16xf32>) -> tensor<4x16xf32>
+    %o = "neuron.dot"(%p, %v) ({})
+         {lhs_batch = [], lhs_contract = [1], rhs_batch = [], rhs_contract = [0]}
+         : (tensor<4x8xf32>, tensor<8x16xf32>) -> tensor<4x16xf32>
 After:
-    %m = "neuron.reduce"(%s) {dims = [1], kind = "max"} : (tensor<4x8xf32>) -> tensor<4xf32>
-    %e = "neuron.compare"(%m, %lowest) {direction = "EQ"}           // -inf: nothing is left
     %p = "neuron.masked_softmax"(%s) {axis = 1 : i64} : (tensor<4x8xf32>) -> tensor<4x8xf32>
-    %d = "neuron.dot"(%p, %v) ({}) {...} : (tensor<4x8xf32>, tensor<8x16xf32>) -> tensor<4x16xf32>
-    %o = "neuron.select"(%e broadcast, %nan, %d)
+    %m = "neuron.reduce"(%s) {dims = [1], kind = "max"} : (tensor<4x8xf32>) -> tensor<4xf32>
+    %l = "neuron.constant"() {value = dense<0xFF800000> : tensor<4xf32>} : () -> tensor<4xf32>
+    %e = "neuron.compare"(%m, %l) {direction = "EQ"}
+         : (tensor<4xf32>, tensor<4xf32>) -> tensor<4xi1>
+    %d = "neuron.dot"(%p, %v) ({})
+         {lhs_batch = [], lhs_contract = [1], rhs_batch = [], rhs_contract = [0]}
+         : (tensor<4x8xf32>, tensor<8x16xf32>) -> tensor<4x16xf32>
+    %b = "neuron.broadcast"(%e) {dims = [0]} : (tensor<4xi1>) -> tensor<4x16xi1>
+    %n = "neuron.constant"() {value = dense<0x7FC00000> : tensor<4x16xf32>} : () -> tensor<4x16xf32>
+    %o = "neuron.select"(%b, %n, %d)
+         : (tensor<4x16xi1>, tensor<4x16xf32>, tensor<4x16xf32>) -> tensor<4x16xf32>
 
 Proof: let row r of s hold -inf only; then row r of softmax(s) is NaN, and so is every sum of
 products with it, whatever v is: row r of o. The select gives NaN there. In any other row

@@ -9,14 +9,28 @@ of a convolution of at most `features` input features has along its last dim no 
 fill the partitions.
 
 Before:
-    %y = "neuron.convolution"(%x, %k) {low = [0], high = [0], strides = [4], ...}
-      : (tensor<8x1x1532xf32>, tensor<128x1x512xf32>) -> tensor<8x128x256xf32>
+    %y = "neuron.convolution"(%x, %k) ({})
+         {groups = 1 : i64, high = [0], lhs_dilation = [1], lhs_dims = [0, 1, 2], low = [0],
+          result_dims = [0, 1, 2], reversal = [0], rhs_dilation = [1], rhs_dims = [0, 1, 2],
+          strides = [4]}
+         : (tensor<8x1x1532xf32>, tensor<128x1x256xf32>) -> tensor<8x128x320xf32>
 After:
-    %0 = "neuron.slice"(%k) {start = [0, 0, 0], limit = [128, 1, 128], ...}
-    %1 = "neuron.convolution"(%x, %0) {low = [0], high = [-384], strides = [4], ...}
-    %2 = "neuron.slice"(%k) {start = [0, 0, 128], limit = [128, 1, 256], ...}
-    %3 = "neuron.convolution"(%x, %2) {low = [-128], high = [-256], strides = [4], ...}
-    %4 = "neuron.add"(%1, %3) ...
+    %0 = "neuron.slice"(%k) {limit = [128, 1, 128], start = [0, 0, 0], strides = [1, 1, 1]}
+         : (tensor<128x1x256xf32>) -> tensor<128x1x128xf32>
+    %1 = "neuron.convolution"(%x, %0) ({})
+         {groups = 1 : i64, high = [-128], lhs_dilation = [1], lhs_dims = [0, 1, 2], low = [0],
+          result_dims = [0, 1, 2], reversal = [0], rhs_dilation = [1], rhs_dims = [0, 1, 2],
+          strides = [4]}
+         : (tensor<8x1x1532xf32>, tensor<128x1x128xf32>) -> tensor<8x128x320xf32>
+    %2 = "neuron.slice"(%k) {limit = [128, 1, 256], start = [0, 0, 128], strides = [1, 1, 1]}
+         : (tensor<128x1x256xf32>) -> tensor<128x1x128xf32>
+    %3 = "neuron.convolution"(%x, %2) ({})
+         {groups = 1 : i64, high = [0], lhs_dilation = [1], lhs_dims = [0, 1, 2], low = [-128],
+          result_dims = [0, 1, 2], reversal = [0], rhs_dilation = [1], rhs_dims = [0, 1, 2],
+          strides = [4]}
+         : (tensor<8x1x1532xf32>, tensor<128x1x128xf32>) -> tensor<8x128x320xf32>
+    %4 = "neuron.add"(%1, %3)
+         : (tensor<8x128x320xf32>, tensor<8x128x320xf32>) -> tensor<8x128x320xf32>
 
 Each product is in one of the parts: kernel element j of output o reads element o * stride + j *
 dilation - low of the padded image, and so does element j - j0 of the part from j0 on, whose image

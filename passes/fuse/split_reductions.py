@@ -9,11 +9,12 @@ Precondition: `neuron` ops, before fusion. Postcondition: a reduction over sever
 than `row-bytes` for each element of its result is two, of which the second one reduces one dim. A
 second run may split the first one again.
 
-Before:
-    %y = "neuron.reduce"(%x) {dims = [1, 2, 4], kind = "sum"} : tensor<1x512x512x32x4xf32> -> ...
+Before (row-bytes=4096):
+    %y = "neuron.reduce"(%x) {dims = [1, 2], kind = "sum"}
+         : (tensor<8x64x32xf32>) -> tensor<8xf32>
 After:
-    %0 = "neuron.reduce"(%x) {dims = [2, 4], kind = "sum"} : ... -> tensor<1x512x32xf32>
-    %y = "neuron.reduce"(%0) {dims = [1], kind = "sum"} : tensor<1x512x32xf32> -> ...
+    %0 = "neuron.reduce"(%x) {dims = [2], kind = "sum"} : (tensor<8x64x32xf32>) -> tensor<8x64xf32>
+    %y = "neuron.reduce"(%0) {dims = [1], kind = "sum"} : (tensor<8x64xf32>) -> tensor<8xf32>
 
 StableHLO leaves the order of a reduction open, and extremes and sums of integers (modulo 2^n) are
 the same in any. Floats of less than 32 bits are summed in float32 and rounded once, as within one

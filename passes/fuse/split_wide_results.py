@@ -9,11 +9,23 @@ is a concatenation of dots over slices of its largest free dim. Blocks have a mu
 columns of a PSUM bank, and `block-bytes` per partition, so that their rows in device memory are
 long. The tiling stores each of them as it is made.
 
-Before:
-    %y = "neuron.dot"(%x, %w) ... -> tensor<128x50257xf32>      return %y
+Before (result-bytes=2048 block-bytes=1024):
+    %y = "neuron.dot"(%x, %w) ({})
+         {lhs_batch = [], lhs_contract = [1], rhs_batch = [], rhs_contract = [0]}
+         : (tensor<128x64xf32>, tensor<64x1024xf32>) -> tensor<128x1024xf32>
 After:
-    %y0 = "neuron.dot"(%x, %w[0:4096]) ; %y1 = "neuron.dot"(%x, %w[4096:8192]) ; ...
-    %y = "neuron.concatenate"(%y0, %y1, ...) {dimension = 1}    return %y
+    %0 = "neuron.slice"(%w) {limit = [64, 512], start = [0, 0], strides = [1, 1]}
+         : (tensor<64x1024xf32>) -> tensor<64x512xf32>
+    %1 = "neuron.dot"(%x, %0) ({})
+         {lhs_batch = [], lhs_contract = [1], rhs_batch = [], rhs_contract = [0]}
+         : (tensor<128x64xf32>, tensor<64x512xf32>) -> tensor<128x512xf32>
+    %2 = "neuron.slice"(%w) {limit = [64, 1024], start = [0, 512], strides = [1, 1]}
+         : (tensor<64x1024xf32>) -> tensor<64x512xf32>
+    %3 = "neuron.dot"(%x, %2) ({})
+         {lhs_batch = [], lhs_contract = [1], rhs_batch = [], rhs_contract = [0]}
+         : (tensor<128x64xf32>, tensor<64x512xf32>) -> tensor<128x512xf32>
+    %4 = "neuron.concatenate"(%1, %3) {dimension = 1 : i64}
+         : (tensor<128x512xf32>, tensor<128x512xf32>) -> tensor<128x1024xf32>
 
 Leaves alone: dots that something else reads, too, and what is small enough.
 """

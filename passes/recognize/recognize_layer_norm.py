@@ -8,10 +8,20 @@ Postcondition: norms over the last axis around one rsqrt or sqrt, in whatever al
 variance, E[x^2] - E[x]^2, gamma multiplied early), are one operation.
 
 Before:
-    %m = mean(%x)   %c = %x - %m   %v = mean(%c * %c)   %r = rsqrt(%v + 1e-5)
-    %y = %c * %r * %g + %b
+    %n = "neuron.constant"() {value = dense<8.0> : tensor<4xf32>} : () -> tensor<4xf32>
+    %e = "neuron.constant"() {value = dense<0.125> : tensor<4xf32>} : () -> tensor<4xf32>
+    %0 = "neuron.multiply"(%x, %x) : (tensor<4x8xf32>, tensor<4x8xf32>) -> tensor<4x8xf32>
+    %1 = "neuron.reduce"(%0) {dims = [1], kind = "sum"} : (tensor<4x8xf32>) -> tensor<4xf32>
+    %2 = "neuron.divide"(%1, %n) : (tensor<4xf32>, tensor<4xf32>) -> tensor<4xf32>
+    %3 = "neuron.add"(%2, %e) : (tensor<4xf32>, tensor<4xf32>) -> tensor<4xf32>
+    %4 = "neuron.rsqrt"(%3) : (tensor<4xf32>) -> tensor<4xf32>
+    %5 = "neuron.broadcast"(%4) {dims = [0]} : (tensor<4xf32>) -> tensor<4x8xf32>
+    %6 = "neuron.multiply"(%x, %5) : (tensor<4x8xf32>, tensor<4x8xf32>) -> tensor<4x8xf32>
+    %7 = "neuron.broadcast"(%g) {dims = [1]} : (tensor<8xf32>) -> tensor<4x8xf32>
+    %8 = "neuron.multiply"(%6, %7) : (tensor<4x8xf32>, tensor<4x8xf32>) -> tensor<4x8xf32>
 After:
-    %y = "neuron.layer_norm"(%x, %g, %b) {epsilon = 1.0e-5 : f64}
+    %8 = "neuron.rms_norm"(%x, %g) {epsilon = 1.25e-1 : f64}
+         : (tensor<4x8xf32>, tensor<8xf32>) -> tensor<4x8xf32>
 
 A norm without gamma or beta gets constants of ones and zeros. Decides by meaning: the cone, run in
 float64 on rows of sizes from sqrt(epsilon) up, must agree within 1e-6 * (1 + |y|). Leaves alone:
